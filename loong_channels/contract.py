@@ -1,0 +1,220 @@
+"""The seam between the gateway and a platform: the values that travel and the two protocols.
+
+Times ending in `_ms` are milliseconds since the epoch; durations end in `_s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .settings import Setting
+from .waiting import Deadline, StopToken
+
+__all__ = [
+    "Account",
+    "Address",
+    "Attachment",
+    "Channel",
+    "ChannelSpec",
+    "Cursor",
+    "Host",
+    "Inbound",
+    "Outbound",
+    "Preview",
+    "Receipt",
+]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a message came from and where its answer goes. `account` is the id in the config, not the bot's."""
+
+    channel: str
+    account: str
+    conversation: str
+    thread: str | None = None
+
+    @property
+    def lane(self) -> str:
+        """The ordering key: messages with the same lane are handled one after the other."""
+        lane = f"{self.channel}:{self.account}:{self.conversation}"
+        return lane if self.thread is None else f"{lane}:{self.thread}"
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Something that came with a message. `ref` holds the platform's handle; nothing is fetched by itself."""
+
+    kind: str
+    name: str | None = None
+    mime: str | None = None
+    size_bytes: int | None = None
+    ref: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inbound:
+    """One message of a user. `event_id` is the platform's delivery id, unique within channel and account.
+
+    `kind` is "direct", "group" or "broadcast". `addressed` says that a group message is meant for the bot
+    (mention, reply, command). `edited` marks a changed earlier message. `extra` holds small JSON values that
+    `Channel.send` needs for the answer.
+    """
+
+    address: Address
+    event_id: str
+    message_id: str | None
+    sender_id: str | None
+    text: str
+    received_ms: int
+    sent_ms: int | None = None
+    sender_name: str | None = None
+    sender_is_bot: bool = False
+    kind: str = "direct"
+    addressed: bool = True
+    edited: bool = False
+    attachments: tuple[Attachment, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a poller has read; stored in the transaction that stores the batch. Names are per account."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Outbound:
+    """One part to send, already within the platform's limit.
+
+    `markup` is "markdown" or "plain". `reply_to` is the platform's message id. `idempotency_key` is the same on
+    every try. `extra` carries the inbound's `extra` and, for the first part, what `Preview.finish` returned.
+    """
+
+    address: Address
+    text: str
+    idempotency_key: str
+    reply_to: str | None = None
+    markup: str = "markdown"
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The platform has taken an outbound part under these message ids."""
+
+    message_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Account:
+    """One configured account of a channel, its secrets resolved to plain text. Never log `settings`."""
+
+    channel: str
+    id: str
+    label: str
+    settings: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ChannelSpec:
+    """What the gateway must know of a channel without importing its transport.
+
+    `serves` tells whether it can receive; `sends` whether it can send. `secrets` are the settings without which it
+    cannot run. `conversation_setting` and `sender_setting` name its allow-lists; the gateway checks them, so a channel
+    cannot forget to. `wildcard` allows "*" there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or "codepoint".
+    `reconnect_s` is the longest wait before the first retry after an established connection was lost.
+    """
+
+    name: str
+    label: str
+    transport: str
+    settings: tuple[Setting, ...]
+    secrets: tuple[str, ...]
+    conversation_setting: str
+    sender_setting: str
+    text_limit: int
+    limit_unit: str
+    aliases: tuple[str, ...] = ()
+    serves: bool = True
+    sends: bool = True
+    wildcard: bool = False
+    idempotent_send: bool = False
+    reconnect_s: float = 5.0
+    target_kinds: tuple[str, ...] = ("conversation",)
+
+
+class Host(Protocol):
+    """What a running channel may ask of the gateway. Thread-safe; the only way up."""
+
+    def accept(self, batch: Sequence[Inbound], cursor: Cursor | None = None) -> None:
+        """Take a batch and move the cursor; returns when both are on disk. Trust is judged inside.
+
+        Blocks for a commit. Raises faults.Busy or faults.NotStored, and then nothing of it was taken: do not
+        acknowledge it, wait, offer the same batch again. A batch that was seen before is taken silently.
+        """
+
+    def cursor(self, name: str) -> str | None:
+        """The stored value of a cursor of this account, or None."""
+
+    def ready(self, identity: str) -> None:
+        """Say that the platform has acknowledged us under this public name (no secret); repeating is cheap."""
+
+    def heard(self) -> None:
+        """Say that anything arrived on the transport. Cheap: call it for every frame or poll."""
+
+    def moved(self, old_conversation: str, new_conversation: str) -> None:
+        """Say that a conversation goes on under a new id; believed only while the old one is allowed."""
+
+    def note(self, event: str, **details: object) -> None:
+        """Log and count an oddity by name (skipped update, bad frame); ids are fine, text and secrets are not."""
+
+
+class Preview(Protocol):
+    """A message that grows while the model writes. Used by one turn; none of its methods raise."""
+
+    def update(self, text: str) -> None:
+        """Show the whole text so far; paced inside, so it may do nothing. May block for one request."""
+
+    def finish(self) -> Mapping[str, object]:
+        """End the preview; returns what the first outbound part must carry in `extra` to replace it."""
+
+    def abandon(self) -> None:
+        """Take the preview away as far as the platform lets us."""
+
+
+class Channel(Protocol):
+    """One account of one platform. Retries, back-off, trust, splitting, ordering and storage are the gateway's.
+
+    Constructed as `Channel(account: Account, egress: net.Egress)`.
+    """
+
+    def run(self, host: Host, stop: StopToken) -> None:
+        """Live one connection: connect, authenticate, receive until `stop` is set; then return within 2 s.
+
+        Blocks. Raises a fault when the connection is over; never retries by itself.
+        """
+
+    def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
+        """Send one part. Blocks; called from many threads at once. Raises faults."""
+
+    def preview(
+        self, address: Address, *, reply_to: str | None, extra: Mapping[str, object]
+    ) -> Preview | None:
+        """Start a preview for an answer, or None where the account does not want one. Does not block."""
+
+    def show_typing(self, address: Address, *, deadline: Deadline) -> None:
+        """Tell the conversation that an answer is being written. Blocks for one request; raises faults."""
+
+    def acknowledge(self, inbound: Inbound, *, deadline: Deadline) -> None:
+        """Mark a message as seen, if the account wants that. Blocks for one request; raises faults."""
+
+    def probe(self, *, deadline: Deadline) -> str:
+        """Check the credential without disturbing a running connection; returns the public identity. Raises faults."""
+
+    def interrupt(self) -> None:
+        """Wake every blocked call of this object for good. Thread-safe, idempotent."""

@@ -1,0 +1,31 @@
+"""One row per setting: the table that drives parsing, defaults, validation, help and reload. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Setting"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A configurable value.
+
+    `kind` is one of: "bool", "int", "float", "text", "path", "url", "choice", "texts" (list of text), "ints" (list of
+    whole numbers), "ids" (list of text or whole numbers, kept as text), "headers" (table of text), "secret".
+    `minimum` and `maximum` bound numbers; a value outside is an error, or moved to the bound with a warning when
+    `clamp`. `reload` says what a change needs: "hot" (read at use), "channel" (its account restarts) or "restart"
+    (the process does). For a secret, `env` is the variable tried when the config says nothing, and the key
+    `<name>_env` may name another.
+    """
+
+    name: str
+    kind: str
+    default: object = None
+    help: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    clamp: bool = False
+    choices: tuple[str, ...] = ()
+    reload: str = "hot"
+    env: str | None = None

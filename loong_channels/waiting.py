@@ -1,0 +1,95 @@
+"""Deadlines and stop tokens: how every wait in loong ends. Standard library only; no thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Callable
+
+__all__ = ["Deadline", "StopToken"]
+
+
+class Deadline:
+    """A moment on the monotonic clock, carried through a chain of waits. Immutable and thread-safe."""
+
+    __slots__ = ("_at", "_clock")
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """End `seconds` from now; `clock` returns monotonic seconds."""
+        self._clock = clock
+        self._at = clock() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._at - self._clock())
+
+    def bounded(self, seconds: float) -> float:
+        """The shorter of `seconds` and what is left."""
+        return min(seconds, self.remaining())
+
+    @property
+    def expired(self) -> bool:
+        """True once no time is left."""
+        return self._clock() >= self._at
+
+    def within(self, seconds: float) -> Deadline:
+        """A deadline at most `seconds` from now that never outlives this one."""
+        return Deadline(self.bounded(seconds), clock=self._clock)
+
+
+class StopToken:
+    """Says once that some work must end, and wakes whoever waits or is blocked on a socket for it.
+
+    Thread-safe. `_guard` protects the watchers; no callback runs while it is held.
+    Never set a token from a signal handler: threading.Event is not reentrant there.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._guard = threading.Lock()
+        self._watchers: dict[int, Callable[[], None]] = {}
+        self._next_key = 0
+        self.reason = ""
+
+    def set(self, reason: str = "") -> None:
+        """Ask the work to end; runs every watcher once, in the calling thread. Repeating it does nothing."""
+        with self._guard:
+            if self._event.is_set():
+                return
+            self.reason = reason
+            self._event.set()
+            watchers = list(self._watchers.values())
+            self._watchers.clear()
+        for callback in watchers:
+            callback()
+
+    def is_set(self) -> bool:
+        """True once the work must end."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Block up to `seconds`; True as soon as the work must end. This replaces every sleep."""
+        return self._event.wait(seconds)
+
+    @contextlib.contextmanager
+    def watch(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Run `callback` when the token is set while the block is running, at once if it already is.
+
+        The callback runs in the thread that sets the token; it must be quick, must not raise, and may run
+        at the very moment the block ends.
+        """
+        with self._guard:
+            already_set = self._event.is_set()
+            key = self._next_key
+            self._next_key += 1
+            if not already_set:
+                self._watchers[key] = callback
+        if already_set:
+            callback()
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._watchers.pop(key, None)

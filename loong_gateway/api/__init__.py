@@ -1,0 +1,1 @@
+"""The port: strict HTTP in front of the gateway."""

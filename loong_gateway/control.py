@@ -1,0 +1,80 @@
+"""What the port may ask of a running gateway. The runtime implements it; tests implement a small one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["ControlPlane", "SendOutcome", "SendRequest", "TurnRequest", "TurnResult"]
+
+
+@dataclass(frozen=True)
+class TurnRequest:
+    """Ask for one answer. `session` is a session name or key; the text is not empty."""
+
+    session: str
+    text: str
+    timeout_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class TurnResult:
+    """The answer, or why there is none. `error_code` is one of the provider fault classes, or "" when all is well."""
+
+    text: str
+    error: str = ""
+    error_code: str = ""
+    usage: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class SendRequest:
+    """Send one text. `account` None means the channel's default. `wait_s` 0 returns as soon as it is on disk."""
+
+    channel: str
+    account: str | None
+    target: str
+    target_kind: str
+    text: str
+    wait_s: float = 30.0
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class SendOutcome:
+    """What became of a send. `state`: "sent", "queued", "unknown", "failed", "expired" or "refused" (never stored).
+
+    `account` is the config id used; `message_ids` are the platform's. A "failed" or "refused" send is not tried again.
+    """
+
+    id: str
+    state: str
+    account: str
+    message_ids: tuple[str, ...] = ()
+    error: str = ""
+
+
+class ControlPlane(Protocol):
+    """All methods are thread-safe and return at once unless their text says that they block."""
+
+    def started(self) -> bool:
+        """True once every enabled surface has been started once."""
+
+    def ready(self) -> tuple[str, ...]:
+        """The reasons why the gateway is not ready, empty when it is: "starting", "stopping", "store_unwritable"..."""
+
+    def status(self) -> Mapping[str, object]:
+        """The status document: the fields of `gateway status --json`, without what only the reader can know."""
+
+    def request_stop(self, reason: str) -> str:
+        """Ask for a stop; "requested" or "already_requested"."""
+
+    def turn(self, request: TurnRequest) -> TurnResult:
+        """Run one turn in the lane of its session. Blocks up to `timeout_s`. Never raises for a provider's fault."""
+
+    def send(self, request: SendRequest) -> SendOutcome:
+        """Put a text into the outbox and wait for its fate. Blocks up to `wait_s`.
+
+        Raises CommandError for an unknown channel, account or target kind, StoreUnwritable when it cannot be kept.
+        """

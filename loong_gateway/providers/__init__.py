@@ -1,0 +1,1 @@
+"""Language-model providers: kinds as data, one file per wire protocol."""

@@ -1,0 +1,95 @@
+"""The seam between a turn and a model: values and the protocol of a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable, Protocol
+
+from loong_channels.waiting import Deadline, StopToken
+
+__all__ = ["Completion", "Message", "Provider", "ProviderCall", "ProviderFault", "Usage"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation. `role` is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens as the provider counted them; None where it did not say."""
+
+    input: int | None = None
+    output: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class ProviderCall:
+    """One question to the model: the system text, the window of history, the new message."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The whole answer. `truncated` says that the model stopped at its length limit."""
+
+    text: str
+    model: str
+    usage: Usage | None = None
+    truncated: bool = False
+
+
+class ProviderFault(Exception):
+    """Raised when no usable answer came after all retries; `str()` is one line without secrets or message text.
+
+    `kind`: "rate_limited", "provider_overloaded", "auth_rejected", "model_mismatch", "payload_incompatible",
+    "request_rejected", "transport_failure", "response_decode_failure", "response_shape_invalid", "provider_missing",
+    "secret_missing", "interrupted" or "timed_out". `fix` is a command or instruction for the operator, or "".
+    `retry_after_s` is what the provider asked for when it was too long to wait.
+    """
+
+    def __init__(
+        self, kind: str, message: str, *, where: str = "", fix: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.where = where
+        self.fix = fix
+        self.retry_after_s = retry_after_s
+
+
+class Provider(Protocol):
+    """One configured provider profile. Thread-safe: many turns call it at once."""
+
+    profile: str
+    kind: str
+    model: str
+
+    def complete(
+        self,
+        call: ProviderCall,
+        *,
+        deadline: Deadline,
+        stop: StopToken,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Completion:
+        """Answer. Blocks until the deadline at the latest; setting `stop` ends it at once.
+
+        With `on_text` the answer is streamed: it is called from this thread with each new piece of text.
+        Retries inside, never after a piece was handed to `on_text`. Raises ProviderFault.
+        """
+
+    def models(self, *, deadline: Deadline) -> Sequence[str]:
+        """The ids of the models the provider lists, in its order. Blocks; raises ProviderFault."""
+
+    def models_endpoint(self) -> str:
+        """The address that `models` asks, for display."""
+
+    def health(self) -> Mapping[str, object]:
+        """Counters and cooldowns for status: JSON values, no secrets. Does not block."""

@@ -1,0 +1,218 @@
+"""The applied configuration as immutable values. Swapped whole at a reload; take it once per operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = [
+    "AccountConfig",
+    "ChannelConfig",
+    "CliSettings",
+    "Config",
+    "DeliverySettings",
+    "Diagnostic",
+    "GatewaySettings",
+    "LimitSettings",
+    "LoggingSettings",
+    "MemorySettings",
+    "NetworkSettings",
+    "ProviderProfile",
+    "SecretRef",
+]
+
+
+@dataclass(frozen=True)
+class SecretRef:
+    """Where a secret comes from; resolving it is the business of `secrets`.
+
+    `form`: "inline", "env", "file", "exec" or "absent". `value` is the literal, variable, path or command line.
+    `fallback_env` are the variables tried when `form` is "absent". `setting` is the dotted path in the config.
+    """
+
+    form: str
+    value: object = field(repr=False)
+    setting: str
+    fallback_env: tuple[str, ...] = ()
+
+    @property
+    def display(self) -> str:
+        """How the reference may be shown: its kind and, for a variable or a file, its name."""
+        if self.form == "absent":
+            return "env " + " or ".join(self.fallback_env) if self.fallback_env else "not set"
+        return f"{self.form} {self.value}" if self.form in ("env", "file") else self.form
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding of the validation. `line` and `column` count from 1; None where they cannot be known."""
+
+    severity: str
+    code: str
+    field_path: str
+    message: str
+    fix: str | None = None
+    line: int | None = None
+    column: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """[gateway]"""
+
+    mode: str | None
+    port: int
+    bind: str
+    custom_bind_host: str | None
+    auth_mode: str
+    token: SecretRef
+    password: SecretRef
+    allowed_hosts: tuple[str, ...]
+    workers: int
+    drain_s: float
+    crash_loop_boots: int
+    header_timeout_s: float
+    body_timeout_s: float
+    keepalive_s: float
+    max_unauthenticated: int
+    max_per_peer: int
+    max_clients: int
+    auth_attempts: int
+    auth_window_s: float
+    auth_lockout_s: float
+
+
+@dataclass(frozen=True)
+class ProviderProfile:
+    """[provider] or [providers.ID]; `where` is that dotted path."""
+
+    id: str
+    where: str
+    kind: str
+    model: str
+    base_url: str | None
+    endpoint: str | None
+    models_endpoint: str | None
+    chat_completions_path: str | None
+    api_key: SecretRef
+    preferred_models: tuple[str, ...]
+    reasoning_effort: str | None
+    headers: Mapping[str, str]
+    temperature: float | None
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    request_timeout_ms: int
+    turn_timeout_ms: int
+    retry_max_attempts: int
+    retry_initial_backoff_ms: int
+    retry_max_backoff_ms: int
+    model_catalog_cache_ttl_ms: int
+    model_catalog_stale_if_error_ms: int
+
+
+@dataclass(frozen=True)
+class AccountConfig:
+    """One account of a channel: the channel's block overlaid by its own. Secrets are still references."""
+
+    channel: str
+    id: str
+    label: str
+    enabled: bool
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class ChannelConfig:
+    """One channel family. `explicit_accounts` is False for a block without an `accounts` table.
+
+    `default_source`: "explicit_default", "mapped_default", "fallback" or "runtime_identity".
+    """
+
+    name: str
+    enabled: bool
+    accounts: Mapping[str, AccountConfig]
+    default_account: str
+    default_source: str
+    explicit_accounts: bool
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """[memory]; `sliding_window` counts turns."""
+
+    profile: str
+    sliding_window: int
+
+
+@dataclass(frozen=True)
+class DeliverySettings:
+    """[delivery]; `ambiguous` is "resend" or "hold", `max_inbound_age_policy` "notice", "answer" or "skip"."""
+
+    ambiguous: str
+    max_attempts: int
+    max_crash_attempts: int
+    reply_ttl_s: int
+    push_ttl_s: int
+    max_inbound_age_s: int
+    max_inbound_age_policy: str
+    failure_text: str
+    retention_days: int
+    retention_rows: int
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """[limits]; 0 switches a budget off."""
+
+    sender_per_min: int
+    conversation_per_min: int
+    lane_waiting: int
+    total_waiting: int
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """[network]: how everything outbound leaves the host. None means: as the environment says."""
+
+    proxy: str | None
+    no_proxy: str | None
+    ca_bundle: str | None
+    client_cert: str | None
+    client_key: str | None
+
+
+@dataclass(frozen=True)
+class LoggingSettings:
+    """[logging]; `file` None means the gateway's own log."""
+
+    level: str
+    file: str | None
+
+
+@dataclass(frozen=True)
+class CliSettings:
+    """[cli]; the system prompt is used by every entry, not by the terminal alone."""
+
+    system_prompt: str
+    exit_commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole validated configuration. `exists` is False when no file was there and defaults stand in."""
+
+    path: str
+    exists: bool
+    digest: str
+    gateway: GatewaySettings
+    providers: Mapping[str, ProviderProfile]
+    active_provider: str | None
+    channels: Mapping[str, ChannelConfig]
+    memory: MemorySettings
+    delivery: DeliverySettings
+    limits: LimitSettings
+    network: NetworkSettings
+    logging: LoggingSettings
+    cli: CliSettings
+    warnings: tuple[Diagnostic, ...] = ()
