@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from loong_channels import catalog
-from loong_channels.contract import Account, Channel, ChannelSpec, Outbound
+from loong_channels.contract import Account, Address, Channel, ChannelSpec, Outbound
 from loong_channels.net import Egress
 from loong_channels.text import split
 from loong_channels.waiting import Deadline
-from loong_gateway import cursors, inbox, outbox, secrets
+from loong_gateway import VERSION, cursors, inbox, outbox, secrets
 from loong_gateway.clock import Clock
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.delivery import Delivery, DeliveryTask, Fate
@@ -37,18 +37,12 @@ from loong_gateway.supervisor import Supervisor
 from loong_gateway.threads import ThreadRegistry
 from loong_gateway.turns import RequestTask, Turns, TurnTask
 
-__all__ = ["Engine", "EngineParts", "OpenChannel", "open_channel"]
+__all__ = ["Engine", "EngineParts"]
 
 logger = logging.getLogger("loong.engine")
 
+FINAL_STATES = frozenset({"sent", "failed", "expired", "cancelled"})
 PROVIDER_MISSING_FIX = "write a [providers.ID] table and active_provider into the config, then: loong validate-config"
-
-
-class OpenChannel(Protocol):
-    """Makes the channel object of an account; raises secrets.SecretUnavailable."""
-
-    def __call__(self, account: AccountConfig, config: Config) -> Channel:
-        """Resolve the secrets and build the channel."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +67,8 @@ class Engine:
         self.supervisor = Supervisor()
         self._parts = parts
         self._parking = Parking(parts.clock)
+        # Protects the provider while it is built.
+        self._guard = threading.Lock()
         self._provider: Provider | None = None
         self.lanes = Lanes(
             parts.threads,
@@ -111,7 +107,7 @@ class Engine:
         self._slot_services = SlotServices(
             open_channel=self._open_channel,
             accept=self._intake.accept,
-            cursor=lambda name: parts.store.read(lambda conn: cursors.get(conn, name)),
+            cursor=lambda name: parts.store.read(lambda conn: cursors.cursor_get(conn, name)),
             opened=self.lanes.open_gate,
             changed=parts.changed,
             moves=Moves(parts.store),
@@ -119,4 +115,155 @@ class Engine:
             threads=parts.threads,
             metrics=self.metrics,
             clock=parts.clock,
+        )
+
+    # Setting up
+
+    def add_account(self, account: AccountConfig, *, receives: bool = True) -> None:
+        """Supervise one account from the next `start` on."""
+        slot = Slot(catalog.spec(account.channel), account, self._slot_services, receives=receives)
+        self.supervisor.add(account.channel, account.id, slot)
+
+    def attach(self, spec: ChannelSpec, account: AccountConfig, channel: Channel) -> None:
+        """Supervise a channel that exists already and is not in the config: the terminal."""
+        services = replace(self._slot_services, open_channel=lambda _: channel)
+        self.supervisor.add(account.channel, account.id, Slot(spec, account, services, is_attached=True))
+
+    def recover(self) -> int:
+        """Take over what an earlier process left: replies first, then messages, in order. Returns how many replies."""
+        store = self._parts.store
+        limit = self.config.delivery.max_crash_attempts
+        store.write(outbox.recover)
+        found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
+        groups = store.read(outbox.pending)
+        for group, lane, _ in groups:
+            self.lanes.offer(lane, DeliveryTask(self.delivery, group))
+        for row in found.failed:
+            logger.error("message %d was given up after %d crashes", row.seq, row.crashes)
+            notice = self.turns.notice_of_failure(row)
+            if notice is not None:
+                self.lanes.offer(row.inbound.address.lane, notice)
+        for seq, lane in found.pending:
+            self.lanes.offer(lane, TurnTask(self.turns, seq))
+        return len(groups)
+
+    def provider(self) -> Provider:
+        """The active provider, built at first use. Raises ProviderFault when none is configured."""
+        profile = self.config.providers.get(self.config.active_provider or "")
+        if profile is None:
+            raise ProviderFault("provider_missing", "no provider is configured", fix=PROVIDER_MISSING_FIX)
+        with self._guard:
+            if self._provider is None:
+                self._provider = build_provider(
+                    profile, egress=self._parts.egress, environ=self._parts.environ, resolve_secret=self._resolve
+                )
+            return self._provider
+
+    def problems(self) -> list[str]:
+        """Machine codes of what is wrong with the engine as a whole, not with one surface."""
+        found = []
+        if self.config.active_provider is None and self.supervisor.states():
+            found.append("provider_missing")
+        if self._parts.store.unwritable_reason() is not None:
+            found.append("store_unwritable")
+        if self._parts.store.set_aside is not None:
+            found.append("store_set_aside")
+        if self.lanes.snapshot().abandoned:
+            found.append("turns_abandoned")
+        return found
+
+    # Requests from the port
+
+    def turn(self, request: TurnRequest) -> TurnResult:
+        """See control.ControlPlane."""
+        task = RequestTask(self.turns, request)
+        lane = f"session:{session_key(request.session)}"
+        if self.lanes.full([lane]):
+            return TurnResult("", error="too many questions are waiting", error_code="busy")
+        self.lanes.offer(lane, task)
+        return task.wait(Deadline(request.timeout_s))
+
+    def send(self, request: SendRequest) -> SendOutcome:
+        """See control.ControlPlane."""
+        account = account_for(self.config, request.channel, request.account)
+        spec = catalog.spec(account.channel)
+        if request.target_kind not in spec.target_kinds:
+            kinds = " or ".join(spec.target_kinds)
+            raise CommandError("channels.target_kind", channel=spec.name, given=request.target_kind, kinds=kinds)
+        if self.supervisor.surface(account.channel, account.id) is None:
+            self.add_account(account, receives=False)
+            self.supervisor.start()
+        parts = self._send_parts(request, account, spec)
+        if not parts:
+            raise CommandError("channels.empty_text")
+        return self._send_and_wait(request, account, parts)
+
+    def _send_parts(self, request: SendRequest, account: AccountConfig, spec: ChannelSpec) -> list[Part]:
+        group = request.idempotency_key or new_id("send")
+        conversation, _, thread = request.target.partition(":") if spec.threads else (request.target, "", "")
+        address = Address(account.channel, account.id, conversation, thread or None)
+        expires_ms = self._parts.clock.wall_ms() + self.config.delivery.push_ttl_s * 1000
+        return [
+            Part(
+                id=f"{group}-{index}",
+                group=group,
+                part=index,
+                inbox_seq=None,
+                outbound=Outbound(address, piece, f"{group}-{index}"),
+                expires_ms=expires_ms,
+            )
+            for index, piece in enumerate(split(request.text, spec.text_limit, spec.limit_unit))
+        ]
+
+    def _send_and_wait(self, request: SendRequest, account: AccountConfig, parts: list[Part]) -> SendOutcome:
+        group = parts[0].group
+        fates: queue.SimpleQueue[Fate] = queue.SimpleQueue()
+        self.delivery.watch(group, fates.put)
+        try:
+            now_ms = self._parts.clock.wall_ms()
+            added = self._parts.store.write(
+                lambda conn: outbox.add(conn, parts, now_ms=now_ms, first_sending=False)
+            )
+            if added:
+                self.lanes.offer(parts[0].outbound.address.lane, DeliveryTask(self.delivery, group))
+            elif (known := self._parts.store.read(lambda conn: outbox.state_of(conn, group))) in FINAL_STATES:
+                return SendOutcome(group, str(known), account.id)
+            try:
+                fate = fates.get(timeout=request.wait_s) if request.wait_s > 0 else Fate("queued")
+            except queue.Empty:
+                # It is on disk and goes out later; the caller is told its id.
+                fate = Fate("queued", error=self._why_queued(account))
+        finally:
+            self.delivery.forget(group)
+        return SendOutcome(group, fate.state, account.id, fate.message_ids, fate.error)
+
+    def _why_queued(self, account: AccountConfig) -> str:
+        states = {(state.channel, state.account): state for state in self.supervisor.states()}
+        state = states.get((account.channel, account.id))
+        return "" if state is None or state.last_error is None else state.last_error
+
+    def _resolve(self, ref: SecretRef) -> str:
+        value = secrets.resolve(ref, self._parts.environ)
+        self._parts.redactor.register(value)
+        return value
+
+    def _open_channel(self, account: AccountConfig) -> Channel:
+        settings = {
+            name: self._resolve(value) if isinstance(value, SecretRef) and self._is_needed(account, name, value) else value
+            for name, value in account.settings.items()
+        }
+        opened = Account(account.channel, account.id, account.label, settings)
+        return catalog.channel_class(account.channel)(opened, self._parts.egress)
+
+    def _is_needed(self, account: AccountConfig, name: str, ref: SecretRef) -> bool:
+        return name in catalog.spec(account.channel).secrets or ref.form != "absent"
+
+    def _status_line(self) -> str:
+        lanes = self.lanes.snapshot()
+        states = self.supervisor.states()
+        ready = sum(1 for state in states if state.phase == "ready")
+        waiting = max(0, lanes.waiting - lanes.running)
+        return (
+            f"loong {VERSION}: {ready} of {len(states)} surfaces ready, {lanes.running} answers being written, "
+            f"{waiting} messages waiting."
         )

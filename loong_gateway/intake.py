@@ -73,11 +73,11 @@ class Intake:
         now_ms = self._clock.wall_ms()
 
         def keep(conn: Connection) -> list[InboxRow]:
-            rows = inbox.add(conn, allowed, now_ms=now_ms)
-            inbox.add(conn, rejected, now_ms=now_ms, state="rejected")
+            rows = inbox.add(conn, allowed, now_ms)
+            inbox.add(conn, rejected, now_ms, state="rejected")
             outbox.add(conn, notices, now_ms=now_ms, first_sending=False)
             if cursor is not None:
-                cursors.put(conn, cursor.name, cursor.value)
+                cursors.cursor_set(conn, cursor.name, cursor.value)
             return rows
 
         try:

@@ -1,4 +1,4 @@
-"""What an owner tells about itself: the status document, the reasons why it is degraded, one line for people."""
+"""What an owner tells about itself: the status document, the reasons why it is degraded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from loong_gateway.slot_state import SlotState
 
-__all__ = ["OwnerFacts", "degraded_reasons", "status_document", "status_line"]
+__all__ = ["OwnerFacts", "degraded_reasons", "status_document"]
 
 INBOX_STATES = ("new", "claimed", "failed", "rejected")
 OUTBOX_STATES = ("queued", "sending", "unknown", "failed", "expired")
@@ -100,13 +100,3 @@ def _surface(state: SlotState, facts: OwnerFacts) -> dict[str, object]:
         "where": state.where,
         "fix": state.fix,
     }
-
-
-def status_line(facts: OwnerFacts, *, waiting: int, running: int) -> str:
-    """The answer to `/status` in a chat: no ids, no secrets."""
-    ready = sum(1 for state in facts.surfaces if state.phase == "ready")
-    minutes = max(0, facts.now_ms - facts.started_at_ms) // 60_000
-    return (
-        f"loong {facts.version}, up {minutes} min, {ready} of {len(facts.surfaces)} surfaces ready; "
-        f"{running} answers are being written, {max(0, waiting - running)} messages wait."
-    )

@@ -55,4 +55,5 @@ SPEC = ChannelSpec(
     text_limit=4000,
     limit_unit="utf16",
     reconnect_s=1.0,
+    threads=True,
 )
