@@ -21,7 +21,7 @@ loong_channels.telegram.preview loong_channels.telegram.channel
 loong_gateway
 loong_gateway.texts.owner loong_gateway.texts.usage loong_gateway.texts.config loong_gateway.texts.channels
 loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.store loong_gateway.texts
-loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson
+loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction loong_gateway.log
 loong_gateway.owner loong_gateway.boots loong_gateway.status
@@ -29,6 +29,9 @@ loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gat
 loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention
 loong_gateway.store_lock loong_gateway.store_file loong_gateway.store_queue loong_gateway.store_writer
 loong_gateway.store
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
+loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
+loong_gateway.store_file loong_gateway.retention
 
 loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gateway.providers.kinds
 loong_gateway.settings loong_gateway.diagnostics loong_gateway.toml_lines loong_gateway.casting
@@ -45,6 +48,7 @@ loong_gateway.sessions loong_gateway.conversation loong_gateway.delivery loong_g
 loong_gateway.typing_notices loong_gateway.terminal loong_gateway.supervisor loong_gateway.runtime
 
 loong_gateway.commands loong_gateway.commands.render loong_gateway.commands.common loong_gateway.commands.*
+loong_gateway.verbs loong_gateway.parser loong_gateway.crash
 loong_gateway.cli loong
 """
 
@@ -79,12 +83,16 @@ PLAIN = {
     "loong_gateway",
     "loong_gateway.faults",
     "loong_gateway.tinyjson",
+    "loong_gateway.wording",
     "loong_gateway.paths",
     "loong_gateway.atomic",
+    "loong_gateway.process",
+    "loong_gateway.owner_files",
     "loong_gateway.owner",
     "loong_gateway.status",
     "loong_gateway.cli",
     "loong_gateway.commands",
+    "loong_gateway.commands.common",
     "loong_gateway.commands.gateway_status",
 }
 MAX_MODULE_LINES = 500
