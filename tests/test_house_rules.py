@@ -20,7 +20,8 @@ loong_channels.telegram.preview loong_channels.telegram.channel
 
 loong_gateway
 loong_gateway.texts.owner loong_gateway.texts.usage loong_gateway.texts.config loong_gateway.texts.channels
-loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.logs loong_gateway.texts.store loong_gateway.texts
+loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.logs loong_gateway.texts.store
+loong_gateway.texts
 loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction

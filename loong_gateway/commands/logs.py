@@ -33,11 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=DEFAULT_LINES,
         metavar="N",
-        help="how many lines, counted after the filters (100)",
+        help="how many lines, counted after the filters",
     )
-    parser.add_argument(
-        "--level", choices=tuple(LEVELS), default="debug", help="this level and above (debug)"
-    )
+    parser.add_argument("--level", choices=tuple(LEVELS), default="debug", help="this level and above")
     parser.add_argument(
         "--channel", metavar="C", help="only this channel, or one account of it: telegram=work"
     )
@@ -95,8 +93,7 @@ class _Follower:
     def __init__(self, path: str) -> None:
         self._path = path
         self._partial = b""
-        self._file: BinaryIO | None = None
-        self._open()
+        self._file = self._open()
         if self._file is not None:
             self._file.seek(0, os.SEEK_END)
 
@@ -107,7 +104,7 @@ class _Follower:
             # What was written between that read and the renaming is still in the old file.
             found += self._read()
             self.close()
-            self._open()
+            self._file = self._open()
             found += self._read()
         return found
 
@@ -117,10 +114,12 @@ class _Follower:
             self._file.close()
             self._file = None
 
-    def _open(self) -> None:
+    def _open(self) -> BinaryIO | None:
         self._partial = b""
-        with contextlib.suppress(FileNotFoundError):
-            self._file = open(self._path, "rb")  # noqa: SIM115  kept open until close()
+        try:
+            return open(self._path, "rb")
+        except FileNotFoundError:
+            return None
 
     def _read(self) -> list[bytes]:
         if self._file is None:
