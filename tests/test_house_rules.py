@@ -25,8 +25,10 @@ loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjso
 
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction loong_gateway.log
 loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
-loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
-loong_gateway.store_file loong_gateway.retention
+loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gateway.cursors loong_gateway.aliases
+loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention
+loong_gateway.store_lock loong_gateway.store_file loong_gateway.store_queue loong_gateway.store_writer
+loong_gateway.store
 
 loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gateway.providers.kinds
 loong_gateway.settings loong_gateway.diagnostics loong_gateway.toml_lines loong_gateway.casting
@@ -53,15 +55,24 @@ ONLY_IN = {
     "requests": {"loong_channels.net"},
     "urllib3": {"loong_channels.net"},
     "websocket": {"loong_channels.net"},
-    "sqlite3": {"loong_gateway.store", "loong_gateway.store_file", "loong_gateway.commands.doctor"},
+    "sqlite3": {
+        "loong_gateway.store",
+        "loong_gateway.store_file",
+        "loong_gateway.store_writer",
+        "loong_gateway.commands.doctor",
+    },
     "tomli": {"loong_gateway.config"},
 }
 TYPED_SQLITE = {
     "loong_gateway.migrations",
+    "loong_gateway.counters",
+    "loong_gateway.cursors",
+    "loong_gateway.aliases",
     "loong_gateway.inbox",
     "loong_gateway.outbox",
     "loong_gateway.transcripts",
     "loong_gateway.retention",
+    "loong_gateway.store_queue",
 }
 # Plain modules: on the path of `gateway status`, which may not import dataclasses, typing and their like.
 PLAIN = {
