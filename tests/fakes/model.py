@@ -494,8 +494,12 @@ class FakeModel:
             call.reply(404, b'{"error":"no such control"}')
             return
         arguments: dict[str, Any] = json.loads(call.body or b"{}")
-        result = getattr(self, name)(**arguments)
-        call.reply(200, json.dumps({"result": jsonable(result)}).encode())
+        try:
+            body = {"result": jsonable(getattr(self, name)(**arguments))}
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            call.reply(400, json.dumps({"error": repr(error)}).encode())
+        else:
+            call.reply(200, json.dumps(body).encode())
 
 
 def main() -> None:
