@@ -29,9 +29,9 @@ from loong_channels.faults import (
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway import outbox
 from loong_gateway.clock import Clock
-from loong_gateway.metrics import Metrics
 from loong_gateway.faults import StoreUnwritable
 from loong_gateway.lanes import Later
+from loong_gateway.metrics import Metrics
 from loong_gateway.outbox import OutboxRow
 from loong_gateway.parking import Parking
 from loong_gateway.snapshot import Config
@@ -100,89 +100,86 @@ class Delivery:
         """Send what is left of a group. Blocks; None when its fate is settled, Later when the lane has to wait."""
         try:
             rows = self._store.read(lambda conn: outbox.group(conn, group))
-            return self._deliver_rows(group, [row for row in rows if row.state in outbox.UNSENT], stop)
+            return self._deliver_rows(group, [row for row in rows if row.is_open], stop)
+        except _Halted as halted:
+            return halted.later
         except StoreUnwritable:
             return Later(DeliveryTask(self, group), STORE_WAIT_S)
 
     def _deliver_rows(self, group: str, rows: list[OutboxRow], stop: StopToken) -> Later | None:
         message_ids: list[str] = []
         for index, row in enumerate(rows):
-            halt = self._obstacle(row, stop)
-            if halt is not None:
-                return halt.later
-            following = rows[index + 1] if index + 1 < len(rows) else None
-            outcome = self._send_row(row, stop)
-            if isinstance(outcome, _Halt):
-                return outcome.later
-            message_ids += outcome.message_ids
-            if following is not None:
-                rows[index + 1] = self._record_sent(row, outcome, following)
+            surface = self._way_out(row, stop)
+            if row.state != "sending":
+                self._store.write(functools.partial(outbox.mark_sending, id=row.id))
+            receipt = self._send_row(surface, row, stop)
+            message_ids += receipt.message_ids
+            surface.sent()
+            self._count("sent", row)
+            if index + 1 < len(rows):
+                rows[index + 1] = self._go_on(row, receipt, rows[index + 1])
             else:
                 # Nothing waits for this commit: the lane keeps the order, and the writer keeps it on disk.
-                self._store.submit(functools.partial(outbox.mark_sent, id=row.id, message_ids=outcome.message_ids))
+                self._store.submit(
+                    functools.partial(outbox.mark_sent, id=row.id, message_ids=receipt.message_ids)
+                )
         self._settle(group, Fate("sent", tuple(message_ids)))
         return None
 
-    def _obstacle(self, row: OutboxRow, stop: StopToken) -> _Halt | None:
-        """What keeps a row from being sent now; settles the group when that is final."""
-        if row.expires_ms <= self._clock.wall_ms():
-            self._store.write(lambda conn: outbox.expire_group(conn, row.group))
-            return self._end(row, Fate("expired", error="it was not sent before it expired"))
+    def _way_out(self, row: OutboxRow, stop: StopToken) -> Surface:
+        """The surface that can send the row now. Raises _Halted; the group is settled first where that is final."""
         address = row.outbound.address
         surface = self._surfaces.surface(address.channel, address.account)
-        again = DeliveryTask(self, row.group)
-        if surface is None or stop.is_set():
-            return _Halt(self._requeue(row, again, GATE_WAIT_S, f"{address.channel}={address.account}", ""))
+        if row.expires_ms <= self._clock.wall_ms():
+            raise self._end(row, Fate("expired", error="it was not sent before it expired"))
+        if surface is None or stop.is_set() or not surface.can_send():
+            raise self._wait(row, GATE_WAIT_S, gate=f"{address.channel}={address.account}")
         if row.inbox_seq is not None and not surface.allows(address):
-            self._store.write(lambda conn: outbox.cancel_group(conn, row.group, "conversation_not_allowed"))
-            return self._end(row, Fate("cancelled", error="the conversation is no longer allowed"))
-        if not surface.can_send():
-            return _Halt(self._requeue(row, again, GATE_WAIT_S, surface.gate, ""))
+            raise self._end(row, Fate("cancelled", error="the conversation is no longer allowed"))
+        if row.state == "unknown":
+            raise self._ambiguous(surface, row, row.last_error or "it may have been sent before")
         wait_s = max(self._parking.wait_s(address), (row.not_before_ms - self._clock.wall_ms()) / 1000)
-        return _Halt(self._requeue(row, again, wait_s, None, "")) if wait_s > 0 else None
+        if wait_s > 0:
+            raise self._wait(row, wait_s)
+        return surface
 
-    def _requeue(self, row: OutboxRow, task: DeliveryTask, wait_s: float, gate: str | None, error: str) -> Later:
-        """Wait without an attempt being counted; a row that was marked as sending in advance is marked back."""
+    def _wait(self, row: OutboxRow, wait_s: float, *, gate: str | None = None) -> _Halted:
+        """No attempt is counted; a row that was marked as sending in advance is marked back."""
         if row.state == "sending":
-            not_before_ms = row.not_before_ms
-            self._store.submit(lambda conn: outbox.mark_queued(conn, row.id, not_before_ms, error, count=False))
-        return Later(task, wait_s, gate)
+            self._requeue(row, 0.0, row.last_error or "", counted=False)
+        return _Halted(Later(DeliveryTask(self, row.group), wait_s, gate))
 
-    def _send_row(self, row: OutboxRow, following: OutboxRow | None, stop: StopToken) -> Receipt | _Halt:
-        surface = self._surfaces.surface(row.outbound.address.channel, row.outbound.address.account)
-        assert surface is not None
-        if row.state != "sending":
-            self._store.write(lambda conn: outbox.mark_sending(conn, row.id))
-        for pause_s in (*QUICK_RETRIES_S, None):
+    def _send_row(self, surface: Surface, row: OutboxRow, stop: StopToken) -> Receipt:
+        """Send, with two quick retries while it is sure that nothing arrived. Raises _Halted."""
+        for pause_s in (*QUICK_RETRIES_S, 0.0):
             try:
-                receipt = self._send(surface, row.outbound, stop)
+                return self._send(surface, row.outbound, stop)
             except Fault as fault:
-                if pause_s is not None and _surely_not_sent(fault):
-                    if stop.wait(random.uniform(pause_s / 2, pause_s)):  # noqa: S311  jitter, not a secret
-                        return _Halt(self._requeue(row, DeliveryTask(self, row.group), 0.0, None, str(fault)))
-                    continue
-                return self._failed(surface, row, fault)
-            except StoreUnwritable:
-                raise
-            except Exception:
-                # A bug in a channel must not stop the lane for ever: it counts as an attempt like any other failure.
+                if not (pause_s and _surely_not_sent(fault)):
+                    raise self._failed(surface, row, fault) from fault
+            except Exception as error:
+                # A bug in a channel must not stop the lane for ever: it counts as a send of unknown fate.
                 logger.exception("sending %s failed unexpectedly", row.id)
-                return self._failed(surface, row, Unreachable("internal error while sending", maybe_processed=True))
-            self._record_sent(surface, row, following, receipt)
-            return receipt
-        raise AssertionError("the last try always returns")
+                raise self._ambiguous(surface, row, "internal error while sending") from error
+            if stop.wait(_jittered(pause_s)):
+                raise self._wait(dataclasses.replace(row, state="sending"), GATE_WAIT_S)
+        raise AssertionError("the last try returns or raises")
 
     def _send(self, surface: Surface, outbound: Outbound, stop: StopToken) -> Receipt:
-        address = surface.current(outbound.address)
         deadline = Deadline(SEND_LIMIT_S)
+        address = surface.current(outbound.address)
         try:
-            return surface.channel.send(dataclasses.replace(outbound, address=address), deadline=deadline, stop=stop)
+            return surface.channel.send(
+                dataclasses.replace(outbound, address=address), deadline=deadline, stop=stop
+            )
         except Moved as fault:
             surface.moved(address.conversation, fault.conversation)
-            moved = dataclasses.replace(address, conversation=fault.conversation)
-            return surface.channel.send(dataclasses.replace(outbound, address=moved), deadline=deadline, stop=stop)
+            address = dataclasses.replace(address, conversation=fault.conversation)
+            return surface.channel.send(
+                dataclasses.replace(outbound, address=address), deadline=deadline, stop=stop
+            )
 
-    def _record_sent(self, row: OutboxRow, receipt: Receipt, following: OutboxRow) -> OutboxRow:
+    def _go_on(self, row: OutboxRow, receipt: Receipt, following: OutboxRow) -> OutboxRow:
         """One commit ends a part and begins the next, so that each part costs one."""
 
         def both(conn: Connection) -> None:
@@ -192,55 +189,60 @@ class Delivery:
         self._store.write(both)
         return dataclasses.replace(following, state="sending")
 
-    def _failed(self, surface: Surface, row: OutboxRow, fault: Fault) -> _Halt:
+    def _failed(self, surface: Surface, row: OutboxRow, fault: Fault) -> _Halted:
         text = str(fault)
         again = DeliveryTask(self, row.group)
         if isinstance(fault, Refused):
-            self._store.write(lambda conn: outbox.fail_group(conn, row.group, text))
-            self._count("refused", row)
             return self._end(row, Fate("failed", error=text))
         if isinstance(fault, (BadCredentials, Conflict)):
             surface.trouble(fault)
-            self._mark_queued(row, 0.0, text, count=False)
-            return _Halt(Later(again, GATE_WAIT_S, surface.gate))
+            self._requeue(row, 0.0, text, counted=False)
+            return _Halted(Later(again, GATE_WAIT_S, surface.gate))
         if isinstance(fault, Throttled):
             self._count("rate_limited", row)
             self._parking.park(row.outbound.address, fault.retry_after_s, whole_account=fault.whole_account)
-            self._mark_queued(row, fault.retry_after_s, text, count=False)
-            return _Halt(Later(again, fault.retry_after_s))
+            self._requeue(row, fault.retry_after_s, text, counted=False)
+            return _Halted(Later(again, fault.retry_after_s))
         if not _surely_not_sent(fault):
             return self._ambiguous(surface, row, text)
-        wait_s = _backoff_s(row.attempts)
-        if isinstance(fault, Overloaded) and fault.retry_after_s is not None:
-            wait_s = max(wait_s, fault.retry_after_s)
-        self._mark_queued(row, wait_s, text, count=True)
+        asked_s = fault.retry_after_s if isinstance(fault, Overloaded) else None
+        wait_s = max(
+            _jittered(min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(row.attempts, 16))), asked_s or 0.0
+        )
         self._count("send_failed", row)
+        self._requeue(row, wait_s, text, counted=True)
         # The gate opens when the account recovers, so nobody waits out a long pause on a line that is back.
-        return _Halt(Later(again, wait_s, surface.gate))
+        return _Halted(Later(again, wait_s, surface.gate))
 
-    def _ambiguous(self, surface: Surface, row: OutboxRow, text: str) -> _Halt:
-        """The platform may or may not have the message."""
+    def _ambiguous(self, surface: Surface, row: OutboxRow, text: str) -> _Halted:
+        """The platform may or may not have the message: send it once more with the same key, or leave it."""
         self._count("send_unknown", row)
         again = DeliveryTask(self, row.group)
-        if surface.spec.idempotent_send or (self._config().delivery.ambiguous == "resend" and row.resends < 1):
-            wait_s = random.uniform(QUICK_RETRIES_S[0] / 2, QUICK_RETRIES_S[0])  # noqa: S311  jitter, not a secret
-            not_before_ms = self._clock.wall_ms() + int(wait_s * 1000)
-            self._store.write(lambda conn: outbox.mark_queued(conn, row.id, not_before_ms, text, resend=True))
-            return _Halt(Later(again, wait_s))
-        self._store.write(lambda conn: outbox.hold(conn, row.id, text))
-        logger.warning("a reply to %s may not have arrived: %s", row.outbound.address.lane, text)
-        return _Halt(Later(again, 0.0))
+        resend = self._config().delivery.ambiguous == "resend" and row.resends < 1
+        if surface.spec.idempotent_send or resend:
+            wait_s = _jittered(QUICK_RETRIES_S[0])
+            self._requeue(row, wait_s, text, counted=True, resend=True)
+            return _Halted(Later(again, wait_s))
+        self._store.write(lambda conn: outbox.mark_unknown(conn, row.id, text, held=True))
+        logger.warning("part %s to %s may not have arrived: %s", row.id, row.outbound.address.lane, text)
+        return _Halted(Later(again, 0.0))
 
-    def _mark_queued(self, row: OutboxRow, wait_s: float, error: str, *, count: bool) -> None:
-        not_before_ms = self._clock.wall_ms() + int(wait_s * 1000)
-        self._store.write(lambda conn: outbox.mark_queued(conn, row.id, not_before_ms, error, count=count))
+    def _requeue(
+        self, row: OutboxRow, wait_s: float, error: str, *, counted: bool, resend: bool = False
+    ) -> None:
+        not_before_ms = self._clock.wall_ms() + int(wait_s * 1000) if wait_s > 0 else row.not_before_ms
+        self._store.write(
+            lambda conn: outbox.mark_queued(
+                conn, row.id, not_before_ms=not_before_ms, error=error, counted=counted, resend=resend
+            )
+        )
 
-    def _end(self, row: OutboxRow, fate: Fate) -> _Halt:
-        address = row.outbound.address
-        self._metrics.add(f"{fate.state}:{address.channel}={address.account}")
-        logger.warning("reply %s to %s %s: %s", row.group, address.lane, fate.state, fate.error)
+    def _end(self, row: OutboxRow, fate: Fate) -> _Halted:
+        self._store.write(lambda conn: outbox.end_group(conn, row.group, fate.state, fate.error))
+        self._count(fate.state, row)
+        logger.warning("%s to %s %s: %s", row.group, row.outbound.address.lane, fate.state, fate.error)
         self._settle(row.group, fate)
-        return _Halt(None)
+        return _Halted(None)
 
     def _settle(self, group: str, fate: Fate) -> None:
         with self._guard:
@@ -270,16 +272,17 @@ class DeliveryTask:
         logger.error("the delivery of %s did not end; it is settled at the next start", self.group)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Halt:
-    """The group goes no further in this run; `later` is None when its fate is settled."""
+class _Halted(Exception):
+    """Raised when a group goes no further in this run; `later` is None when its fate is settled."""
 
-    later: Later | None
+    def __init__(self, later: Later | None) -> None:
+        super().__init__()
+        self.later = later
 
 
 def _surely_not_sent(fault: Fault) -> bool:
     return isinstance(fault, Overloaded) or (isinstance(fault, Unreachable) and not fault.maybe_processed)
 
 
-def _backoff_s(attempts: int) -> float:
-    return random.uniform(0.5, 1.0) * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**attempts)  # noqa: S311  jitter
+def _jittered(seconds: float) -> float:
+    return float(random.uniform(0.5, 1.0) * seconds)  # noqa: S311  spreads retries, guards nothing

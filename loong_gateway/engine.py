@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+
+from loong_channels.net import Egress
 
 from loong_channels import catalog
 from loong_channels.contract import Account, Address, Channel, ChannelSpec, Outbound
-from loong_channels.net import Egress
 from loong_channels.text import split
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION, cursors, inbox, outbox, secrets
 from loong_gateway.clock import Clock
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.delivery import Delivery, DeliveryTask, Fate
-from loong_gateway.faults import CommandError
+from loong_gateway.faults import CommandError, StoreUnwritable
 from loong_gateway.ids import new_id
 from loong_gateway.intake import Intake
 from loong_gateway.lanes import Lanes
@@ -37,12 +38,14 @@ from loong_gateway.supervisor import Supervisor
 from loong_gateway.threads import ThreadRegistry
 from loong_gateway.turns import RequestTask, Turns, TurnTask
 
-__all__ = ["Engine", "EngineParts"]
+__all__ = ["Engine", "EngineParts", "RowCounts"]
 
 logger = logging.getLogger("loong.engine")
 
 FINAL_STATES = frozenset({"sent", "failed", "expired", "cancelled"})
-PROVIDER_MISSING_FIX = "write a [providers.ID] table and active_provider into the config, then: loong validate-config"
+PROVIDER_MISSING_FIX = (
+    "write a [providers.ID] table and active_provider into the config, then: loong validate-config"
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,14 @@ class EngineParts:
     changed: Callable[[], None]
 
 
+@dataclass(frozen=True)
+class RowCounts:
+    """How many rows are in which state, by (channel, account)."""
+
+    inbox: Mapping[tuple[str, str], Mapping[str, int]]
+    outbox: Mapping[tuple[str, str], Mapping[str, int]]
+
+
 class Engine:
     """Thread-safe. `config` is swapped whole; everything reads it at use."""
 
@@ -69,6 +80,7 @@ class Engine:
         self._parking = Parking(parts.clock)
         # Protects the provider while it is built.
         self._guard = threading.Lock()
+        self._rows = RowCounts({}, {})
         self._provider: Provider | None = None
         self.lanes = Lanes(
             parts.threads,
@@ -147,6 +159,31 @@ class Engine:
             self.lanes.offer(lane, TurnTask(self.turns, seq))
         return len(groups)
 
+    def start(self, *, channels: bool) -> None:
+        """Start the threads of the surfaces, or start again those that died; without `channels` only the terminal."""
+        self.supervisor.start(listed=channels)
+
+    def has_progressed(self) -> bool:
+        """True once a message was settled or a reply was sent since the start."""
+        return self.metrics.any("turns:", "sent:")
+
+    def row_counts(self) -> RowCounts:
+        """Rows by state for status; the last known ones while the store cannot be read."""
+        try:
+            self._rows = self._parts.store.read(
+                lambda conn: RowCounts(inbox=inbox.counts(conn), outbox=outbox.counts(conn))
+            )
+        except StoreUnwritable as error:
+            logger.warning("rows were not counted: %s", error)
+        return self._rows
+
+    def provider_line(self) -> str:
+        """The provider in words, for the start."""
+        profile = self.config.providers.get(self.config.active_provider or "")
+        return (
+            "none: a message gets an error" if profile is None else f"{profile.kind}, model {profile.model}"
+        )
+
     def provider(self) -> Provider:
         """The active provider, built at first use. Raises ProviderFault when none is configured."""
         profile = self.config.providers.get(self.config.active_provider or "")
@@ -155,7 +192,10 @@ class Engine:
         with self._guard:
             if self._provider is None:
                 self._provider = build_provider(
-                    profile, egress=self._parts.egress, environ=self._parts.environ, resolve_secret=self._resolve
+                    profile,
+                    egress=self._parts.egress,
+                    environ=self._parts.environ,
+                    resolve_secret=self._resolve,
                 )
             return self._provider
 
@@ -189,7 +229,9 @@ class Engine:
         spec = catalog.spec(account.channel)
         if request.target_kind not in spec.target_kinds:
             kinds = " or ".join(spec.target_kinds)
-            raise CommandError("channels.target_kind", channel=spec.name, given=request.target_kind, kinds=kinds)
+            raise CommandError(
+                "channels.target_kind", channel=spec.name, given=request.target_kind, kinds=kinds
+            )
         if self.supervisor.surface(account.channel, account.id) is None:
             self.add_account(account, receives=False)
             self.supervisor.start()
@@ -249,7 +291,9 @@ class Engine:
 
     def _open_channel(self, account: AccountConfig) -> Channel:
         settings = {
-            name: self._resolve(value) if isinstance(value, SecretRef) and self._is_needed(account, name, value) else value
+            name: self._resolve(value)
+            if isinstance(value, SecretRef) and self._is_needed(account, name, value)
+            else value
             for name, value in account.settings.items()
         }
         opened = Account(account.channel, account.id, account.label, settings)

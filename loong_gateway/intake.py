@@ -12,11 +12,11 @@ from loong_gateway import cursors, inbox, outbox
 from loong_gateway.budgets import Budgets
 from loong_gateway.chat_commands import parse_command
 from loong_gateway.clock import Clock
-from loong_gateway.metrics import Metrics
 from loong_gateway.drops import Drops
 from loong_gateway.faults import StoreUnwritable
 from loong_gateway.inbox import InboxRow
 from loong_gateway.lanes import Lanes, Task
+from loong_gateway.metrics import Metrics
 from loong_gateway.notices import Notices
 from loong_gateway.outbox import Part
 from loong_gateway.snapshot import Config
@@ -69,7 +69,9 @@ class Intake:
         rejected: list[Inbound] = []
         for inbound in trusted:
             (allowed if self._budgets.spend(inbound, limits) else rejected).append(inbound)
-        notices = [self._over_budget(inbound) for inbound in rejected if self._told_over.due(inbound.address.lane)]
+        notices = [
+            self._over_budget(inbound) for inbound in rejected if self._told_over.due(inbound.address.lane)
+        ]
         now_ms = self._clock.wall_ms()
 
         def keep(conn: Connection) -> list[InboxRow]:

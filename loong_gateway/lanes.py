@@ -31,8 +31,9 @@ STUCK_GRACE_S = 30.0
 class Task(Protocol):
     """One step of a lane's work."""
 
-    limit_s: float
-    """How long `run` should take at the very most; beyond it the task is stopped, then abandoned."""
+    @property
+    def limit_s(self) -> float:
+        """How long `run` should take at the very most; beyond it the task is stopped, then abandoned."""
 
     def run(self, stop: StopToken) -> Later | None:
         """Do the work; blocks. None when done, Later to keep the lane waiting for `Later.task`. May raise: a bug."""

@@ -28,6 +28,11 @@ class Metrics:
         with self._guard:
             return self._counts.get(name, 0)
 
+    def any(self, *prefixes: str) -> bool:
+        """True when something was counted under a name that begins with one of these."""
+        with self._guard:
+            return any(name.startswith(prefixes) for name in self._counts)
+
     def snapshot(self) -> dict[str, int]:
         """All counts, as a copy."""
         with self._guard:

@@ -42,7 +42,9 @@ class OwnerFacts:
 def degraded_reasons(facts: OwnerFacts) -> list[str]:
     """The machine codes of everything that needs attention, the gateway's own first."""
     reasons = list(facts.problems)
-    reasons += [f"{state.trouble}:{state.channel}={state.account}" for state in facts.surfaces if state.trouble]
+    reasons += [
+        f"{state.trouble}:{state.channel}={state.account}" for state in facts.surfaces if state.trouble
+    ]
     return reasons
 
 

@@ -151,7 +151,13 @@ class Slot:
         if was_ready or self._stop.is_set():
             return
         self._set(
-            phase="ready", trouble="", identity=identity, last_error=None, where=None, fix=None, next_try_ms=None
+            phase="ready",
+            trouble="",
+            identity=identity,
+            last_error=None,
+            where=None,
+            fix=None,
+            next_try_ms=None,
         )
         self._logger.info("ready as %s", identity)
         self._services.opened(self.gate)
@@ -164,7 +170,9 @@ class Slot:
         """See contract.Host."""
         if not allows_conversation(self._policy, old_conversation):
             return
-        if self._services.moves.add(self._account.channel, self._account.id, old_conversation, new_conversation):
+        if self._services.moves.add(
+            self._account.channel, self._account.id, old_conversation, new_conversation
+        ):
             self._policy = self._read_policy()
             self._logger.warning(
                 "conversation %s goes on as %s; add the new id to %s",
@@ -259,7 +267,9 @@ class Slot:
         try:
             if self._channel is None:
                 self._channel = self._services.open_channel(self._account)
-                self._typing = TypingNotices(self._channel, self.gate, self._services.threads, self._services.clock)
+                self._typing = TypingNotices(
+                    self._channel, self.gate, self._services.threads, self._services.clock
+                )
             # A surface in trouble keeps saying so until the platform has acknowledged it again.
             self._set(phase="connecting" if not self.state().trouble else None, started=True)
             if self._receives:

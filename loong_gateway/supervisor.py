@@ -30,10 +30,11 @@ class Supervisor:
         """See surfaces.Surfaces."""
         return self._slots.get((channel, account))
 
-    def start(self) -> None:
-        """Start every slot's thread; a slot whose thread died is started again by calling this again."""
+    def start(self, *, listed: bool = True) -> None:
+        """Start every slot's thread, or start it again if it died; without `listed` only those outside the config."""
         for slot in self._slots.values():
-            slot.start()
+            if listed or not slot.is_listed:
+                slot.start()
 
     def states(self) -> Sequence[SlotState]:
         """The states of the configured surfaces, by channel and account."""

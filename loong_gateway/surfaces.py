@@ -14,12 +14,21 @@ __all__ = ["Surface", "Surfaces"]
 class Surface(Protocol):
     """A running or failing account. Thread-safe; nothing here blocks unless its text says so."""
 
-    spec: ChannelSpec
-    channel: Channel
-    gate: str
-    """The name under which lanes wait until the account can send."""
-    shows_errors: bool
-    """True where the reader is the operator, who is helped by the cause rather than by a polite sentence."""
+    @property
+    def spec(self) -> ChannelSpec:
+        """What is known of its channel."""
+
+    @property
+    def channel(self) -> Channel:
+        """The open channel; only asked for while `can_send` is True."""
+
+    @property
+    def gate(self) -> str:
+        """The name under which lanes wait until the account can send."""
+
+    @property
+    def shows_errors(self) -> bool:
+        """True where the reader is the operator, who is helped by the cause rather than by a polite sentence."""
 
     def can_send(self) -> bool:
         """True while the platform takes messages from us."""

@@ -127,7 +127,9 @@ class Terminal:
             self._out.flush()
         return Receipt((outbound.idempotency_key,))
 
-    def preview(self, address: Address, *, reply_to: str | None, extra: Mapping[str, object]) -> Preview | None:  # noqa: ARG002
+    def preview(
+        self, address: Address, *, reply_to: str | None, extra: Mapping[str, object]
+    ) -> Preview | None:
         """A terminal shows whole answers."""
         return None
 

@@ -17,11 +17,11 @@ from loong_gateway.chat_commands import HELP_TEXT, ChatCommand, parse_command
 from loong_gateway.clock import Clock
 from loong_gateway.control import TurnRequest, TurnResult
 from loong_gateway.conversation import build_call
-from loong_gateway.metrics import Metrics
 from loong_gateway.delivery import Delivery, DeliveryTask
 from loong_gateway.faults import StoreUnwritable
 from loong_gateway.inbox import InboxRow
 from loong_gateway.lanes import Later
+from loong_gateway.metrics import Metrics
 from loong_gateway.notices import Notices
 from loong_gateway.outbox import Part
 from loong_gateway.providers.contract import Completion, Provider, ProviderFault
@@ -38,7 +38,9 @@ TRANSIENT = frozenset({"rate_limited", "provider_overloaded", "transport_failure
 RETRY_AFTER_S = (2.0, 8.0, 30.0)
 STORE_WAIT_S = 5.0
 NO_SURFACE_WAIT_S = 60.0
-TOO_OLD_TEXT = "I was away when you wrote, and did not answer what was older than {minutes} minutes. Please ask again."
+TOO_OLD_TEXT = (
+    "I was away when you wrote, and did not answer what was older than {minutes} minutes. Please ask again."
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ class Turns:
                 preview.abandon()
             return self._provider_failed(row, surface, fault, stop)
         extra = {} if preview is None else dict(preview.finish())
-        return self._commit(row, session, Answer(completion.text, remembered=True, markup="markdown", extra=extra))
+        return self._commit(
+            row, session, Answer(completion.text, remembered=True, markup="markdown", extra=extra)
+        )
 
     def _complete(self, session: str, text: str, stop: StopToken, preview: Preview | None) -> Completion:
         config = self._config()
@@ -156,7 +160,9 @@ class Turns:
         new = self._store.write(lambda conn: transcripts.start_new(conn, session, now_ms))
         return f"Started a new session for this conversation. Session ID: {new}"
 
-    def _commit(self, row: InboxRow, session: str, answer: Answer, *, state: str = "done", error: str = "") -> Later | None:
+    def _commit(
+        self, row: InboxRow, session: str, answer: Answer, *, state: str = "done", error: str = ""
+    ) -> Later | None:
         """Store the outcome of a message in one transaction: its row, the transcript and the reply's parts."""
         inbound = row.inbound
         now_ms = self._clock.wall_ms()
@@ -221,7 +227,9 @@ class Turns:
         text = TOO_OLD_TEXT.format(minutes=settings.max_inbound_age_s // 60) if told else ""
         return self._commit(row, "", Answer(text), state="skipped_old")
 
-    def _provider_failed(self, row: InboxRow, surface: Surface, fault: ProviderFault, stop: StopToken) -> Later | None:
+    def _provider_failed(
+        self, row: InboxRow, surface: Surface, fault: ProviderFault, stop: StopToken
+    ) -> Later | None:
         address = row.inbound.address
         if stop.is_set() and stop.reason == "stopping":
             self._store.write(lambda conn: inbox.give_back(conn, row.seq, count=False))
@@ -257,7 +265,9 @@ class Turns:
 
     def abandon(self, seq: int) -> None:
         """Give up a message whose turn could not be stopped."""
-        self._store.submit(lambda conn: inbox.settle(conn, seq, "failed", error="timed_out: the turn did not end"))
+        self._store.submit(
+            lambda conn: inbox.settle(conn, seq, "failed", error="timed_out: the turn did not end")
+        )
         self._metrics.add("turns_abandoned")
 
     def run_request(self, request: TurnRequest, stop: StopToken) -> TurnResult:

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from loong_gateway.wording import span
 
+<<<<<<< HEAD
 __all__ = ["cell_width", "cut_middle", "latency", "paint", "size", "table", "visible"]
+=======
+from loong_gateway.wording import ago, duration
+
+__all__ = [
+    "Style",
+    "ago",
+    "cell_width",
+    "count",
+    "cut_middle",
+    "duration",
+    "for_stream",
+    "latency",
+    "size",
+    "style_of",
+    "table",
+    "visible",
+]
+>>>>>>> owner
 
 COLORS = {"good": "32", "warn": "33", "bad": "31", "dim": "2"}
 ELLIPSIS = "..."
