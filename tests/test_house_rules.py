@@ -34,6 +34,14 @@ loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gatew
 loong_gateway.settings loong_gateway.diagnostics loong_gateway.toml_lines loong_gateway.casting
 loong_gateway.accounts loong_gateway.config loong_gateway.selectors loong_gateway.control_client
 loong_gateway.outside loong_gateway.channel_views loong_gateway.operator_summary
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
+loong_gateway.loopback loong_gateway.status loong_gateway.verdict loong_gateway.control_client
+loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
+loong_gateway.store_file loong_gateway.retention
+
+loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gateway.providers.kinds
+loong_gateway.settings loong_gateway.diagnostics loong_gateway.toml_lines loong_gateway.casting
+loong_gateway.accounts loong_gateway.config loong_gateway.selectors
 
 loong_gateway.control loong_gateway.trust loong_gateway.lanes
 loong_gateway.providers.contract loong_gateway.providers.sse loong_gateway.providers.errors
@@ -93,7 +101,10 @@ PLAIN = {
     "loong_gateway.process",
     "loong_gateway.owner_files",
     "loong_gateway.owner",
+    "loong_gateway.loopback",
     "loong_gateway.status",
+    "loong_gateway.verdict",
+    "loong_gateway.control_client",
     "loong_gateway.cli",
     "loong_gateway.commands",
     "loong_gateway.commands.common",
