@@ -16,6 +16,7 @@ loong_channels loong_channels.settings loong_channels.waiting loong_channels.fau
 loong_channels.text loong_channels.net loong_channels.catalog
 loong_channels.telegram loong_channels.telegram.spec
 loong_channels.telegram.markup loong_channels.telegram.updates loong_channels.telegram.api
+loong_channels.telegram.pacing loong_channels.telegram.messages loong_channels.telegram.polling
 loong_channels.telegram.preview loong_channels.telegram.channel
 
 loong_gateway
