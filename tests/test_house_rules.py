@@ -22,9 +22,12 @@ loong_channels.telegram.preview loong_channels.telegram.channel
 loong_gateway
 loong_gateway.texts.owner loong_gateway.texts.usage loong_gateway.texts.config loong_gateway.texts.channels
 loong_gateway.texts.talk loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.store loong_gateway.texts
+loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.logs loong_gateway.texts.store
+loong_gateway.texts
 loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
-loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction loong_gateway.log
+loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
+loong_gateway.log_sinks loong_gateway.log
 loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
 loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gateway.cursors loong_gateway.aliases
 loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from loong_gateway.texts import channels, owner, store, talk, usage
 from loong_gateway.texts import config, owner, usage
+from loong_gateway.texts import logs, owner, port, usage
 
 __all__ = ["TEXTS", "render"]
 
 TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {}
 for _area in (channels, owner, store, talk, usage):
 for _area in (owner, usage, config):
+for _area in (logs, owner, port, usage):
     TEXTS.update(_area.TEXTS)
 
 
