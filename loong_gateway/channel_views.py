@@ -6,7 +6,6 @@ Field names and nesting are those of the operator contract (`channels --json`, s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Optional
 
 from loong_channels import catalog
 from loong_channels.catalog import KnownChannel
@@ -59,7 +58,7 @@ def channels_document(config: Config, environ: Mapping[str, str], status: Json |
     }
 
 
-def spec_of(channel: str) -> Optional[ChannelSpec]:
+def spec_of(channel: str) -> ChannelSpec | None:
     """The spec of a channel, None where this build has no code for it."""
     try:
         return catalog.spec(channel)
@@ -198,7 +197,7 @@ def _snapshots(
     return found
 
 
-def _operation(  # noqa: PLR0913  one value per column of the document
+def _operation(
     row: KnownChannel,
     spec: ChannelSpec | None,
     account: AccountConfig,

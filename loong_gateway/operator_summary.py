@@ -7,7 +7,7 @@ present and says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Callable, Optional, cast
+from typing import Callable, cast
 
 from loong_gateway.snapshot import Config
 from loong_gateway.store_facts import StoreFacts
@@ -49,7 +49,7 @@ def operator_summary(
     config: Config,
     status: Json,
     channels: Json,
-    facts: Optional[StoreFacts],
+    facts: StoreFacts | None,
     next_actions: Sequence[tuple[str, str]],
 ) -> dict[str, object]:
     """The whole document.

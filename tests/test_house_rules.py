@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Lines are floors; a trailing dot means the package itself, "*" every other module of it.
 FLOORS = """
 loong_channels loong_channels.settings loong_channels.waiting loong_channels.faults loong_channels.contract
-loong_channels.text loong_channels.net loong_channels.catalog
+loong_channels.text loong_channels.egress loong_channels.net loong_channels.catalog
 loong_channels.telegram loong_channels.telegram.spec
 loong_channels.telegram.markup loong_channels.telegram.updates loong_channels.telegram.api
 loong_channels.telegram.pacing loong_channels.telegram.messages loong_channels.telegram.polling
@@ -21,34 +21,24 @@ loong_channels.telegram.preview loong_channels.telegram.channel
 
 loong_gateway
 loong_gateway.texts.owner loong_gateway.texts.usage loong_gateway.texts.config loong_gateway.texts.channels
-loong_gateway.texts.talk loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.store loong_gateway.texts
-loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.logs loong_gateway.texts.store
-loong_gateway.texts
+loong_gateway.texts.talk loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.logs
+loong_gateway.texts.store loong_gateway.texts
 loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
 loong_gateway.log_sinks loong_gateway.log
-loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
+loong_gateway.loopback loong_gateway.status loong_gateway.verdict loong_gateway.control_client
 loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gateway.cursors loong_gateway.aliases
 loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention
 loong_gateway.store_lock loong_gateway.store_file loong_gateway.store_queue loong_gateway.store_writer
 loong_gateway.store loong_gateway.store_facts loong_gateway.local_store loong_gateway.local_send
 
 loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gateway.providers.kinds
-loong_gateway.settings loong_gateway.diagnostics loong_gateway.toml_lines loong_gateway.casting
-loong_gateway.accounts loong_gateway.config loong_gateway.selectors loong_gateway.control_client
-loong_gateway.outside loong_gateway.channel_views loong_gateway.operator_summary
-loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
-loong_gateway.loopback loong_gateway.status loong_gateway.verdict loong_gateway.control_client
-loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
-loong_gateway.store_file loong_gateway.retention
-
-loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gateway.providers.kinds
-loong_gateway.settings loong_gateway.diagnostics loong_gateway.toml_lines loong_gateway.casting
-loong_gateway.accounts loong_gateway.config loong_gateway.selectors
 loong_gateway.settings loong_gateway.toml_lines loong_gateway.diagnostics loong_gateway.urls loong_gateway.casting
 loong_gateway.secret_refs loong_gateway.tables loong_gateway.profiles loong_gateway.accounts loong_gateway.config
-loong_gateway.selectors loong_gateway.control_client
+loong_gateway.selectors
+loong_gateway.outside loong_gateway.channel_views loong_gateway.operator_summary
 
 loong_gateway.control loong_gateway.trust loong_gateway.lanes
 loong_gateway.providers.contract loong_gateway.providers.sse loong_gateway.providers.errors

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 from loong_channels import catalog
 from loong_channels.faults import BadCredentials, Fault, TimedOut, Unreachable
@@ -49,7 +48,7 @@ class Row:
     account: AccountConfig
     enabled: bool
     phase: str
-    surface: Optional[Json]
+    surface: Json | None
     probed: Probed | None
 
     @property

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Ask and print; 2 when the provider gives nothing usable."""
+    del args
     config = load_config(context)
     try:
         provider = open_provider(context, config)

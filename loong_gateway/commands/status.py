@@ -17,6 +17,7 @@ from loong_gateway.operator_summary import operator_summary
 from loong_gateway.snapshot import Config
 from loong_gateway.status import collect
 from loong_gateway.store_facts import StoreFacts, store_facts
+from loong_gateway.wording import one_line
 
 HELP = "show gateway, provider, queues and sessions on one page"
 EXAMPLES = ("loong status", "loong status --json")
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Print the page; the exit code says whether all is well."""
+    del args
     view = _look(context)
     if context.json:
         channels = channels_document(view.config, context.environ, view.status)
@@ -139,7 +141,7 @@ def _ended(view: View) -> str:
     if view.status["phase"] == "failed":
         return f"; {one_line(view.status['last_error'] or 'it ended without a stop')}"
     stopped_ms = view.status["stopped_at_ms"]
-    return f"; it was stopped {ago(stopped_ms, view.now_ms)}" if stopped_ms else ""
+    return f"; it was stopped {ago(stopped_ms, view.now_ms)}" if isinstance(stopped_ms, int) else ""
 
 
 def _kept(facts: StoreFacts | None) -> str:
@@ -147,7 +149,8 @@ def _kept(facts: StoreFacts | None) -> str:
         return ""
     messages = facts.inbox.get("new", 0) + facts.inbox.get("claimed", 0)
     replies = _waiting(facts) - messages
-    return f" {count(messages, 'message')} and {count(replies, 'reply', 'replies')} are kept and resume at the next start."
+    kept = f"{count(messages, 'message')} and {count(replies, 'reply', 'replies')}"
+    return f" {kept} are kept and resume at the next start."
 
 
 def _waiting(facts: StoreFacts) -> int:
