@@ -1,12 +1,9 @@
-"""How values become text for people: tables, sizes, colour. Plain: the status path may import this module."""
+"""How values become text for people: tables, ages, sizes, colour. Plain: the status path may import this module."""
 
 from __future__ import annotations
 
-from loong_gateway.wording import span
+import os
 
-<<<<<<< HEAD
-__all__ = ["cell_width", "cut_middle", "latency", "paint", "size", "table", "visible"]
-=======
 from loong_gateway.wording import ago, duration
 
 __all__ = [
@@ -23,9 +20,11 @@ __all__ = [
     "table",
     "visible",
 ]
->>>>>>> owner
 
-COLORS = {"good": "32", "warn": "33", "bad": "31", "dim": "2"}
+MIN_WIDTH = 60
+MAX_WIDTH = 120
+DEFAULT_WIDTH = 80
+COLOURS = {"good": "32", "warn": "33", "bad": "31", "dim": "2"}
 ELLIPSIS = "..."
 MISSING = "-"
 
@@ -75,11 +74,47 @@ NARROW = (
 )
 
 
-def paint(text: str, meaning: str | None, *, color: bool) -> str:
-    """`text` in the colour of "good", "warn", "bad" or "dim"; unchanged where colour is not wanted."""
-    if not color or meaning is None or not text:
-        return text
-    return f"\x1b[{COLORS[meaning]}m{text}\x1b[0m"
+class Style:
+    """What one stream can show. `width` is None when nothing may be cut or wrapped. Immutable by convention."""
+
+    __slots__ = ("colour", "encoding", "width")
+
+    def __init__(self, *, colour: bool = False, encoding: str = "ascii", width: int | None = None) -> None:
+        self.colour = colour
+        self.encoding = encoding
+        self.width = width
+
+    def paint(self, text: str, meaning: str | None) -> str:
+        """`text` in the colour of "good", "warn", "bad" or "dim"; unchanged where colour is not wanted."""
+        if not self.colour or meaning is None or not text:
+            return text
+        return f"\x1b[{COLOURS[meaning]}m{text}\x1b[0m"
+
+
+def style_of(stream: object, environ: dict[str, str], *, no_color: bool = False) -> Style:
+    """The style of a text stream: colour and cutting only on a terminal, as NO_COLOR and TERM allow."""
+    encoding = str(getattr(stream, "encoding", None) or "ascii")
+    try:
+        if not stream.isatty():  # type: ignore[attr-defined]
+            return Style(encoding=encoding)
+        # A terminal that does not know its size says 0.
+        columns = os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH  # type: ignore[attr-defined]
+    except (OSError, ValueError, AttributeError):
+        # No descriptor behind it (a buffer, a closed stream): not a terminal.
+        return Style(encoding=encoding)
+    colour = not no_color and not environ.get("NO_COLOR") and environ.get("TERM", "") not in ("", "dumb")
+    return Style(colour=colour, encoding=encoding, width=max(MIN_WIDTH, min(MAX_WIDTH, columns)))
+
+
+def for_stream(text: str, encoding: str) -> str:
+    """`text` with every character that `encoding` lacks written as `\\uXXXX`, so that printing cannot fail."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except LookupError:
+        return text.encode("ascii", "backslashreplace").decode("ascii")
+    return text
 
 
 def visible(text: str) -> str:
@@ -132,30 +167,28 @@ def _take(text: str, width: int) -> str:
 
 def table(
     rows: list[list[str]],
+    style: Style,
     *,
-    width: int | None = None,
-    color: bool = False,
     right: tuple[int, ...] = (),
     identifiers: tuple[int, ...] = (),
     meanings: dict[tuple[int, int], str] | None = None,
 ) -> list[str]:
     """Lines of a table whose first row is the header; columns stand two spaces apart.
 
-    `right` are columns of numbers. Where the terminal is too narrow the columns `identifiers` are cut in the middle.
-    `width` is that of the terminal, None when nothing may be
-    cut. `meanings` maps (row, column) to a colour name.
+    `right` are columns of numbers. On a terminal that is too narrow the columns `identifiers` are cut in the middle.
+    `meanings` maps (row, column) to a colour name.
     """
     cells = [[visible(cell) for cell in row] for row in rows]
     widths = [max(cell_width(row[column]) for row in cells) for column in range(len(cells[0]))]
-    if width is not None:
-        _shrink(widths, identifiers, width)
+    if style.width is not None:
+        _shrink(widths, identifiers, style.width)
     lines = []
     for number, row in enumerate(cells):
         parts = []
         for column, cell in enumerate(row):
             shown = cut_middle(cell, widths[column]) if column in identifiers else cell
             gap = " " * max(0, widths[column] - cell_width(shown))
-            painted = paint(shown, (meanings or {}).get((number, column)), color=color)
+            painted = style.paint(shown, (meanings or {}).get((number, column)))
             parts.append(gap + painted if column in right else painted + gap)
         lines.append("  ".join(parts).rstrip())
     return lines
@@ -173,7 +206,7 @@ def latency(seconds: float) -> str:
     """A short time with a fitting unit: `84 ms`, `1.4 s`, `12 s`."""
     if seconds < 1:
         return f"{max(0, round(seconds * 1000))} ms"
-    return f"{seconds:.1f} s" if seconds < 9.95 else span(seconds * 1000)
+    return duration(round(seconds, 1))
 
 
 def size(count_bytes: int | None) -> str:
@@ -187,3 +220,8 @@ def size(count_bytes: int | None) -> str:
     while value >= 999.5 and units:
         value, unit = value / 1000, units.pop()
     return f"{value:.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: `1 chat`, `0 chats`, `2 replies`."""
+    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"

@@ -10,6 +10,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "install that version again; the version here is shown by: loong --version",
         78,
     ),
+    "store.unreadable": ("the store cannot be read: {reason}", "{path}", "loong doctor", 2),
     "store.locked": (
         "the store is in use by another loong process; nothing was done",
         "{path}",
