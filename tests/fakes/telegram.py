@@ -89,6 +89,8 @@ class FakeTelegram:
         self.early_sends: Counter[int] = Counter()
         self.complaints: list[str] = []
         self.has_drafts = True
+        # Called with each request and "arrived" (nothing done yet) or "processed" (nothing answered yet).
+        self.on_request: Callable[[Request, str], None] | None = None
         self.faults = FaultBook()
         self.server = HttpServer(self._handle, port)
 
@@ -407,6 +409,8 @@ class FakeTelegram:
         with self._lock:
             self.requests.append(request)
             self._changed.notify_all()
+        if self.on_request is not None:
+            self.on_request(request, "arrived")
         bot = self.bots.get(token)
         try:
             if bot is None and TOKEN_SHAPE.fullmatch(token):
@@ -595,6 +599,8 @@ class FakeTelegram:
             body = {"ok": True, "result": outcome}
         data = json.dumps(body, separators=(",", ":")).encode()
         self._finish(request, status, description)
+        if self.on_request is not None:
+            self.on_request(request, "processed")
         suffer_answer(fault, call, status, data, headers)
 
     def _finish(self, request: Request, status: int, description: str) -> None:
