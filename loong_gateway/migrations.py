@@ -55,7 +55,6 @@ _FIRST_SHAPE = (
             CHECK(state IN ('queued','sending','sent','unknown','failed','expired','cancelled')),
         attempts INTEGER NOT NULL DEFAULT 0,
         resends INTEGER NOT NULL DEFAULT 0,
-        held INTEGER NOT NULL DEFAULT 0,
         not_before_ms INTEGER NOT NULL DEFAULT 0,
         expires_ms INTEGER NOT NULL,
         stored_ms INTEGER NOT NULL,
