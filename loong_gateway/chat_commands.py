@@ -1,4 +1,4 @@
-"""The few commands that a conversation may give the gateway. Everything else that starts with a slash is for the model."""
+"""The few commands that a conversation may give the gateway. Any other word with a slash is for the model."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Delivery:
         """Send what is left of a group. Blocks; None when its fate is settled, Later when the lane has to wait."""
         try:
             rows = self._store.read(lambda conn: outbox.group(conn, group))
-            return self._deliver_rows(group, [row for row in rows if row.is_open], stop)
+            return self._deliver_rows(group, [row for row in rows if row.state in outbox.UNSENT], stop)
         except _Halted as halted:
             return halted.later
         except StoreUnwritable:
@@ -136,8 +136,6 @@ class Delivery:
             raise self._wait(row, GATE_WAIT_S, gate=f"{address.channel}={address.account}")
         if row.inbox_seq is not None and not surface.allows(address):
             raise self._end(row, Fate("cancelled", error="the conversation is no longer allowed"))
-        if row.state == "unknown":
-            raise self._ambiguous(surface, row, row.last_error or "it may have been sent before")
         wait_s = max(self._parking.wait_s(address), (row.not_before_ms - self._clock.wall_ms()) / 1000)
         if wait_s > 0:
             raise self._wait(row, wait_s)
@@ -146,7 +144,7 @@ class Delivery:
     def _wait(self, row: OutboxRow, wait_s: float, *, gate: str | None = None) -> _Halted:
         """No attempt is counted; a row that was marked as sending in advance is marked back."""
         if row.state == "sending":
-            self._requeue(row, 0.0, row.last_error or "", counted=False)
+            self._requeue(row, 0.0, row.last_error or "", count=False)
         return _Halted(Later(DeliveryTask(self, row.group), wait_s, gate))
 
     def _send_row(self, surface: Surface, row: OutboxRow, stop: StopToken) -> Receipt:
@@ -196,12 +194,12 @@ class Delivery:
             return self._end(row, Fate("failed", error=text))
         if isinstance(fault, (BadCredentials, Conflict)):
             surface.trouble(fault)
-            self._requeue(row, 0.0, text, counted=False)
+            self._requeue(row, 0.0, text, count=False)
             return _Halted(Later(again, GATE_WAIT_S, surface.gate))
         if isinstance(fault, Throttled):
             self._count("rate_limited", row)
             self._parking.park(row.outbound.address, fault.retry_after_s, whole_account=fault.whole_account)
-            self._requeue(row, fault.retry_after_s, text, counted=False)
+            self._requeue(row, fault.retry_after_s, text, count=False)
             return _Halted(Later(again, fault.retry_after_s))
         if not _surely_not_sent(fault):
             return self._ambiguous(surface, row, text)
@@ -210,7 +208,7 @@ class Delivery:
             _jittered(min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(row.attempts, 16))), asked_s or 0.0
         )
         self._count("send_failed", row)
-        self._requeue(row, wait_s, text, counted=True)
+        self._requeue(row, wait_s, text, count=True)
         # The gate opens when the account recovers, so nobody waits out a long pause on a line that is back.
         return _Halted(Later(again, wait_s, surface.gate))
 
@@ -221,20 +219,18 @@ class Delivery:
         resend = self._config().delivery.ambiguous == "resend" and row.resends < 1
         if surface.spec.idempotent_send or resend:
             wait_s = _jittered(QUICK_RETRIES_S[0])
-            self._requeue(row, wait_s, text, counted=True, resend=True)
+            self._requeue(row, wait_s, text, count=True, resend=True)
             return _Halted(Later(again, wait_s))
-        self._store.write(lambda conn: outbox.mark_unknown(conn, row.id, text, held=True))
+        self._store.write(lambda conn: outbox.hold(conn, row.id, text))
         logger.warning("part %s to %s may not have arrived: %s", row.id, row.outbound.address.lane, text)
         return _Halted(Later(again, 0.0))
 
     def _requeue(
-        self, row: OutboxRow, wait_s: float, error: str, *, counted: bool, resend: bool = False
+        self, row: OutboxRow, wait_s: float, error: str, *, count: bool, resend: bool = False
     ) -> None:
         not_before_ms = self._clock.wall_ms() + int(wait_s * 1000) if wait_s > 0 else row.not_before_ms
         self._store.write(
-            lambda conn: outbox.mark_queued(
-                conn, row.id, not_before_ms=not_before_ms, error=error, counted=counted, resend=resend
-            )
+            lambda conn: outbox.mark_queued(conn, row.id, not_before_ms, error, count=count, resend=resend)
         )
 
     def _end(self, row: OutboxRow, fate: Fate) -> _Halted:

@@ -36,7 +36,7 @@ from loong_gateway.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.store import Store
 from loong_gateway.supervisor import Supervisor
 from loong_gateway.threads import ThreadRegistry
-from loong_gateway.turns import RequestTask, Turns, TurnTask
+from loong_gateway.turns import RequestTask, Turns, TurnSources, TurnTask
 
 __all__ = ["Engine", "EngineParts", "RowCounts"]
 
@@ -101,9 +101,7 @@ class Engine:
             parts.store,
             self.delivery,
             self.supervisor,
-            config=lambda: self.config,
-            provider=self.provider,
-            status_line=self._status_line,
+            sources=TurnSources(lambda: self.config, self.provider, self._status_line),
             metrics=self.metrics,
             clock=parts.clock,
         )
@@ -119,7 +117,7 @@ class Engine:
         self._slot_services = SlotServices(
             open_channel=self._open_channel,
             accept=self._intake.accept,
-            cursor=lambda name: parts.store.read(lambda conn: cursors.cursor_get(conn, name)),
+            cursor=lambda name: parts.store.read(lambda conn: cursors.get(conn, name)),
             opened=self.lanes.open_gate,
             changed=parts.changed,
             moves=Moves(parts.store),
@@ -145,7 +143,9 @@ class Engine:
         """Take over what an earlier process left: replies first, then messages, in order. Returns how many replies."""
         store = self._parts.store
         limit = self.config.delivery.max_crash_attempts
-        store.write(outbox.recover)
+        idempotent = {spec.name for spec in self.supervisor.specs() if spec.idempotent_send}
+        resend = self.config.delivery.ambiguous == "resend"
+        store.write(lambda conn: outbox.recover(conn, resend=resend, idempotent_channels=idempotent))
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:

@@ -79,7 +79,7 @@ class Intake:
             inbox.add(conn, rejected, now_ms, state="rejected")
             outbox.add(conn, notices, now_ms=now_ms, first_sending=False)
             if cursor is not None:
-                cursors.cursor_set(conn, cursor.name, cursor.value)
+                cursors.put(conn, cursor.name, cursor.value)
             return rows
 
         try:

@@ -20,7 +20,7 @@ class Moves:
         self._store = store
         self._guard = threading.Lock()
         self._moves: dict[tuple[str, str], dict[str, str]] = {}
-        for (channel, account, old), new in store.read(aliases.aliases).items():
+        for channel, account, old, new in store.read(aliases.all_aliases):
             self._moves.setdefault((channel, account), {})[old] = new
 
     def add(self, channel: str, account: str, old: str, new: str) -> bool:
@@ -31,7 +31,7 @@ class Moves:
                 return False
             # A copy, so that a mapping handed out by `of` never changes under its reader.
             self._moves[(channel, account)] = {**known, old: new}
-        self._store.submit(lambda conn: aliases.alias_add(conn, channel, account, old, new))
+        self._store.submit(lambda conn: aliases.add(conn, channel, account, old, new))
         return True
 
     def of(self, channel: str, account: str) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from loong_channels.contract import ChannelSpec
 from loong_channels.waiting import Deadline
 from loong_gateway.slot_state import SlotState
 from loong_gateway.slots import Slot
@@ -39,6 +40,10 @@ class Supervisor:
     def states(self) -> Sequence[SlotState]:
         """The states of the configured surfaces, by channel and account."""
         return [slot.state() for _, slot in sorted(self._slots.items()) if slot.is_listed]
+
+    def specs(self) -> Sequence[ChannelSpec]:
+        """What is known of the channels behind the slots."""
+        return [slot.spec for slot in self._slots.values()]
 
     def started(self) -> bool:
         """True once every surface has been tried once."""

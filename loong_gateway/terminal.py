@@ -1,4 +1,4 @@
-"""The chat on the terminal of `gateway run --session`: a channel like any other, read from and written to a terminal."""
+"""The chat on the terminal of `gateway run --session`: a channel like any other, on a pair of streams."""
 
 from __future__ import annotations
 
@@ -128,7 +128,11 @@ class Terminal:
         return Receipt((outbound.idempotency_key,))
 
     def preview(
-        self, address: Address, *, reply_to: str | None, extra: Mapping[str, object]
+        self,
+        address: Address,  # noqa: ARG002  the contract's parameters
+        *,
+        reply_to: str | None,  # noqa: ARG002
+        extra: Mapping[str, object],  # noqa: ARG002
     ) -> Preview | None:
         """A terminal shows whole answers."""
         return None

@@ -30,7 +30,7 @@ from loong_gateway.snapshot import Config
 from loong_gateway.store import Store
 from loong_gateway.surfaces import Surface, Surfaces
 
-__all__ = ["RequestTask", "TurnTask", "Turns"]
+__all__ = ["RequestTask", "TurnSources", "TurnTask", "Turns"]
 
 logger = logging.getLogger("loong.turns")
 
@@ -53,6 +53,15 @@ class Answer:
     extra: dict[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class TurnSources:
+    """Where a turn gets what may change between two turns; `provider` raises ProviderFault when there is none."""
+
+    config: Callable[[], Config]
+    provider: Callable[[], Provider]
+    status_line: Callable[[], str]
+
+
 class Turns:
     """Runs turns. Thread-safe: many workers use it, each for another lane."""
 
@@ -62,18 +71,16 @@ class Turns:
         delivery: Delivery,
         surfaces: Surfaces,
         *,
-        config: Callable[[], Config],
-        provider: Callable[[], Provider],
-        status_line: Callable[[], str],
+        sources: TurnSources,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._store = store
         self._delivery = delivery
         self._surfaces = surfaces
-        self._config = config
-        self._provider = provider
-        self._status_line = status_line
+        self._config = sources.config
+        self._provider = sources.provider
+        self._status_line = sources.status_line
         self._metrics = metrics
         self._clock = clock
         self._told_old = Notices(clock)

@@ -1,4 +1,4 @@
-"""Shows "typing" in conversations whose answer takes longer than a second. One thread per account, started on demand."""
+"""Shows "typing" in conversations whose answer takes longer than a second. One thread per account, on demand."""
 
 from __future__ import annotations
 
