@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["alias_add", "aliases"]
+__all__ = ["add", "all_aliases"]
 
 
-def alias_add(conn: sqlite3.Connection, channel: str, account: str, old: str, new: str) -> None:
+def add(conn: sqlite3.Connection, channel: str, account: str, old: str, new: str) -> None:
     """Say that `old` is `new` from now on. Chains are shortened and circles broken; the latest word wins."""
     if old == new:
         return
@@ -22,7 +22,6 @@ def alias_add(conn: sqlite3.Connection, channel: str, account: str, old: str, ne
     )
 
 
-def aliases(conn: sqlite3.Connection) -> dict[tuple[str, str, str], str]:
-    """The present id by (channel, account, former id); one look-up is enough."""
-    rows = conn.execute("SELECT channel, account, old, new FROM alias").fetchall()
-    return {(channel, account, old): new for channel, account, old, new in rows}
+def all_aliases(conn: sqlite3.Connection) -> list[tuple[str, str, str, str]]:
+    """(channel, account, former id, present id) of every move; one look-up is enough."""
+    return conn.execute("SELECT channel, account, old, new FROM alias").fetchall()

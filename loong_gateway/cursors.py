@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["cursor_get", "cursor_set"]
+__all__ = ["get", "put"]
 
 
-def cursor_get(conn: sqlite3.Connection, name: str) -> str | None:
+def get(conn: sqlite3.Connection, name: str) -> str | None:
     """The value under this name, or None."""
     row = conn.execute("SELECT value FROM cursor WHERE name = ?", (name,)).fetchone()
     return None if row is None else str(row[0])
 
 
-def cursor_set(conn: sqlite3.Connection, name: str, value: str) -> None:
+def put(conn: sqlite3.Connection, name: str, value: str) -> None:
     """Write the value under this name."""
     conn.execute("INSERT OR REPLACE INTO cursor(name, value) VALUES(?, ?)", (name, value))

@@ -30,6 +30,7 @@ __all__ = [
     "oldest_pending_ms",
     "pending_lanes",
     "recover",
+    "settle",
 ]
 
 # "DO NOTHING" covers uniqueness only; "OR IGNORE" would also swallow a row that breaks another rule.
@@ -95,19 +96,16 @@ def add(
 def load(conn: sqlite3.Connection, seq: int) -> InboxRow | None:
     """The row, or None when it is unknown, emptied or damaged; a damaged one is marked failed and counted."""
     found = conn.execute(
-        "SELECT state, attempts, crashes, crc, payload FROM inbox WHERE seq = ?", (seq,)
+        "SELECT has_payload, state, attempts, crashes, crc, payload FROM inbox WHERE seq = ?", (seq,)
     ).fetchone()
-    if found is None:
+    if found is None or found[0] == 0:
         return None
-    state, attempts, crashes, crc, payload = found
-    if not payload:
-        return None
+    _, state, attempts, crashes, crc, payload = found
     try:
-        inbound = decode_inbound(checked(payload, crc))
+        return InboxRow(seq, decode_inbound(checked(payload, crc)), str(state), int(attempts), int(crashes))
     except (TypeError, ValueError):
         _quarantine(conn, seq)
         return None
-    return InboxRow(seq, inbound, state, attempts, crashes)
 
 
 def claim(conn: sqlite3.Connection, seq: int) -> bool:
@@ -115,11 +113,26 @@ def claim(conn: sqlite3.Connection, seq: int) -> bool:
     return _changed(conn, "UPDATE inbox SET state = 'claimed' WHERE seq = ? AND state = 'new'", (seq,))
 
 
-def finish(conn: sqlite3.Connection, seq: int) -> bool:
-    """new or claimed -> done; False when it was settled before, so that nothing is answered twice."""
+def settle(conn: sqlite3.Connection, seq: int, state: str, *, error: str = "") -> bool:
+    """new or claimed -> "done", "failed" or "skipped_old".
+
+    False when the row was settled before, so that nothing is answered twice: write the answer only after True.
+    """
     return _changed(
-        conn, "UPDATE inbox SET state = 'done' WHERE seq = ? AND state IN ('new', 'claimed')", (seq,)
+        conn,
+        "UPDATE inbox SET state = ?, last_error = ? WHERE seq = ? AND state IN ('new', 'claimed')",
+        (state, storable(error) or None, seq),
     )
+
+
+def finish(conn: sqlite3.Connection, seq: int) -> bool:
+    """new or claimed -> done; False when it was settled before."""
+    return settle(conn, seq, "done")
+
+
+def fail(conn: sqlite3.Connection, seq: int, error: str) -> bool:
+    """new or claimed -> failed; False when it was settled before."""
+    return settle(conn, seq, "failed", error=error)
 
 
 def give_back(conn: sqlite3.Connection, seq: int, *, count: bool, error: str = "") -> bool:
@@ -128,15 +141,6 @@ def give_back(conn: sqlite3.Connection, seq: int, *, count: bool, error: str = "
         conn,
         "UPDATE inbox SET state = 'new', attempts = attempts + ?, last_error = ? WHERE seq = ? AND state = 'claimed'",
         (int(count), storable(error) or None, seq),
-    )
-
-
-def fail(conn: sqlite3.Connection, seq: int, error: str) -> bool:
-    """new or claimed -> failed; False when it was settled before."""
-    return _changed(
-        conn,
-        "UPDATE inbox SET state = 'failed', last_error = ? WHERE seq = ? AND state IN ('new', 'claimed')",
-        (storable(error), seq),
     )
 
 
@@ -161,7 +165,7 @@ def recover(conn: sqlite3.Connection, *, max_crashes: int) -> Recovered:
 def pending_lanes(conn: sqlite3.Connection) -> list[tuple[int, str]]:
     """(seq, lane) of every new row, in order of arrival."""
     rows = conn.execute("SELECT seq, lane FROM inbox WHERE state = 'new' ORDER BY seq").fetchall()
-    return [(seq, lane) for seq, lane in rows]
+    return [(seq, str(lane)) for seq, lane in rows]
 
 
 def counts(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, int]]:

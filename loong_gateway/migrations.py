@@ -54,6 +54,7 @@ _FIRST_SHAPE = (
         state TEXT NOT NULL
             CHECK(state IN ('queued','sending','sent','unknown','failed','expired','cancelled')),
         attempts INTEGER NOT NULL DEFAULT 0,
+        resends INTEGER NOT NULL DEFAULT 0,
         not_before_ms INTEGER NOT NULL DEFAULT 0,
         expires_ms INTEGER NOT NULL,
         stored_ms INTEGER NOT NULL,

@@ -1,9 +1,9 @@
 """The durable queue of everything that is to be sent, part by part.
 
 Functions on a connection, to be run inside a store operation; they may be run again after a failure.
-States: queued -> sending (written before the first byte) -> sent | unknown (nobody knows whether it arrived) |
-queued again | failed | expired | cancelled. Parts of a group are sent one after the other. `attempts` counts the
-tries that were begun and not taken back.
+States: queued -> sending (written before the first byte) -> sent | queued again | unknown (nobody knows whether it
+arrived, and it is held) | failed | expired | cancelled. Parts of a group are sent one after the other. `attempts`
+counts the tries that were begun and not taken back, `resends` those that may have made a second copy.
 """
 
 from __future__ import annotations
@@ -11,33 +11,41 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from loong_channels.contract import Outbound
 from loong_gateway.counters import bump
 from loong_gateway.payloads import checked, decode_outbound, encode_outbound, storable
 
 __all__ = [
+    "UNSENT",
     "OutboxRow",
     "Part",
     "add",
+    "cancel_group",
     "counts",
+    "expire_group",
     "fail_group",
     "group",
-    "mark_cancelled",
-    "mark_expired",
+    "hold",
     "mark_queued",
     "mark_sending",
     "mark_sent",
-    "mark_unknown",
     "pending",
     "recover",
     "state_of",
 ]
 
+# What is still to be sent; an `unknown` part is not, until `recover` or a person says so.
+UNSENT = frozenset({"queued", "sending"})
+
 _INSERT = """INSERT INTO outbox(id, grp, part, inbox_seq, channel, account, lane, state, attempts, expires_ms,
     stored_ms, crc, payload) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING"""
+_SELECT = """SELECT has_payload, id, part, inbox_seq, state, attempts, not_before_ms, expires_ms, last_error,
+    resends, message_ids, crc, payload FROM outbox WHERE grp = ? ORDER BY part"""
+_INTERRUPTED = "the gateway ended while it was being sent"
 _DAMAGED = "a stored part is damaged; it was set aside in its row"
 # What a group is, given the states of its parts: the first of these that any part is in.
 _PRECEDENCE = ("failed", "expired", "cancelled", "unknown", "sending", "queued", "sent")
@@ -69,6 +77,7 @@ class OutboxRow:
     not_before_ms: int
     expires_ms: int
     last_error: str | None
+    resends: int = 0
     message_ids: tuple[str, ...] = ()
 
 
@@ -107,106 +116,106 @@ def group(conn: sqlite3.Connection, group: str) -> list[OutboxRow]:
 
     One damaged part fails the whole group, since the others make no sense without it, and is counted.
     """
-    rows = []
-    for found in conn.execute(
-        "SELECT id, part, inbox_seq, state, attempts, not_before_ms, expires_ms, last_error, message_ids,"
-        " crc, payload FROM outbox WHERE grp = ? ORDER BY part",
-        (group,),
-    ).fetchall():
-        part_id, part, inbox_seq, state, attempts, not_before_ms, expires_ms, error, ids, crc, payload = found
-        if not payload:
-            return []
-        try:
-            outbound = decode_outbound(checked(payload, crc))
-            message_ids = () if ids is None else tuple(json.loads(ids))
-        except (TypeError, ValueError):
-            _quarantine(conn, group)
-            return []
-        rows.append(
-            OutboxRow(
-                part_id,
-                group,
-                part,
-                inbox_seq,
-                outbound,
-                state,
-                attempts,
-                not_before_ms,
-                expires_ms,
-                error,
-                message_ids,
-            )
-        )
-    return rows
+    found = conn.execute(_SELECT, (group,)).fetchall()
+    if any(row[0] == 0 for row in found):
+        return []
+    try:
+        return [_row(group, row) for row in found]
+    except (TypeError, ValueError):
+        _quarantine(conn, group)
+        return []
 
 
 def mark_sending(conn: sqlite3.Connection, id: str) -> bool:
-    """queued or unknown -> sending, one more attempt. Commit it before the first byte leaves."""
-    return _mark(
+    """queued -> sending, one more attempt. Commit it before the first byte leaves."""
+    return _changed(
         conn,
-        "state = 'sending', attempts = attempts + 1, not_before_ms = 0",
-        "'queued', 'unknown'",
+        "UPDATE outbox SET state = 'sending', attempts = attempts + 1 WHERE id = ? AND state = 'queued'",
         (id,),
     )
 
 
 def mark_sent(conn: sqlite3.Connection, id: str, message_ids: Sequence[str] = ()) -> bool:
     """Any state -> sent: the platform has it, whatever we thought before."""
-    ids = json.dumps(list(message_ids))
-    statement = "UPDATE outbox SET state = 'sent', message_ids = ?, last_error = NULL WHERE id = ? AND state <> 'sent'"
-    return conn.execute(statement, (ids, id)).rowcount > 0
-
-
-def mark_queued(
-    conn: sqlite3.Connection, id: str, *, not_before_ms: int, error: str, counted: bool = True
-) -> bool:
-    """sending or unknown -> queued, not to be tried before a time. `counted` False takes the attempt back."""
-    return _mark(
+    return _changed(
         conn,
-        "state = 'queued', attempts = max(0, attempts - ?), not_before_ms = ?, last_error = ?",
-        "'sending', 'unknown', 'queued'",
-        (int(not counted), not_before_ms, storable(error), id),
+        "UPDATE outbox SET state = 'sent', message_ids = ?, last_error = NULL WHERE id = ? AND state <> 'sent'",
+        (json.dumps(list(message_ids)), id),
     )
 
 
-def mark_unknown(conn: sqlite3.Connection, id: str, error: str) -> bool:
-    """sending -> unknown: the connection broke after the first byte."""
-    return _mark(conn, "state = 'unknown', last_error = ?", "'sending'", (storable(error), id))
+def mark_queued(
+    conn: sqlite3.Connection,
+    id: str,
+    not_before_ms: int,
+    error: str,
+    *,
+    count: bool = True,
+    resend: bool = False,
+) -> bool:
+    """sending, unknown or queued -> queued, not to be tried before a time.
+
+    `count` False takes the attempt back; `resend` says that it may arrive twice, which is counted in `resends`.
+    """
+    return _changed(
+        conn,
+        "UPDATE outbox SET state = 'queued', attempts = max(0, attempts - ?), resends = resends + ?,"
+        " not_before_ms = ?, last_error = ? WHERE id = ? AND state IN ('sending', 'unknown', 'queued')",
+        (int(not count), int(resend), not_before_ms, storable(error) or None, id),
+    )
 
 
-def mark_expired(conn: sqlite3.Connection, id: str) -> bool:
-    """Not yet sent -> expired."""
-    return _mark(conn, "state = 'expired'", "'queued', 'sending', 'unknown'", (id,))
-
-
-def mark_cancelled(conn: sqlite3.Connection, id: str) -> bool:
-    """Not yet sent -> cancelled."""
-    return _mark(conn, "state = 'cancelled'", "'queued', 'sending', 'unknown'", (id,))
+def hold(conn: sqlite3.Connection, id: str, error: str) -> bool:
+    """sending or queued -> unknown: nobody knows whether it arrived, and it is not sent again by itself."""
+    return _changed(
+        conn,
+        "UPDATE outbox SET state = 'unknown', last_error = ? WHERE id = ? AND state IN ('sending', 'queued')",
+        (storable(error), id),
+    )
 
 
 def fail_group(conn: sqlite3.Connection, group: str, error: str) -> int:
     """Every part of the group that is not settled -> failed; returns how many."""
-    statement = (
-        "UPDATE outbox SET state = 'failed', last_error = ?"
-        " WHERE grp = ? AND state IN ('queued', 'sending', 'unknown')"
-    )
-    return conn.execute(statement, (storable(error), group)).rowcount
+    return _end_group(conn, group, "failed", error)
 
 
-def recover(conn: sqlite3.Connection) -> int:
-    """Take over from a process that died: sending -> unknown; returns how many. Run it before anything is sent."""
-    statement = (
-        "UPDATE outbox SET state = 'unknown', last_error = 'the gateway ended while it was being sent'"
-        " WHERE state = 'sending'"
-    )
-    return conn.execute(statement).rowcount
+def expire_group(conn: sqlite3.Connection, group: str) -> int:
+    """Every part of the group that is not settled -> expired; returns how many."""
+    return _end_group(conn, group, "expired", "it was not sent before it expired")
+
+
+def cancel_group(conn: sqlite3.Connection, group: str, reason: str) -> int:
+    """Every part of the group that is not settled -> cancelled; returns how many."""
+    return _end_group(conn, group, "cancelled", reason)
+
+
+def recover(
+    conn: sqlite3.Connection,
+    *,
+    resend: bool = True,
+    idempotent_channels: Collection[str] = (),
+    max_resends: int = 10,
+) -> int:
+    """Take over from a process that died; returns how many parts were being sent. Run it before anything is sent.
+
+    sending -> unknown. Then unknown -> queued where the platform drops a repetition by its key, and, with `resend`,
+    everywhere else up to `max_resends` times per part; what stays unknown is held for a person.
+    """
+    interrupted = conn.execute(
+        "UPDATE outbox SET state = 'unknown', last_error = ? WHERE state = 'sending'", (_INTERRUPTED,)
+    ).rowcount
+    held = conn.execute("SELECT id, channel, resends FROM outbox WHERE state = 'unknown'").fetchall()
+    for id, channel, resends in held:
+        if channel in idempotent_channels or (resend and resends < max_resends):
+            mark_queued(conn, id, 0, _INTERRUPTED, resend=True)
+    return interrupted
 
 
 def pending(conn: sqlite3.Connection) -> list[tuple[str, str, int]]:
     """(group, lane, not_before_ms of its next part) of every group with something to send, in order of storing."""
     groups: dict[str, tuple[str, str, int]] = {}
     for name, lane, not_before_ms in conn.execute(
-        "SELECT grp, lane, not_before_ms FROM outbox WHERE state IN ('queued', 'sending', 'unknown') ORDER BY n"
+        "SELECT grp, lane, not_before_ms FROM outbox WHERE state IN ('queued', 'sending') ORDER BY n"
     ):
         groups.setdefault(name, (name, lane, not_before_ms))
     return list(groups.values())
@@ -230,12 +239,36 @@ def state_of(conn: sqlite3.Connection, group: str) -> str | None:
     return next((state for state in _PRECEDENCE if state in states), None)
 
 
+def _row(group: str, found: tuple[Any, ...]) -> OutboxRow:
+    (_, id, part, inbox_seq, state, attempts, not_before_ms, expires_ms, last_error) = found[:9]
+    resends, ids, crc, payload = found[9:]
+    return OutboxRow(
+        id=str(id),
+        group=group,
+        part=int(part),
+        inbox_seq=inbox_seq,
+        outbound=decode_outbound(checked(payload, crc)),
+        state=str(state),
+        attempts=int(attempts),
+        not_before_ms=int(not_before_ms),
+        expires_ms=int(expires_ms),
+        last_error=last_error,
+        resends=int(resends),
+        message_ids=() if ids is None else tuple(json.loads(ids)),
+    )
+
+
 def _quarantine(conn: sqlite3.Connection, group: str) -> None:
     if fail_group(conn, group, _DAMAGED):
         bump(conn, "rows_quarantined")
 
 
-def _mark(conn: sqlite3.Connection, change: str, states: str, values: tuple[object, ...]) -> bool:
-    """Change a part that is in one of `states`. Both texts are constants of this module, never data."""
-    statement = f"UPDATE outbox SET {change} WHERE id = ? AND state IN ({states})"  # noqa: S608 - constants only
+def _end_group(conn: sqlite3.Connection, group: str, state: str, error: str) -> int:
+    return conn.execute(
+        "UPDATE outbox SET state = ?, last_error = ? WHERE grp = ? AND state IN ('queued', 'sending', 'unknown')",
+        (state, storable(error), group),
+    ).rowcount
+
+
+def _changed(conn: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
     return conn.execute(statement, values).rowcount > 0

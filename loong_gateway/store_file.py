@@ -100,9 +100,16 @@ def trouble_of(error: BaseException) -> Trouble | None:
     return None
 
 
+def _tolerant_text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
 def connect(path: str) -> sqlite3.Connection:
     """Open a connection that any one thread at a time may use, with transactions left to us."""
-    return sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    # A flipped bit in a text must not make its whole table unreadable.
+    connection.text_factory = _tolerant_text
+    return connection
 
 
 class StoreFile:

@@ -210,6 +210,8 @@ class FakeModel:
         self.refused: list[str] = []
         self.running = 0
         self.max_running = 0
+        # Called with each completion and "arrived" (nothing answered yet).
+        self.on_request: Callable[[ModelCall, str], None] | None = None
         self.faults = FaultBook()
         self.server = HttpServer(self._handle, port)
 
@@ -356,6 +358,8 @@ class FakeModel:
             self.running += 1
             self.max_running = max(self.max_running, self.running)
             self._changed.notify_all()
+        if self.on_request is not None:
+            self.on_request(record, "arrived")
         fault = self.faults.take("chat", {"question": record.question, "model": body["model"]})
         record.fault = fault.kind if fault is not None else ""
         try:
@@ -494,8 +498,12 @@ class FakeModel:
             call.reply(404, b'{"error":"no such control"}')
             return
         arguments: dict[str, Any] = json.loads(call.body or b"{}")
-        result = getattr(self, name)(**arguments)
-        call.reply(200, json.dumps({"result": jsonable(result)}).encode())
+        try:
+            body = {"result": jsonable(getattr(self, name)(**arguments))}
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            call.reply(400, json.dumps({"error": repr(error)}).encode())
+        else:
+            call.reply(200, json.dumps(body).encode())
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ POLL_CONFLICT = (
 MAX_POLL_S = 50
 CONTROLS = frozenset(
     "say edit post push add_private add_group add_supergroup add_channel migrate forbid allow revoke reinstate "
-    "fault release clear_faults pace state wait_messages advance set_webhook renumber drop_connections "
+    "fault release clear_faults pace state wait_count advance set_webhook renumber drop_connections "
     "reset_record".split()
 )
 
@@ -89,6 +89,8 @@ class FakeTelegram:
         self.early_sends: Counter[int] = Counter()
         self.complaints: list[str] = []
         self.has_drafts = True
+        # Called with each request and "arrived" (nothing done yet) or "processed" (nothing answered yet).
+        self.on_request: Callable[[Request, str], None] | None = None
         self.faults = FaultBook()
         self.server = HttpServer(self._handle, port)
 
@@ -135,6 +137,12 @@ class FakeTelegram:
     def wait_messages(self, count: int, timeout: float = 10.0) -> list[Sent]:
         """Wait until that many messages were accepted in all."""
         return self.wait_for(lambda: len(self.messages) >= count and list(self.messages), timeout) or []
+
+    def wait_count(self, count: int, timeout: float = 10.0) -> int:
+        """Wait for that many messages, not longer than the timeout; how many there are."""
+        with self._lock:
+            self._changed.wait_for(lambda: len(self.messages) >= count, timeout)
+            return len(self.messages)
 
     def texts(self, chat_id: int | None = None) -> list[str]:
         """The visible texts that the bots wrote, deleted ones left out."""
@@ -401,6 +409,8 @@ class FakeTelegram:
         with self._lock:
             self.requests.append(request)
             self._changed.notify_all()
+        if self.on_request is not None:
+            self.on_request(request, "arrived")
         bot = self.bots.get(token)
         try:
             if bot is None and TOKEN_SHAPE.fullmatch(token):
@@ -589,6 +599,8 @@ class FakeTelegram:
             body = {"ok": True, "result": outcome}
         data = json.dumps(body, separators=(",", ":")).encode()
         self._finish(request, status, description)
+        if self.on_request is not None:
+            self.on_request(request, "processed")
         suffer_answer(fault, call, status, data, headers)
 
     def _finish(self, request: Request, status: int, description: str) -> None:
@@ -603,8 +615,12 @@ class FakeTelegram:
             call.reply(404, b'{"error":"no such control"}')
             return
         arguments: dict[str, Any] = json.loads(call.body or b"{}")
-        result = getattr(self, name)(**arguments)
-        call.reply(200, json.dumps({"result": jsonable(result)}).encode())
+        try:
+            body = {"result": jsonable(getattr(self, name)(**arguments))}
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            call.reply(400, json.dumps({"error": repr(error)}).encode())
+        else:
+            call.reply(200, json.dumps(body).encode())
 
 
 def main() -> None:
