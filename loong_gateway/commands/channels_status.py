@@ -16,9 +16,9 @@ from loong_gateway.commands.render import count, duration, latency, style_of, ta
 from loong_gateway.outside import egress_of, resolve_account
 from loong_gateway.secrets import SecretUnavailable
 from loong_gateway.snapshot import AccountConfig, Config
-from loong_gateway.status import collect
+from loong_gateway.status import Observation, observe
 from loong_gateway.threads import ThreadRegistry
-from loong_gateway.wording import one_line
+from loong_gateway.verdict import headline, next_steps, problems
 
 HELP = "show the live state of each channel account"
 EXAMPLES = ("loong channels status", "loong channels status --probe")
@@ -74,7 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Print the state; 1 when it is not what an operator wants."""
     config = load_config(context)
-    status = collect(context.places)
+    seen = observe(context.places)
+    status = seen.document
     probes = _probe_all(context, config) if args.probe else {}
     rows = [
         _row(config, account, status, probes.get((account.channel, account.id)))
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if context.json:
         context.document(_document(config, status, rows))
     else:
-        _print(context, config, status, rows, probed=args.probe)
+        _print(context, config, seen, rows, probed=args.probe)
     return 1 if not status.get("running") or any(row.bad for row in rows) else 0
 
 
@@ -146,30 +147,21 @@ def _probe(context: Context, config: Config, account: AccountConfig) -> Probed:
     return Probed("ok", f"ok {latency(elapsed_s)} as {identity}", identity, elapsed_s)
 
 
-def _verdict(status: Json, rows: Sequence[Row]) -> str:
-    if not status.get("lock_held"):
-        refused = sum(1 for row in rows if row.probed is not None and row.probed.outcome != "ok")
-        asked = sum(1 for row in rows if row.probed is not None)
-        more = f"; {asked - refused} of {count(asked, 'account')} answered the probe" if asked else ""
-        return f"Gateway is not running, so no account is live{more}."
-    surfaces = [row for row in rows if row.surface is not None]
-    ready = sum(1 for row in surfaces if row.phase == "ready")
-    word = "stalled" if status.get("stale") else str(status.get("phase"))
-    bad = sum(1 for row in rows if row.bad)
-    attention = f", {bad} {'needs' if bad == 1 else 'need'} attention" if bad else ""
-    return f"Gateway is {word}: {ready} of {count(len(surfaces), 'surface')} ready{attention}."
+def _answers(rows: Sequence[Row]) -> str:
+    asked = [row.probed for row in rows if row.probed is not None]
+    good = sum(1 for probed in asked if probed.outcome == "ok")
+    return f"{good} of {count(len(asked), 'account')} answered the probe."
 
 
-def _print(context: Context, config: Config, status: Json, rows: list[Row], *, probed: bool) -> None:
-    context.out(_verdict(status, rows))
-    if not rows:
-        context.out(f"No channel is configured in {config.path}.")
-    else:
+def _print(context: Context, config: Config, seen: Observation, rows: list[Row], *, probed: bool) -> None:
+    asked = f" {_answers(rows)}" if probed and rows else ""
+    context.out(headline(seen, context.places) + asked)
+    if rows:
         _print_table(context, rows, probed=probed)
-    for row in rows:
-        _print_trouble(context, row)
-    if not status.get("lock_held"):
-        context.out(f"  start: {context.places.command('gateway run')}")
+    else:
+        context.out(f"No channel is configured in {config.path}.")
+    for line in (*problems(seen, context.places), *next_steps(seen, context.places)):
+        context.out(line)
 
 
 def _print_table(context: Context, rows: list[Row], *, probed: bool) -> None:
@@ -191,18 +183,6 @@ def _print_table(context: Context, rows: list[Row], *, probed: bool) -> None:
     style = style_of(context.stdout, context.environ, no_color=context.no_color)
     for line in table(cells, style, identifiers=(1,), meanings=meanings):
         context.out(line)
-
-
-def _print_trouble(context: Context, row: Row) -> None:
-    if row.surface is None or row.phase == "ready":
-        return
-    error = row.surface.get("last_error")
-    if error:
-        context.out(f"{row.name}: {one_line(error)}")
-    if row.surface.get("where"):
-        context.out(f"  where: {row.surface['where']}")
-    if row.surface.get("fix"):
-        context.out(f"  fix: {row.surface['fix']}")
 
 
 def _document(config: Config, status: Json, rows: list[Row]) -> dict[str, object]:

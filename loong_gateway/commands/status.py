@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from loong_gateway.channel_views import channels_document
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
-from loong_gateway.commands.render import ago, count, duration, size, style_of
+from loong_gateway.commands.render import count, duration, size, style_of
+from loong_gateway.doctor.host import nearest_directory
 from loong_gateway.faults import CommandError
 from loong_gateway.local_store import LocalStore
 from loong_gateway.operator_summary import operator_summary
 from loong_gateway.snapshot import Config
-from loong_gateway.status import collect
+from loong_gateway.status import observe
 from loong_gateway.store_facts import StoreFacts, store_facts
-from loong_gateway.wording import one_line
+from loong_gateway.verdict import headline, start_command
 
 HELP = "show gateway, provider, queues and sessions on one page"
 EXAMPLES = ("loong status", "loong status --json")
@@ -31,9 +32,13 @@ Json = Mapping[str, object]
 
 @dataclass(frozen=True)
 class View:
-    """Everything the page is made of. `trouble` says why the store could not be read."""
+    """Everything the page is made of.
+
+    `headline` is line 1 of `gateway status`; `trouble` says why the store could not be read.
+    """
 
     config: Config
+    headline: str
     status: Json
     facts: StoreFacts | None
     trouble: str
@@ -75,14 +80,14 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 def _look(context: Context) -> View:
     config = load_config(context)
-    status = collect(context.places)
+    seen = observe(context.places)
     now_ms = context.clock.wall_ms()
     facts, trouble = None, ""
     try:
         facts = LocalStore(context.places).read(lambda conn: store_facts(conn, now_ms))
     except CommandError as error:
         trouble = error.message
-    return View(config, status, facts, trouble, now_ms)
+    return View(config, headline(seen, context.places), seen.document, facts, trouble, now_ms)
 
 
 def _next(context: Context, view: View) -> list[tuple[str, str]]:
@@ -90,7 +95,7 @@ def _next(context: Context, view: View) -> list[tuple[str, str]]:
     if not view.config.exists and not places.dev:
         return [("check the configuration", places.command("validate-config"))]
     if not view.live:
-        return [("start the gateway", places.command("gateway run"))]
+        return [("start the gateway", start_command(places))]
     if not view.good:
         return [("see what needs attention", places.command("gateway status"))]
     return []
@@ -118,7 +123,7 @@ def _print(context: Context, view: View) -> None:
 
 def _verdict(view: View) -> str:
     if not view.live:
-        return f"Gateway is not running{_ended(view)}.{_kept(view.facts)}"
+        return view.headline
     word = "Ready" if view.good else "Stalled" if view.status["stale"] else _word(view)
     reasons = view.status["degraded_reasons"]
     if not view.good and isinstance(reasons, list) and reasons:
@@ -135,22 +140,6 @@ def _verdict(view: View) -> str:
 
 def _word(view: View) -> str:
     return "Degraded" if view.status["ready"] else str(view.status["phase"]).capitalize()
-
-
-def _ended(view: View) -> str:
-    if view.status["phase"] == "failed":
-        return f"; {one_line(view.status['last_error'] or 'it ended without a stop')}"
-    stopped_ms = view.status["stopped_at_ms"]
-    return f"; it was stopped {ago(stopped_ms, view.now_ms)}" if isinstance(stopped_ms, int) else ""
-
-
-def _kept(facts: StoreFacts | None) -> str:
-    if facts is None or not _waiting(facts):
-        return ""
-    messages = facts.inbox.get("new", 0) + facts.inbox.get("claimed", 0)
-    replies = _waiting(facts) - messages
-    kept = f"{count(messages, 'message')} and {count(replies, 'reply', 'replies')}"
-    return f" {kept} are kept and resume at the next start."
 
 
 def _waiting(facts: StoreFacts) -> int:
@@ -209,7 +198,7 @@ def _disk(context: Context) -> str:
     except OSError:
         logs = None
     try:
-        facts = os.statvfs(places.state)
+        facts = os.statvfs(nearest_directory(places.state))
         free: int | None = facts.f_bavail * facts.f_frsize
     except OSError:
         free = None

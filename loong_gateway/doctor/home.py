@@ -19,7 +19,11 @@ def check_home(inspection: Inspection) -> list[Check]:
     """All checks of this file. Reads file attributes and tries to bind the port for a moment; writes nothing."""
     return [
         _directory("home", inspection.places.home),
-        _directory("state directory", inspection.places.state),
+        *(
+            []
+            if inspection.places.state == inspection.places.home
+            else [_directory("state directory", inspection.places.state)]
+        ),
         _memory_path(inspection),
         *_modes(inspection),
         _owner(inspection),
