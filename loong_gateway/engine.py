@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from loong_channels.net import Egress
+from loong_channels.egress import Egress
 
 from loong_channels import catalog
-from loong_channels.contract import Account, Address, Channel, ChannelSpec, Outbound
+from loong_channels.contract import Address, Channel, ChannelSpec, Outbound
 from loong_channels.text import split
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION, cursors, inbox, outbox, secrets
@@ -25,6 +25,7 @@ from loong_gateway.lanes import Lanes
 from loong_gateway.metrics import Metrics
 from loong_gateway.moves import Moves
 from loong_gateway.outbox import Part
+from loong_gateway.outside import resolve_account
 from loong_gateway.parking import Parking
 from loong_gateway.providers.contract import Provider, ProviderFault
 from loong_gateway.providers.factory import build_provider
@@ -290,17 +291,13 @@ class Engine:
         return value
 
     def _open_channel(self, account: AccountConfig) -> Channel:
-        settings = {
-            name: self._resolve(value)
-            if isinstance(value, SecretRef) and self._is_needed(account, name, value)
-            else value
-            for name, value in account.settings.items()
-        }
-        opened = Account(account.channel, account.id, account.label, settings)
-        return catalog.channel_class(account.channel)(opened, self._parts.egress)
-
-    def _is_needed(self, account: AccountConfig, name: str, ref: SecretRef) -> bool:
-        return name in catalog.spec(account.channel).secrets or ref.form != "absent"
+        opened = resolve_account(catalog.spec(account.channel), account, self._parts.environ)
+        for name, value in account.settings.items():
+            secret = opened.settings[name]
+            if isinstance(value, SecretRef) and isinstance(secret, str):
+                self._parts.redactor.register(secret)
+        channel: Channel = catalog.channel_class(account.channel)(opened, self._parts.egress)
+        return channel
 
     def _status_line(self) -> str:
         lanes = self.lanes.snapshot()

@@ -47,6 +47,7 @@ CLOSE_S = 2.0
 CEILING_EXTRA_S = 5.0
 PROGRESS_AFTER_S = 10.0
 FORCED_EXIT = 70
+END_OF_SESSION = "foreground CLI host exited"
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,10 @@ class Runtime:
         if not self._changed.is_set():
             self._changed.set()
             self._loop.wake()
+
+    def end_of_session(self) -> None:
+        """Stop because the person on the attached terminal has left; from any thread."""
+        self._loop.ask_to_stop(END_OF_SESSION)
 
     # Start
 
@@ -328,5 +333,5 @@ class Runtime:
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
         if self._phase != "running":
-            raise CommandError("owner.not_running_yet", phase=self._phase)
+            raise CommandError("run.not_up", phase=self._phase)
         return self._engine.send(request)
