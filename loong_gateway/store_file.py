@@ -23,7 +23,7 @@ from loong_gateway import migrations
 from loong_gateway.faults import CommandError
 from loong_gateway.texts.store import CANNOT_OPEN_FIXES
 
-__all__ = ["Connect", "Damaged", "StoreFile", "Trouble", "connect", "trouble_of"]
+__all__ = ["Connect", "Damaged", "StoreFile", "Trouble", "connect", "recheck", "trouble_of"]
 
 logger = logging.getLogger("loong.store")
 
@@ -243,7 +243,7 @@ class StoreFile:
             if self.writer is not None:
                 if self.writer.in_transaction:
                     self.writer.execute("ROLLBACK")
-                _quick_check(self.writer)
+                recheck(self.writer)
         except sqlite3.Error as error:
             if trouble_of(error) is Trouble.DAMAGED:
                 return True
@@ -275,6 +275,13 @@ def _use_log(connection: sqlite3.Connection) -> None:
     mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     if mode != "wal":
         raise sqlite3.NotSupportedError(f"its file system cannot keep a write-ahead log (mode {mode})")
+
+
+def recheck(connection: sqlite3.Connection) -> None:
+    """Check a file that is in use. Raises Damaged, or another sqlite3.Error when it cannot be read."""
+    # What the connection has in memory may be sound while the disk is not.
+    connection.execute("PRAGMA shrink_memory").fetchall()
+    _quick_check(connection)
 
 
 def _quick_check(connection: sqlite3.Connection) -> None:
