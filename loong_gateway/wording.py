@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ago", "duration", "nearest", "one_line"]
+__all__ = ["ago", "duration", "nearest", "one_line", "plural"]
 
 NEVER = "never"
 
@@ -28,6 +28,11 @@ def ago(then_ms: int | None, now_ms: int) -> str:
     if not then_ms:
         return NEVER
     return f"{duration(max(0, now_ms - then_ms) // 1000)} ago"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: `1 chat`, `0 chats`, `2 replies`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def one_line(text: object, limit: int = 300) -> str:

@@ -7,12 +7,12 @@ One module per area. Plain on purpose: the status path imports this package.
 
 from __future__ import annotations
 
-from loong_gateway.texts import owner, usage
+from loong_gateway.texts import channels, config, logs, owner, port, run, store, talk, usage
 
 __all__ = ["TEXTS", "render"]
 
 TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {}
-for _area in (owner, usage):
+for _area in (channels, config, logs, owner, port, run, store, talk, usage):
     TEXTS.update(_area.TEXTS)
 
 
