@@ -27,8 +27,20 @@ from loong_gateway.status import collect, exit_code
 ROOT = Path(__file__).resolve().parents[2]
 OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner_process.py"
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
-CONTRACT_FIELDS = ["runtime_dir", "phase", "running", "stale", "pid", "mode", "version", "config_path", "attached_cli_session", "started_at_ms", "last_heartbeat_at", "stopped_at_ms", "shutdown_reason", "last_error", "configured_surface_count", "running_surface_count", "bind_address", "port", "port_source", "token_path"]
-ADDED_FIELDS = ["schema_version", "ready", "lock_held", "rpc_probe", "degraded_reasons", "surfaces", "uptime_ms"]
+CONTRACT_FIELDS = """
+runtime_dir phase running stale pid mode version config_path attached_cli_session started_at_ms
+last_heartbeat_at stopped_at_ms shutdown_reason last_error configured_surface_count
+running_surface_count bind_address port port_source token_path
+""".split()
+ADDED_FIELDS = [
+    "schema_version",
+    "ready",
+    "lock_held",
+    "rpc_probe",
+    "degraded_reasons",
+    "surfaces",
+    "uptime_ms",
+]
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -253,8 +265,10 @@ def test_the_contract_lines_follow_the_text(stage: Stage) -> None:
     beat = lines[2].split()[1]
     assert lines == [
         f"runtime_dir={home}/gateway-runtime",
-        f"phase=running running=true stale=false pid={pid} mode=gateway_headless config={home}/config.toml"
-        " session=- version=0.3.0",
+        (
+            f"phase=running running=true stale=false pid={pid} mode=gateway_headless"
+            f" config={home}/config.toml session=- version=0.3.0"
+        ),
         f"started_at_ms={stage.now_ms - 3 * DAY} {beat} stopped_at_ms=-",
         "surfaces configured=3 running=3",
         "shutdown_reason=-",
