@@ -210,7 +210,7 @@ class Engine:
         if self._parts.store.set_aside is not None:
             found.append("store_set_aside")
         if self.lanes.snapshot().abandoned:
-            found.append("turns_abandoned")
+            found.append("stuck_turns")
         return found
 
     # Requests from the port

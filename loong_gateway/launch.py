@@ -42,7 +42,7 @@ CLOSE_S = 5.0
 class Launch:
     """What to run. `verb` and `mode` name the owner; `session` attaches a chat on the terminal `stdin`/`stdout`.
 
-    `announce` prints one line; `stderr` gets the log, None keeps it in the file.
+    `once` ends the owner after the first batch of each surface was taken and answered. `announce` prints one line; `stderr` gets the log, None keeps it in the file.
     """
 
     places: Places
@@ -58,6 +58,7 @@ class Launch:
     bind: str | None = None
     session: str | None = None
     terminal: tuple[TextIO, TextIO] | None = None
+    once: bool = False
 
 
 def launch(order: Launch) -> int:
@@ -134,6 +135,7 @@ def _with_store(
                 announce=order.announce,
                 mode=order.mode,
                 session=order.session,
+                once=order.once,
             )
         )
         changes.listener = runtime.note_change

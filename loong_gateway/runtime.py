@@ -234,10 +234,11 @@ class Runtime:
             logger.warning("%d tasks and the channels %s did not end in time", left, stuck)
         if self._listener is not None:
             self._listener.stop(Deadline(CLOSE_S))
-        parts.store.close(Deadline(CLOSE_S))
         self._phase = "stopped"
+        last_words = status_document(self._facts())
+        parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
-        retire(parts.places, status_document(self._facts()))
+        retire(parts.places, last_words)
         logger.info("stopped: %s", reason)
 
     def _end_by_force(self, ceiling_s: float) -> None:
@@ -285,7 +286,7 @@ class Runtime:
         if not self._channels_on:
             found.append("crash_loop")
         if self._unpublished is not None:
-            found.append("status_unwritable")
+            found.append("status_outdated")
         return found
 
     # control.ControlPlane
@@ -317,7 +318,7 @@ class Runtime:
         return "requested"
 
     def resume(self) -> bool:
-        """Switch the channels on again after the crash-loop breaker; False when they are on."""
+        """See control.ControlPlane."""
         if self._channels_on:
             return False
         self._resume_asked = True

@@ -20,7 +20,7 @@ from loong_gateway.parking import Parking
 from loong_gateway.secrets import SecretUnavailable
 from loong_gateway.sessions import session_key
 from loong_gateway.slot_state import SENDABLE, SlotState
-from loong_gateway.snapshot import AccountConfig
+from loong_gateway.snapshot import AccountConfig, SecretRef
 from loong_gateway.threads import ThreadRegistry
 from loong_gateway.trust import TrustPolicy, allows_conversation, policy_of
 from loong_gateway.typing_notices import TypingNotices
@@ -273,19 +273,40 @@ class Slot:
             # A surface in trouble keeps saying so until the platform has acknowledged it again.
             self._set(phase="connecting" if not self.state().trouble else None, started=True)
             if self._receives:
+                self._require_allow_list()
                 self._channel.run(self, self._stop)
             else:
                 self.ready("sending only")
                 _wait_for(self._stop)
         except SecretUnavailable as error:
             self._set(started=True, where=error.where, fix=error.fix)
-            return _SecretMissing(str(error))
+            return _SecretMissing(error.message)
+        except BadCredentials as fault:
+            where, fix = self._about_credential()
+            self._set(where=where, fix=fix)
+            # The next life reads the secret again: a file or a command may have a new one by then.
+            self._channel = None
+            return fault
         except Fault as fault:
             return fault
         except Exception as error:
             self._logger.exception("the channel failed unexpectedly")
             return Unreachable(f"internal error: {type(error).__name__}", maybe_processed=True)
         return Interrupted("the connection ended")
+
+    def _require_allow_list(self) -> None:
+        if self._policy.conversations:
+            return
+        setting = f"{self._account.channel}.{self.spec.conversation_setting}"
+        self._set(where=setting, fix="list who may talk to it there, then: loong gateway run --force")
+        raise _NobodyAllowed(f"{setting} is empty; configure at least one trusted {self.spec.conversation_word}")
+
+    def _about_credential(self) -> tuple[str | None, str]:
+        refs = [ref for ref in map(self._account.settings.get, self.spec.secrets) if isinstance(ref, SecretRef)]
+        where = ", ".join(f"{ref.setting} ({ref.display})" for ref in refs) or None
+        if all(ref.form in ("file", "exec") for ref in refs):
+            return where, "put the new credential there; it is read again at the next try"
+        return where, "set the new credential, then: loong gateway run --force"
 
     def _set(self, *, quiet: bool = False, phase: str | None = None, **changes: object) -> None:
         with self._guard:
@@ -313,9 +334,15 @@ class _SecretMissing(BadCredentials):
     """The credential could not even be read."""
 
 
+class _NobodyAllowed(BadCredentials):
+    """The allow-list is empty: there is nobody to serve until the configuration changes."""
+
+
 def _phase_of(fault: Fault) -> tuple[str, str]:
     if isinstance(fault, _SecretMissing):
         return "auth_failed", "secret_missing"
+    if isinstance(fault, _NobodyAllowed):
+        return "degraded", "allow_list_empty"
     if isinstance(fault, BadCredentials):
         return "auth_failed", "auth_failed"
     if isinstance(fault, Conflict):
