@@ -22,16 +22,17 @@ loong_channels.telegram.preview loong_channels.telegram.channel
 loong_gateway
 loong_gateway.texts.owner loong_gateway.texts.usage loong_gateway.texts.config loong_gateway.texts.channels
 loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.store loong_gateway.texts
-loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson
+loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction loong_gateway.log
-loong_gateway.owner loong_gateway.boots loong_gateway.status
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
 loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
 loong_gateway.store_file loong_gateway.retention
 
 loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gateway.providers.kinds
-loong_gateway.settings loong_gateway.diagnostics loong_gateway.toml_lines loong_gateway.casting
-loong_gateway.accounts loong_gateway.config loong_gateway.selectors loong_gateway.control_client
+loong_gateway.settings loong_gateway.toml_lines loong_gateway.diagnostics loong_gateway.urls loong_gateway.casting
+loong_gateway.secret_refs loong_gateway.tables loong_gateway.profiles loong_gateway.accounts loong_gateway.config
+loong_gateway.selectors loong_gateway.control_client
 
 loong_gateway.control loong_gateway.trust loong_gateway.lanes
 loong_gateway.providers.contract loong_gateway.providers.sse loong_gateway.providers.errors
@@ -40,10 +41,11 @@ loong_gateway.providers.factory
 
 loong_gateway.api loong_gateway.api.* loong_gateway.api.listener
 
-loong_gateway.sessions loong_gateway.delivery loong_gateway.chat_commands loong_gateway.turns
+loong_gateway.sessions loong_gateway.conversation loong_gateway.delivery loong_gateway.chat_commands loong_gateway.turns
 loong_gateway.typing_notices loong_gateway.terminal loong_gateway.supervisor loong_gateway.runtime
 
 loong_gateway.commands loong_gateway.commands.render loong_gateway.commands.common loong_gateway.commands.*
+loong_gateway.verbs loong_gateway.parser loong_gateway.crash
 loong_gateway.cli loong
 """
 
@@ -69,12 +71,16 @@ PLAIN = {
     "loong_gateway",
     "loong_gateway.faults",
     "loong_gateway.tinyjson",
+    "loong_gateway.wording",
     "loong_gateway.paths",
     "loong_gateway.atomic",
+    "loong_gateway.process",
+    "loong_gateway.owner_files",
     "loong_gateway.owner",
     "loong_gateway.status",
     "loong_gateway.cli",
     "loong_gateway.commands",
+    "loong_gateway.commands.common",
     "loong_gateway.commands.gateway_status",
 }
 MAX_MODULE_LINES = 500

@@ -1,0 +1,100 @@
+"""What every command gets: where things are, the streams, the clock, and how to say that something is wrong."""
+
+from __future__ import annotations
+
+import os
+
+from loong_gateway.clock import Clock
+from loong_gateway.faults import CommandError
+from loong_gateway.paths import Places
+from loong_gateway.tinyjson import dumps
+
+__all__ = ["Context", "error_lines"]
+
+
+class Context:
+    """The surroundings of one command. Results go to `out` and `document`, everything else to `err`.
+
+    `json` says that the result is wanted as one JSON document. `verbose` and `no_color` are the global flags.
+    """
+
+    def __init__(  # type: ignore[no-untyped-def]  # noqa: PLR0913  the streams have no name without typing
+        self,
+        places: Places,
+        environ: dict[str, str],
+        *,
+        stdin,
+        stdout,
+        stderr,
+        clock: Clock | None = None,
+        json: bool = False,
+        verbose: bool = False,
+        no_color: bool = False,
+    ) -> None:
+        self.places = places
+        self.environ = environ
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.clock = clock or Clock()
+        self.json = json
+        self.verbose = verbose
+        self.no_color = no_color
+
+    @property
+    def color(self) -> bool:
+        """True when the result may be coloured: a terminal that can, and nobody said no."""
+        plain = self.no_color or bool(self.environ.get("NO_COLOR")) or self.environ.get("TERM") == "dumb"
+        return not plain and bool(self.stdout.isatty())
+
+    @property
+    def width(self) -> int | None:
+        """Columns to fit the result into, 60 to 120; None when it goes to a file or a pipe."""
+        if not self.stdout.isatty():
+            return None
+        try:
+            columns = os.get_terminal_size(self.stdout.fileno()).columns
+        except (OSError, ValueError):
+            # A terminal that does not tell its size, or a stream without a descriptor.
+            columns = 80
+        return min(120, max(60, columns))
+
+    def out(self, line: str = "") -> None:
+        """Print one line of the result."""
+        self.stdout.write(line + "\n")
+
+    def err(self, line: str) -> None:
+        """Print one line that is not the result: progress, a warning."""
+        self.stderr.write(line + "\n")
+
+    def document(self, value: object) -> None:
+        """Print the result as the one JSON document, two spaces per level."""
+        encoding = str(getattr(self.stdout, "encoding", None) or "utf-8").lower().replace("_", "-")
+        self.out(dumps(value, 2, ascii_only=encoding not in ("utf-8", "utf8")))
+
+    def report(self, error: CommandError) -> int:
+        """Say what is wrong, on stderr, and as a document on stdout when one was asked for. Returns the exit code."""
+        for line in error_lines(error):
+            self.err(line)
+        if self.json:
+            self.document(
+                {
+                    "error": {
+                        "code": error.code,
+                        "message": error.message,
+                        "fix": error.fix,
+                        "exit_code": error.exit_code,
+                    }
+                }
+            )
+        return error.exit_code
+
+
+def error_lines(error: CommandError) -> list[str]:
+    """The lines of an error: what, where, and what to do next."""
+    lines = [f"error: {error.message}", *(f"  {line}" for line in error.details)]
+    if error.where:
+        lines.append(f"  where: {error.where}")
+    if error.fix:
+        lines.append(f"  fix:   {error.fix}" if error.where else f"  fix: {error.fix}")
+    return lines
