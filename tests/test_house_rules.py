@@ -14,6 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLOORS = """
 loong_channels loong_channels.settings loong_channels.waiting loong_channels.faults loong_channels.contract
 loong_channels.text loong_channels.egress loong_channels.net loong_channels.catalog
+loong_channels.text loong_channels.net_sockets loong_channels.egress loong_channels.net_transport
+loong_channels.net loong_channels.catalog
 loong_channels.telegram loong_channels.telegram.spec
 loong_channels.telegram.markup loong_channels.telegram.updates loong_channels.telegram.api
 loong_channels.telegram.pacing loong_channels.telegram.messages loong_channels.telegram.polling
@@ -60,8 +62,8 @@ loong_gateway.cli loong
 # The only places that may import inside a function: they load one module by name, on demand.
 LAZY_LOADERS = {"loong_channels.catalog", "loong_gateway.providers.factory", "loong_gateway.cli", "loong"}
 ONLY_IN = {
-    "requests": {"loong_channels.net"},
-    "urllib3": {"loong_channels.net"},
+    "requests": {"loong_channels.net_transport"},
+    "urllib3": {"loong_channels.net_transport"},
     "websocket": {"loong_channels.net"},
     "sqlite3": {
         "loong_gateway.store",

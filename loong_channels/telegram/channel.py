@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from loong_channels.contract import Account, Address, Host, Inbound, Outbound, Preview, Receipt
-from loong_channels.faults import Conflict, Fault, Interrupted, Refused
+from loong_channels.faults import Conflict, Interrupted, Refused
 from loong_channels.net import Egress, HttpClient
 from loong_channels.waiting import Deadline, StopToken
 
@@ -60,17 +60,17 @@ class Channel:
         poller = Poller(
             self._poll_api, host, stop, timeout_s=self._poll_timeout_s, on_forum=self._learn_forum
         )
+        conflict = False
         try:
             poller.run(self._reader, contested=self._contested)
         except Conflict:
-            self._contested = True
+            conflict = True
             raise
         except Interrupted:
             if not stop.is_set():
                 raise
-        except Fault:
-            self._contested = self._contested and not poller.polled
-            raise
+        finally:
+            self._contested = conflict or (self._contested and not poller.polled)
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         """See contract.Channel."""

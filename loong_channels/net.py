@@ -1,0 +1,208 @@
+"""Outbound HTTP: what channels and providers use to reach the outside world.
+
+One `HttpClient` belongs to one user (a channel account, a provider): `interrupt` ends everything it does, and its
+connections are its own. Calls may come from any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json as jsonlib
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .egress import Egress, EgressInvalid
+from .faults import BadAnswer, Fault, Interrupted, Refused
+from .net_sockets import IDLE_LIMIT_S, CertificateRefused, Watch
+from .net_transport import READ_BYTES, Adapter, Outgoing, exchange, read_piece
+from .waiting import Deadline, StopToken
+
+__all__ = ["CertificateRefused", "Egress", "EgressInvalid", "HttpAnswer", "HttpClient", "HttpStream"]
+
+_encode_json = jsonlib.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """A whole answer. Header names are in lower case; repeated headers are joined with commas."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; raises BadAnswer when it is not."""
+        try:
+            return jsonlib.loads(self.body)
+        except (ValueError, RecursionError):
+            raise BadAnswer(f"the answer (HTTP {self.status}) is not JSON") from None
+
+
+class HttpStream:
+    """An answer whose body is still arriving. Used by one thread, inside the `with` that made it."""
+
+    def __init__(self, raw: Any, watch: Watch) -> None:
+        self.status: int = raw.status
+        self.headers: Mapping[str, str] = {k.lower(): v for k, v in raw.headers.items()}
+        self._raw = raw
+        self._watch = watch
+        self._decode = "content-encoding" in self.headers
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it arrives, in pieces of any size. Blocks; raises faults, also for a body that breaks off."""
+        while True:
+            piece = read_piece(self._raw, self._watch, decode=self._decode)
+            if not piece:
+                return
+            yield piece
+
+    def read(self, limit_bytes: int) -> bytes:
+        """The rest of the body. Blocks; raises faults, BadAnswer when it is longer than `limit_bytes`."""
+        pieces = []
+        size = 0
+        for piece in self.chunks():
+            size += len(piece)
+            if size > limit_bytes:
+                raise BadAnswer(f"the answer of {self._watch.peer} is longer than {limit_bytes} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def settle(self, seconds: float) -> None:
+        """Read what little may follow the part that mattered, so that the connection can be kept. Never raises."""
+        self._watch.tighten(seconds)
+        with contextlib.suppress(Fault):
+            self.read(READ_BYTES)
+
+    def close(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end."""
+        self._raw.close() if not self._raw.isclosed() else self._raw.release_conn()
+
+
+class HttpClient:
+    """Makes requests. Thread-safe; `_guard` protects the calls in progress, the pools and the end of it all.
+
+    `pool_size` connections per host are kept; one that was idle for `idle_limit_s` is not used again.
+    """
+
+    def __init__(
+        self,
+        egress: Egress,
+        *,
+        user_agent: str = "loong",
+        pool_size: int = 64,
+        idle_limit_s: float = IDLE_LIMIT_S,
+    ) -> None:
+        # It writes request targets into its log, and in a target there may be a token.
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+        self._adapter = Adapter(egress, pool_size)
+        self._user_agent = user_agent
+        self._idle_limit_s = idle_limit_s
+        self._guard = threading.Lock()
+        self._active: set[Watch] = set()
+        self._interrupted = False
+
+    def request(  # noqa: PLR0913  each is an independent choice of the caller
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | None = None,
+        deadline: Deadline,
+        stop: StopToken | None = None,
+        first_byte_s: float = 120.0,
+        gap_s: float = 60.0,
+        max_bytes: int = 16 << 20,
+    ) -> HttpAnswer:
+        """Send a request and read the whole answer, whatever its status; redirects are answers too.
+
+        `json` (not None) is sent as the body. Blocks: at most `first_byte_s` for the first byte of the answer,
+        `gap_s` for each one after it and `deadline` in all; `stop` or `interrupt` wakes it at once.
+        Raises Unreachable (TimedOut, CertificateRefused, EgressInvalid among them), Interrupted, BadAnswer, and
+        Refused for an address or header that cannot be sent. No message holds the address beyond the host.
+        """
+        with self.stream(
+            method,
+            url,
+            headers=headers,
+            json=json,
+            body=body,
+            deadline=deadline,
+            stop=stop,
+            first_byte_s=first_byte_s,
+            gap_s=gap_s,
+        ) as answer:
+            return HttpAnswer(answer.status, answer.headers, answer.read(max_bytes))
+
+    @contextlib.contextmanager
+    def stream(  # noqa: PLR0913  each is an independent choice of the caller
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        body: bytes | None = None,
+        deadline: Deadline,
+        stop: StopToken | None = None,
+        first_byte_s: float = 120.0,
+        gap_s: float = 60.0,
+    ) -> Iterator[HttpStream]:
+        """As `request`, but yields the answer when its head has arrived; limits and faults hold for its body too."""
+        outgoing = self._prepare(method, url, headers, json, body)
+        watch = Watch(
+            outgoing.peer, deadline, first_byte_s=first_byte_s, gap_s=gap_s, idle_limit_s=self._idle_limit_s
+        )
+        with self._registered(watch), contextlib.nullcontext() if stop is None else stop.watch(watch.cancel):
+            watch.allow()
+            answer = HttpStream(exchange(self._adapter, outgoing, watch), watch)
+            try:
+                yield answer
+            finally:
+                answer.close()
+
+    def interrupt(self) -> None:
+        """Wake every call in progress and refuse every later one, for good. Thread-safe, idempotent, does not block."""
+        with self._guard:
+            self._interrupted = True
+            active = list(self._active)
+        for watch in active:
+            watch.cancel()
+
+    def close(self) -> None:
+        """Close the kept connections; calls in progress go on."""
+        self._adapter.close()
+
+    @contextlib.contextmanager
+    def _registered(self, watch: Watch) -> Iterator[None]:
+        with self._guard:
+            if self._interrupted:
+                raise Interrupted("interrupted")
+            self._active.add(watch)
+        try:
+            yield
+        finally:
+            watch.end()
+            with self._guard:
+                self._active.discard(watch)
+
+    def _prepare(
+        self, method: str, url: str, headers: Mapping[str, str] | None, json: object, body: bytes | None
+    ) -> Outgoing:
+        sent = {"User-Agent": self._user_agent}
+        if json is not None:
+            # A lone surrogate has no UTF-8 form; better a question mark in the text than no request.
+            body = _encode_json(json).encode("utf-8", "replace")
+            sent["Content-Type"] = "application/json"
+        if headers:
+            sent.update(headers)
+        for name, value in sent.items():
+            if not (name.isascii() and value.isascii() and name.isprintable() and value.isprintable()):
+                raise Refused(f"header {name!a} holds characters that cannot be sent", code="header")
+        if body is not None:
+            sent["Content-Length"] = str(len(body))
+        return Outgoing(self._adapter, method, url, sent, body)

@@ -1,0 +1,369 @@
+"""Sockets under watch: every system call of an outbound call ends by its deadline and by whoever may interrupt it.
+
+A `Watch` is one call in progress. The sockets ask it before each system call how long that may take, so a peer that
+sends one byte at a time is cut off as surely as a silent one, and `cancel` wakes a blocked call from another thread.
+They raise faults, never OSError, except where a half-sent request may still have an answer to read.
+Name lookup is the one wait that cannot be bounded here: the system's resolver keeps its own time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, Union
+
+from .faults import Fault, Interrupted, TimedOut, Unreachable
+from .waiting import Deadline
+
+__all__ = [
+    "CertificateRefused",
+    "PlainSocket",
+    "TlsSocket",
+    "Unsent",
+    "Watch",
+    "WatchedSocket",
+    "current_watch",
+    "open_socket",
+    "reason_of",
+    "watching",
+]
+
+CONNECT_S = 10.0
+CONNECT_ADDRESS_S = 5.0
+# Shutting down a socket that is still connecting does not wake poll on every system, so the flag is looked at too.
+CONNECT_SLICE_S = 0.2
+# A connection idle for longer may have been forgotten by a NAT without a word; keep-alive probes start before.
+IDLE_LIMIT_S = 60.0
+
+_local = threading.local()
+
+
+class CertificateRefused(Unreachable):
+    """Raised when the peer's certificate is not trusted; trying again cannot help."""
+
+
+class Unsent(Unreachable):
+    """Raised when a kept connection turned out dead before a byte of the request left; safe to send again."""
+
+
+class Watch:
+    """One outbound call: its deadline, how long each step of it may take, and the socket it is on.
+
+    `peer` names the other side in messages and holds no secret. Used by the thread that makes the call;
+    only `cancel` may come from another. `_guard` protects the socket and the reason of the ending.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        deadline: Deadline,
+        *,
+        first_byte_s: float,
+        gap_s: float,
+        idle_limit_s: float = IDLE_LIMIT_S,
+    ) -> None:
+        self.peer = peer
+        self.idle_limit_s = idle_limit_s
+        self.deadline = deadline
+        self.sent_bytes = 0
+        self.reused = False
+        self.connecting = False
+        self.answering = False
+        self._first_byte_s = first_byte_s
+        self._gap_s = gap_s
+        self._step: Deadline | None = None
+        self._guard = threading.Lock()
+        self._socket: WatchedSocket | None = None
+        self._ending = ""
+
+    def begin_connect(self) -> None:
+        """Connect, proxy dialogue and handshake follow; together they may take as long as one connect."""
+        self.connecting = True
+        self._step = self.deadline.within(CONNECT_S)
+
+    def begin_request(self, *, reused: bool) -> None:
+        """The request's first byte follows."""
+        self.connecting = False
+        self.reused = reused
+        self._step = None
+
+    def begin_answer(self) -> None:
+        """Called before every read: the first one starts the wait for the first byte."""
+        if not self.answering and not self.connecting and self._step is None:
+            self._step = self.deadline.within(self._first_byte_s)
+
+    def progress(self) -> None:
+        """Bytes of the answer came: from now on only the gaps between them are bounded."""
+        if not self.connecting:
+            self.answering = True
+            self._step = None
+
+    def tighten(self, seconds: float) -> None:
+        """From now on the rest of the answer may take `seconds` in all."""
+        self.deadline = self.deadline.within(seconds)
+
+    def allow(self) -> float:
+        """Seconds that the next system call may take; raises TimedOut or Interrupted when it may not start."""
+        if self._ending:
+            raise Interrupted(self._ending)
+        left = self.deadline.remaining()
+        left = min(left, self._gap_s if self._step is None else self._step.remaining())
+        if left <= 0:
+            raise self.late()
+        return left
+
+    def late(self) -> TimedOut:
+        """The fault for a step that took too long."""
+        processed = self.sent_bytes > 0
+        if self.deadline.expired:
+            return TimedOut(f"{self.peer} did not finish in time", maybe_processed=processed)
+        if self.connecting:
+            return TimedOut(f"cannot connect to {self.peer} within {CONNECT_S:g} s", maybe_processed=False)
+        if not self.answering and self._step is not None:
+            return TimedOut(
+                f"no answer from {self.peer} within {self._first_byte_s:g} s", maybe_processed=True
+            )
+        return TimedOut(f"{self.peer} stalled for {self._gap_s:g} s", maybe_processed=processed)
+
+    def broken(self, error: OSError) -> Fault:
+        """The fault for a system call that failed."""
+        if self._ending:
+            return Interrupted(self._ending)
+        what = "cannot connect to" if self.connecting else "lost the connection to"
+        return Unreachable(
+            f"{what} {self.peer}: {reason_of(error)}",
+            maybe_processed=not self.connecting and self.sent_bytes > 0,
+        )
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the call was ended from outside."""
+        return bool(self._ending)
+
+    def attach(self, sock: WatchedSocket) -> None:
+        """This call is on `sock` from now on; raises Interrupted when it has been ended meanwhile."""
+        previous = sock.watch
+        if previous is not None and previous is not self:
+            previous.let_go(sock)
+        with self._guard:
+            if self._ending:
+                raise Interrupted(self._ending)
+            self._socket = sock
+            sock.watch = self
+
+    def let_go(self, sock: WatchedSocket) -> None:
+        """The socket belongs to another call now; a late `cancel` must not touch it."""
+        with self._guard:
+            if self._socket is sock:
+                self._socket = None
+
+    def end(self) -> None:
+        """The call is over; `cancel` does nothing any more."""
+        with self._guard:
+            self._socket = None
+
+    def cancel(self, reason: str = "interrupted") -> None:
+        """End the call for good and wake it if it is blocked. Thread-safe, idempotent, does not block."""
+        with self._guard:
+            self._ending = self._ending or reason
+            if self._socket is not None:
+                # Not the method of an SSL socket: that one takes the TLS state away under the reader's feet.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+def current_watch() -> Watch | None:
+    """The call that this thread is starting, if any."""
+    return getattr(_local, "watch", None)
+
+
+@contextlib.contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Sockets that this thread opens or takes up inside the block belong to `watch`."""
+    outer = current_watch()
+    _local.watch = watch
+    try:
+        yield
+    finally:
+        _local.watch = outer
+
+
+def reason_of(error: BaseException) -> str:
+    """A few lower-case words about an operating system or TLS error, without addresses or paths."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "TLS error").replace("_", " ").lower()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    return type(error).__name__
+
+
+def _receive(sock: WatchedSocket, read: Callable[..., int], arguments: tuple[Any, ...]) -> int:
+    watch = sock.watch
+    if watch is None:
+        return read(*arguments)
+    watch.begin_answer()
+    sock.settimeout(watch.allow())
+    try:
+        count = read(*arguments)
+    except socket.timeout:
+        raise watch.late() from None
+    except OSError as error:
+        raise watch.broken(error) from error
+    sock.used_at_s = time.monotonic()
+    if count:
+        watch.progress()
+    elif watch.cancelled:
+        raise Interrupted("interrupted")
+    return count
+
+
+def _send_all(sock: WatchedSocket, send: Callable[[memoryview], int], data: Any) -> None:
+    watch = sock.watch
+    view = memoryview(data).cast("B")
+    done = 0
+    while done < len(view):
+        if watch is None:
+            done += send(view[done:])
+            continue
+        sock.settimeout(watch.allow())
+        try:
+            count = send(view[done:])
+        except socket.timeout:
+            raise watch.late() from None
+        except OSError as error:
+            _judge_send_error(watch, error)
+            raise
+        done += count
+        if not watch.connecting:
+            watch.sent_bytes += count
+
+
+def _judge_send_error(watch: Watch, error: OSError) -> None:
+    """Raise the fault for a failed send; returns when the peer may have answered before it stopped reading."""
+    if watch.cancelled or watch.connecting:
+        raise watch.broken(error) from error
+    if watch.sent_bytes == 0 and watch.reused:
+        raise Unsent(
+            f"{watch.peer} closed a kept connection: {reason_of(error)}", maybe_processed=False
+        ) from error
+    if watch.sent_bytes == 0 or error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE):
+        raise watch.broken(error) from error
+
+
+class PlainSocket(socket.socket):
+    """A TCP socket under watch."""
+
+    watch: Watch | None = None
+    used_at_s = 0.0
+
+    def idle_s(self) -> float:
+        """Seconds since anything was received."""
+        return time.monotonic() - self.used_at_s
+
+    def recv_into(self, *arguments: Any) -> int:
+        """As socket.recv_into, within the limits of the watch. Raises faults."""
+        return _receive(self, super().recv_into, arguments)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:  # noqa: ARG002  signature of the base class
+        """As socket.sendall, within the limits of the watch. Raises faults."""
+        _send_all(self, super().send, data)
+
+
+class TlsSocket(ssl.SSLSocket):
+    """A TLS socket under watch; an SSLContext makes these when it is its `sslsocket_class`."""
+
+    watch: Watch | None = None
+    used_at_s = 0.0
+
+    def idle_s(self) -> float:
+        """Seconds since anything was received."""
+        return time.monotonic() - self.used_at_s
+
+    def recv_into(self, *arguments: Any) -> int:
+        """As SSLSocket.recv_into, within the limits of the watch. Raises faults."""
+        return _receive(self, super().recv_into, arguments)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:  # noqa: ARG002  signature of the base class
+        """As SSLSocket.sendall, within the limits of the watch. Raises faults."""
+        _send_all(self, super().send, data)
+
+    def do_handshake(self, block: bool = False) -> None:
+        """As SSLSocket.do_handshake, within the limits of the call this thread is starting. Raises faults."""
+        watch = current_watch()
+        if watch is None:
+            super().do_handshake(block)
+            return
+        watch.attach(self)
+        self.settimeout(watch.allow())
+        try:
+            super().do_handshake(block)
+        except socket.timeout:
+            raise watch.late() from None
+        except ssl.SSLCertVerificationError as error:
+            raise CertificateRefused(
+                f"the certificate of {watch.peer} is not trusted: {error.verify_message}",
+                maybe_processed=False,
+            ) from error
+        except OSError as error:
+            raise watch.broken(error) from error
+
+
+WatchedSocket = Union[PlainSocket, TlsSocket]
+
+
+def open_socket(host: str, port: int, watch: Watch) -> PlainSocket:
+    """Connect to the first address of `host` that answers. Blocks as `watch` allows; raises faults."""
+    try:
+        addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Unreachable(
+            f"name lookup of {host} failed: {reason_of(error)}", maybe_processed=False
+        ) from error
+    failure = OSError(errno.EADDRNOTAVAIL, "no address")
+    for family, kind, protocol, _, address in addresses:
+        sock = PlainSocket(family, kind, protocol)
+        try:
+            _connect(sock, address, watch)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except Fault:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise watch.broken(failure) from failure
+
+
+def _connect(sock: PlainSocket, address: Any, watch: Watch) -> None:
+    watch.attach(sock)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(IDLE_LIMIT_S) // 2)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    sock.setblocking(False)
+    code = sock.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        code = _await_connect(sock, watch)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _await_connect(sock: PlainSocket, watch: Watch) -> int:
+    limit = watch.deadline.within(CONNECT_ADDRESS_S)
+    poller = select.poll()
+    poller.register(sock, select.POLLOUT)
+    while not poller.poll(min(watch.allow(), CONNECT_SLICE_S) * 1000):
+        if limit.expired:
+            return errno.ETIMEDOUT
+    if watch.cancelled:
+        raise Interrupted("interrupted")
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,0 +1,273 @@
+"""What stands between the HTTP client and the HTTP library: routing, connections under watch, errors into faults.
+
+requests is used at its transport adapter only, so that nothing of a session's convenience (redirects, cookies, netrc,
+the environment) ever touches a request. This module and `net` are the only ones that know these libraries.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import threading
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+import urllib3
+import urllib3.exceptions
+from requests import PreparedRequest, RequestException, Response
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from .egress import Egress, Proxy
+from .faults import BadAnswer, Fault, Interrupted, Refused, TimedOut, Unreachable
+from .net_sockets import Unsent, Watch, WatchedSocket, current_watch, open_socket, watching
+
+__all__ = ["Adapter", "Outgoing", "exchange", "read_piece"]
+
+READ_BYTES = 65536
+MAX_ORIGINS = 16
+_TARGET_SAFE = "/?#[]@!$&'()*+,;=%:~-._"
+
+
+def exchange(adapter: Adapter, outgoing: Outgoing, watch: Watch) -> Any:
+    """Send a request and return the library's raw answer, its body unread. Blocks as `watch` allows; raises faults."""
+    try:
+        with watching(watch):
+            try:
+                response = adapter.send(outgoing, stream=True, timeout=_NO_TIMEOUT)
+            except Unsent:
+                # The kept connection was dead before anything left; the next one is checked or new.
+                response = adapter.send(outgoing, stream=True, timeout=_NO_TIMEOUT)
+    except (RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+        raise _translate(error, watch) from None
+    if response.status_code == 407 and outgoing.proxy is not None:
+        response.raw.close()
+        raise _proxy_refused(outgoing.proxy.host, outgoing.proxy.port, "407")
+    return response.raw
+
+
+def read_piece(raw: Any, watch: Watch, *, decode: bool) -> bytes:
+    """The next bytes of an answer's body, b"" at its end. Blocks as `watch` allows; raises faults."""
+    try:
+        piece: bytes | None = raw.read1(READ_BYTES, decode_content=decode)
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+        raise _translate(error, watch) from None
+    return piece or b""
+
+
+class Outgoing(PreparedRequest):
+    """A request as the adapter wants it, without the costly preparation that a session would do."""
+
+    def __init__(
+        self, adapter: Adapter, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> None:
+        super().__init__()
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise Refused("not a usable address", code="address") from None
+        if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
+            raise Refused("not a usable http or https address", code="address")
+        default_port = 443 if parts.scheme == "https" else 80
+        self.peer = host if port in (None, default_port) else f"{host}:{port}"
+        self.pool, self.proxy = adapter.pool_for(parts.scheme, host, port or default_port)
+        self.target = quote(parts.path or "/", safe=_TARGET_SAFE)
+        if parts.query:
+            self.target += "?" + quote(parts.query, safe=_TARGET_SAFE)
+        if self.proxy is not None and parts.scheme == "http":
+            self.target = f"http://{parts.netloc}{self.target}"
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.body = body
+
+
+class Adapter(HTTPAdapter):
+    """Chooses the pool by our own egress rules and leaves out what a session would add. `_guard` protects pools."""
+
+    def __init__(self, egress: Egress, pool_size: int) -> None:
+        self._egress = egress
+        self._guard = threading.Lock()
+        self._pools: dict[tuple[str, str, int], tuple[HTTPConnectionPool, Proxy | None]] = {}
+        self._proxy_managers: dict[Proxy, urllib3.ProxyManager] = {}
+        super().__init__(pool_connections=MAX_ORIGINS, pool_maxsize=pool_size)
+        self.poolmanager.pool_classes_by_scheme = _POOL_CLASSES
+
+    def pool_for(self, scheme: str, host: str, port: int) -> tuple[HTTPConnectionPool, Proxy | None]:
+        """The pool of connections to an origin and the proxy it goes through. Raises EgressInvalid."""
+        key = (scheme, host, port)
+        with self._guard:
+            known = self._pools.get(key)
+            if known is None:
+                if len(self._pools) >= MAX_ORIGINS:
+                    self._forget_pools()
+                known = self._pools[key] = self._make_pool(scheme, host, port)
+            return known
+
+    def close(self) -> None:
+        """Close every kept connection."""
+        with self._guard:
+            self._forget_pools()
+
+    def get_connection_with_tls_context(self, request: Any, *_: Any, **__: Any) -> HTTPConnectionPool:
+        """The pool chosen before."""
+        pool: HTTPConnectionPool = request.pool
+        return pool
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Nothing: the pool's TLS context decides, and it always verifies."""
+
+    def request_url(self, request: Any, *_: Any, **__: Any) -> str:
+        """The request target computed before."""
+        target: str = request.target
+        return target
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ARG002  signature of the base
+        """Only status and raw answer: no cookies, no guess at encodings."""
+        response = Response()
+        response.status_code = resp.status
+        response.raw = resp
+        return response
+
+    def _forget_pools(self) -> None:
+        self._pools.clear()
+        for manager in (self.poolmanager, *self._proxy_managers.values()):
+            manager.clear()
+
+    def _make_pool(self, scheme: str, host: str, port: int) -> tuple[HTTPConnectionPool, Proxy | None]:
+        proxy = self._egress.route(scheme, host, port)
+        manager = self.poolmanager if proxy is None else self._proxy_manager(proxy)
+        tls = {"ssl_context": self._egress.tls_context()} if scheme == "https" else {}
+        return manager.connection_from_host(host, port, scheme, pool_kwargs=tls), proxy
+
+    def _proxy_manager(self, proxy: Proxy) -> urllib3.ProxyManager:
+        manager = self._proxy_managers.get(proxy)
+        if manager is None:
+            headers = {}
+            if proxy.user or proxy.password:
+                pair = f"{proxy.user}:{proxy.password}".encode()
+                headers["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+            host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+            manager = urllib3.ProxyManager(
+                f"http://{host}:{proxy.port}",
+                num_pools=MAX_ORIGINS,
+                maxsize=self._pool_maxsize,
+                proxy_headers=headers,
+            )
+            manager.pool_classes_by_scheme = _POOL_CLASSES
+            self._proxy_managers[proxy] = manager
+        return manager
+
+
+class _WatchedConnection(HTTPConnection):
+    """A connection whose sockets belong to the call that the current thread is making."""
+
+    def connect(self) -> None:
+        """Connect, through the proxy if there is one, and shake hands. Raises faults."""
+        watch = _this_watch()
+        watch.begin_connect()
+        self._calls = 0
+        try:
+            super().connect()
+        except (OSError, http.client.HTTPException) as error:
+            if self.proxy is None:
+                raise _translate(error, watch) from None
+            # The only thing that the library tells about a refused CONNECT is this sentence.
+            text = str(error)
+            code = text.split()[3] if text.startswith("Tunnel connection failed: ") else ""
+            raise _proxy_refused(self.host, self.port, code) from None
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        """Send a request; on a kept connection the sockets change hands first."""
+        watch = _this_watch()
+        sock = self._watched_socket
+        if sock is not None:
+            watch.attach(sock)
+            watch.begin_request(reused=self._calls > 0)
+        super().request(*arguments, **options)
+        self._calls += 1
+
+    def send(self, data: Any) -> None:
+        """Send bytes, connecting first where nothing has yet."""
+        if self.sock is None:
+            self.connect()
+            _this_watch().begin_request(reused=False)
+        super().send(data)
+
+    @property
+    def is_connected(self) -> bool:
+        """False for a connection that the peer closed or that was idle for too long."""
+        sock = self._watched_socket
+        return sock is not None and sock.idle_s() <= _this_watch().idle_limit_s and super().is_connected
+
+    @property
+    def _watched_socket(self) -> WatchedSocket | None:
+        return cast("WatchedSocket | None", self.sock)
+
+    def _new_conn(self) -> Any:
+        return open_socket(self.host, self.port, _this_watch())
+
+
+class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _WatchedConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _WatchedTlsConnection
+
+
+_POOL_CLASSES = {"http": _Pool, "https": _TlsPool}
+_NO_TIMEOUT = urllib3.Timeout(connect=None, read=None)
+
+
+def _this_watch() -> Watch:
+    watch = current_watch()
+    assert watch is not None
+    return watch
+
+
+def _proxy_refused(host: str, port: int | None, code: str) -> Unreachable:
+    what = "did not answer as a proxy"
+    if code:
+        what = (
+            f"wants other credentials (HTTP {code})" if code == "407" else f"refused to connect (HTTP {code})"
+        )
+    return Unreachable(f"proxy {host}:{port} {what}", maybe_processed=False)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was made of; the libraries wrap in several layers and ways."""
+    waiting: list[BaseException] = [error]
+    for _ in range(16):
+        if not waiting:
+            return
+        current = waiting.pop(0)
+        yield current
+        waiting += [part for part in current.args if isinstance(part, BaseException)]
+        if current.__cause__ is not None:
+            waiting.append(current.__cause__)
+
+
+def _translate(error: Exception, watch: Watch) -> Fault:
+    """The fault for an error of the library. Its own words are never used: they quote addresses and headers."""
+    causes = list(_causes(error))
+    if watch.cancelled:
+        return Interrupted("interrupted")
+    if watch.deadline.expired:
+        return TimedOut(f"{watch.peer} did not finish in time", maybe_processed=watch.sent_bytes > 0)
+    processed = watch.sent_bytes > 0
+    if any(isinstance(cause, http.client.RemoteDisconnected) for cause in causes):
+        return Unreachable(f"{watch.peer} closed the connection without an answer", maybe_processed=processed)
+    if any(isinstance(cause, http.client.IncompleteRead) for cause in causes):
+        return Unreachable(f"the answer of {watch.peer} was cut short", maybe_processed=processed)
+    for cause in causes:
+        if isinstance(cause, OSError) and not isinstance(cause, RequestException):
+            return watch.broken(cause)
+    return BadAnswer(f"{watch.peer} does not speak HTTP as expected ({type(causes[-1]).__name__})")
