@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -9,7 +10,7 @@ from typing import Callable, Protocol, TypeVar, cast
 
 from loong_channels.waiting import Deadline
 from loong_gateway.faults import CommandError, StoreUnwritable
-from loong_gateway.store_file import Connect, Damaged, StoreFile, Trouble, connect, trouble_of
+from loong_gateway.store_file import Connect, StoreFile, Trouble, connect, recheck, trouble_of
 from loong_gateway.store_lock import LockPlaces, StoreLock
 from loong_gateway.store_queue import Operation, OperationQueue
 from loong_gateway.store_writer import Writer
@@ -164,12 +165,8 @@ class Store:
             guard.release()
 
     def _report_damage(self) -> None:
-        def check(conn: sqlite3.Connection) -> None:
-            finding = conn.execute("PRAGMA quick_check(1)").fetchone()
-            if finding[0] != "ok":
-                raise Damaged(str(finding[0]))
-
-        self.submit(check)
+        with contextlib.suppress(StoreUnwritable):  # the reader is told that already
+            self.submit(recheck)
 
 
 class StorePlaces(LockPlaces, Protocol):
