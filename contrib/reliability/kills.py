@@ -24,6 +24,8 @@ SEND_S = 0.015
 LONGEST_LIFE_S = 1.5
 START_S = 20.0
 DRAIN_S = 90.0
+# Longer than any pause of a daemon that still works on what it has.
+QUIET_S = 20.0
 # The breaker would rightly hold the channels back after some of these lives.
 MORE = "[gateway]\ncrash_loop_boots = 0\n"
 
@@ -132,9 +134,13 @@ def _drain(outcome: Outcome, gateway: Gateway, telegram: FakeTelegram, ledger: L
 
 def finish(gateway: Gateway, telegram: FakeTelegram, ledger: Ledger, timeout_s: float) -> list[str]:
     """Let the running daemon answer everything and stop it as an operator does; what went wrong."""
-    end = time.monotonic() + timeout_s
-    while ledger.open() and time.monotonic() < end:
-        telegram.wait_count(len(telegram.messages) + 1, 0.5)
+    end = quiet_end = time.monotonic() + timeout_s
+    seen = -1
+    while ledger.open() and time.monotonic() < min(end, quiet_end):
+        if len(telegram.messages) != seen:
+            seen = len(telegram.messages)
+            quiet_end = time.monotonic() + QUIET_S
+        telegram.wait_count(seen + 1, 0.5)
     try:
         gateway.wait_ready(START_S)
         code = gateway.stop()

@@ -193,6 +193,7 @@ class FakeModel:
     ) -> None:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._version = 0
         self.key = key
         self.models = list(models)
         self.prefix = prefix
@@ -240,16 +241,19 @@ class FakeModel:
     def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
         """Wait until `condition()` is true; its value."""
         end = time.monotonic() + timeout
-        with self._lock:
-            while True:
-                value = condition()
-                if value:
-                    return value
-                left = end - time.monotonic()
-                if left <= 0:
-                    last = [(call.question, call.status, call.fault) for call in self.calls[-8:]]
-                    raise AssertionError(f"not within {timeout} s; {len(self.calls)} calls, last {last}")
-                self._changed.wait(min(left, 0.25))
+        while True:
+            before = self._version
+            # Outside the lock, so that a condition may ask the server itself.
+            value = condition()
+            if value:
+                return value
+            left = end - time.monotonic()
+            if left <= 0:
+                last = [(call.question, call.status, call.fault) for call in self.calls[-8:]]
+                raise AssertionError(f"not within {timeout} s; {len(self.calls)} calls, last {last}")
+            with self._lock:
+                if self._version == before:
+                    self._changed.wait(min(left, 0.25))
 
     def wait_calls(self, count: int, timeout: float = 10.0) -> int:
         """Wait until that many completions were asked for; how many there are."""
@@ -295,6 +299,10 @@ class FakeModel:
                 "connections": self.server.connections,
                 "crashes": list(self.server.crashes),
             }
+
+    def _note_change(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
 
     # --- the server
 
@@ -357,7 +365,7 @@ class FakeModel:
             self.calls.append(record)
             self.running += 1
             self.max_running = max(self.max_running, self.running)
-            self._changed.notify_all()
+            self._note_change()
         if self.on_request is not None:
             self.on_request(record, "arrived")
         fault = self.faults.take("chat", {"question": record.question, "model": body["model"]})
@@ -371,7 +379,7 @@ class FakeModel:
             with self._lock:
                 self.running -= 1
                 record.ended = time.monotonic()
-                self._changed.notify_all()
+                self._note_change()
 
     def _answer(self, call: Call, record: ModelCall, fault: Fault | None) -> None:
         if suffer_before(fault, call):

@@ -74,6 +74,7 @@ class FakeTelegram:
     ) -> None:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._version = 0
         self._batch_wait_s = batch_wait_s
         self._conflict_delay_s = conflict_delay_s
         self._skew_s = 0.0
@@ -124,15 +125,18 @@ class FakeTelegram:
     def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
         """Wait until `condition()` is true, looked at after each request; its value. Fails with the last requests."""
         end = time.monotonic() + timeout
-        with self._lock:
-            while True:
-                value = condition()
-                if value:
-                    return value
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise AssertionError(f"not within {timeout} s; {self._story()}")
-                self._changed.wait(min(left, 0.25))
+        while True:
+            before = self._version
+            # Outside the lock, so that a condition may ask the server itself.
+            value = condition()
+            if value:
+                return value
+            left = end - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"not within {timeout} s; {self._story()}")
+            with self._lock:
+                if self._version == before:
+                    self._changed.wait(min(left, 0.25))
 
     def wait_messages(self, count: int, timeout: float = 10.0) -> list[Sent]:
         """Wait until that many messages were accepted in all."""
@@ -200,6 +204,10 @@ class FakeTelegram:
             for request in self.requests[-8:]
         ]
         return f"{len(self.messages)} messages, last requests: " + " | ".join(last)
+
+    def _note_change(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
 
     # --- faults
 
@@ -408,7 +416,7 @@ class FakeTelegram:
         request = Request(time.monotonic(), method, params, token)
         with self._lock:
             self.requests.append(request)
-            self._changed.notify_all()
+            self._note_change()
         if self.on_request is not None:
             self.on_request(request, "arrived")
         bot = self.bots.get(token)
@@ -533,6 +541,7 @@ class FakeTelegram:
         if bot.waiting is not None:
             bot.waiting.end(POLL_CONFLICT)
         poll = bot.waiting = Poll(self._lock)
+        self._note_change()
         try:
             return self._wait(bot, poll, (offset, limit), time.monotonic() + timeout)
         finally:
@@ -608,7 +617,7 @@ class FakeTelegram:
             request.status = status
             request.description = description
             request.ended = time.monotonic()
-            self._changed.notify_all()
+            self._note_change()
 
     def _control(self, call: Call, name: str) -> None:
         if name not in CONTROLS:
