@@ -8,10 +8,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from loong_channels.egress import Egress
-
 from loong_channels import catalog
 from loong_channels.contract import Address, Channel, ChannelSpec, Outbound
+from loong_channels.egress import Egress
 from loong_channels.text import split
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION, cursors, inbox, outbox, secrets
@@ -167,6 +166,10 @@ class Engine:
     def has_progressed(self) -> bool:
         """True once a message was settled or a reply was sent since the start."""
         return self.metrics.any("turns:", "sent:")
+
+    def is_through(self) -> bool:
+        """True once every surface has taken a batch, or has had nothing to take, and nothing is left to do."""
+        return self.supervisor.served_once() and self.lanes.snapshot().waiting == 0
 
     def row_counts(self) -> RowCounts:
         """Rows by state for status; the last known ones while the store cannot be read."""

@@ -55,7 +55,7 @@ class RuntimeParts:
     """What the life is made of; the command opened everything, nothing has started yet.
 
     `mode` and `session` are those of the status document. `listener` builds the port over a control plane.
-    `announce` prints a line for the person who started us. `boots` None switches the crash-loop breaker off.
+    `announce` prints a line for the person who started us. `once` stops after one batch of every surface.
     """
 
     places: Places
@@ -70,6 +70,7 @@ class RuntimeParts:
     announce: Callable[[str], None]
     mode: str
     session: str | None = None
+    once: bool = False
 
 
 class Runtime:
@@ -175,6 +176,8 @@ class Runtime:
                 self._parts.announce(line)
             self._publish()
         self._engine.lanes.tick()
+        if self._parts.once and self._engine.is_through():
+            self._loop.ask_to_stop("one batch was taken and answered")
         if stop_requested(self._parts.places, self._parts.lock.owner_token):
             self._loop.ask_to_stop("gateway stop requested")
 

@@ -87,6 +87,9 @@ class Slot:
         self._thread: threading.Thread | None = None
         self._channel: Channel | None = None
         self._typing: TypingNotices | None = None
+        # Written by the channel's thread only.
+        self._served = False
+        self._heard_before = False
 
     # What the gateway does with a slot
 
@@ -126,6 +129,10 @@ class Slot:
         """End the wait for the next try, after a reload or because an operator asks."""
         self._wake.set()
 
+    def served_once(self) -> bool:
+        """True once a batch was taken, or a second sign of life came without one."""
+        return self._served
+
     def state(self) -> SlotState:
         """The state of this moment."""
         with self._guard:
@@ -136,6 +143,7 @@ class Slot:
     def accept(self, batch: Sequence[Inbound], cursor: Cursor | None = None) -> None:
         """See contract.Host."""
         taken = self._services.accept(self._policy, batch, self._own(cursor))
+        self._served = True
         if taken:
             self._set(last_inbound_ms=self._services.clock.wall_ms(), quiet=True)
 
@@ -164,6 +172,8 @@ class Slot:
 
     def heard(self) -> None:
         """See contract.Host."""
+        self._served = self._served or self._heard_before
+        self._heard_before = True
         self._set(last_heard_ms=self._services.clock.wall_ms(), quiet=True)
 
     def moved(self, old_conversation: str, new_conversation: str) -> None:
@@ -299,10 +309,14 @@ class Slot:
             return
         setting = f"{self._account.channel}.{self.spec.conversation_setting}"
         self._set(where=setting, fix="list who may talk to it there, then: loong gateway run --force")
-        raise _NobodyAllowed(f"{setting} is empty; configure at least one trusted {self.spec.conversation_word}")
+        raise _NobodyAllowed(
+            f"{setting} is empty; configure at least one trusted {self.spec.conversation_word}"
+        )
 
     def _about_credential(self) -> tuple[str | None, str]:
-        refs = [ref for ref in map(self._account.settings.get, self.spec.secrets) if isinstance(ref, SecretRef)]
+        refs = [
+            ref for ref in map(self._account.settings.get, self.spec.secrets) if isinstance(ref, SecretRef)
+        ]
         where = ", ".join(f"{ref.setting} ({ref.display})" for ref in refs) or None
         if all(ref.form in ("file", "exec") for ref in refs):
             return where, "put the new credential there; it is read again at the next try"

@@ -73,7 +73,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _check_can_serve(config: Config, account: AccountConfig) -> None:
     spec = catalog.spec(account.channel)
     if not spec.serves:
-        raise CommandError("run.nothing_to_serve", channel=account.channel, fix=f"loong channels send {account.channel}")
+        raise CommandError(
+            "run.nothing_to_serve", channel=account.channel, fix=f"loong channels send {account.channel}"
+        )
     if not account.settings.get(spec.conversation_setting):
         raise CommandError(
             "run.nobody_allowed",
