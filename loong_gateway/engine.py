@@ -8,10 +8,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from loong_channels.egress import Egress
-
 from loong_channels import catalog
 from loong_channels.contract import Address, Channel, ChannelSpec, Outbound
+from loong_channels.egress import Egress
 from loong_channels.text import split
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION, cursors, inbox, outbox, secrets
@@ -168,6 +167,10 @@ class Engine:
         """True once a message was settled or a reply was sent since the start."""
         return self.metrics.any("turns:", "sent:")
 
+    def is_through(self) -> bool:
+        """True once every surface has taken a batch, or has had nothing to take, and nothing is left to do."""
+        return self.supervisor.served_once() and self.lanes.snapshot().waiting == 0
+
     def row_counts(self) -> RowCounts:
         """Rows by state for status; the last known ones while the store cannot be read."""
         try:
@@ -210,7 +213,7 @@ class Engine:
         if self._parts.store.set_aside is not None:
             found.append("store_set_aside")
         if self.lanes.snapshot().abandoned:
-            found.append("turns_abandoned")
+            found.append("stuck_turns")
         return found
 
     # Requests from the port

@@ -42,7 +42,8 @@ CLOSE_S = 5.0
 class Launch:
     """What to run. `verb` and `mode` name the owner; `session` attaches a chat on the terminal `stdin`/`stdout`.
 
-    `announce` prints one line; `stderr` gets the log, None keeps it in the file.
+    `announce` prints one line; `stderr` gets the log, None keeps it in the file. `once` ends the owner after the
+    first batch of each surface was taken and answered.
     """
 
     places: Places
@@ -58,6 +59,7 @@ class Launch:
     bind: str | None = None
     session: str | None = None
     terminal: tuple[TextIO, TextIO] | None = None
+    once: bool = False
 
 
 def launch(order: Launch) -> int:
@@ -134,6 +136,7 @@ def _with_store(
                 announce=order.announce,
                 mode=order.mode,
                 session=order.session,
+                once=order.once,
             )
         )
         changes.listener = runtime.note_change
@@ -144,7 +147,7 @@ def _with_store(
         store.close(Deadline(CLOSE_S))
 
 
-def _listener(  # noqa: PLR0913  the parts of the port meet here
+def _listener(
     order: Launch,
     bound: Bound,
     credentials: tuple[str | None, str],
@@ -173,7 +176,7 @@ def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clo
         out=stdout,
         instance=str(identity()["instance_id"]),
         exit_commands=order.config.cli.exit_commands,
-        ended=lambda: runtime.end_of_session(),
+        ended=runtime.end_of_session,
         clock=clock,
     )
     engine.attach(TERMINAL_SPEC, terminal_account(order.session), channel)
@@ -188,7 +191,9 @@ def _own_secret(order: Launch, redactor: Redactor) -> str | None:
     try:
         secret = resolve(ref, order.environ)
     except SecretUnavailable as error:
-        raise CommandError("run.secret_missing", detail=error.message, where=error.where, fix=error.fix) from error
+        raise CommandError(
+            "run.secret_missing", detail=error.message, where=error.where, fix=error.fix
+        ) from error
     redactor.register(secret)
     return secret
 

@@ -55,7 +55,7 @@ class RuntimeParts:
     """What the life is made of; the command opened everything, nothing has started yet.
 
     `mode` and `session` are those of the status document. `listener` builds the port over a control plane.
-    `announce` prints a line for the person who started us. `boots` None switches the crash-loop breaker off.
+    `announce` prints a line for the person who started us. `once` stops after one batch of every surface.
     """
 
     places: Places
@@ -70,6 +70,7 @@ class RuntimeParts:
     announce: Callable[[str], None]
     mode: str
     session: str | None = None
+    once: bool = False
 
 
 class Runtime:
@@ -175,6 +176,8 @@ class Runtime:
                 self._parts.announce(line)
             self._publish()
         self._engine.lanes.tick()
+        if self._parts.once and self._engine.is_through():
+            self._loop.ask_to_stop("one batch was taken and answered")
         if stop_requested(self._parts.places, self._parts.lock.owner_token):
             self._loop.ask_to_stop("gateway stop requested")
 
@@ -234,10 +237,11 @@ class Runtime:
             logger.warning("%d tasks and the channels %s did not end in time", left, stuck)
         if self._listener is not None:
             self._listener.stop(Deadline(CLOSE_S))
-        parts.store.close(Deadline(CLOSE_S))
         self._phase = "stopped"
+        last_words = status_document(self._facts())
+        parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
-        retire(parts.places, status_document(self._facts()))
+        retire(parts.places, last_words)
         logger.info("stopped: %s", reason)
 
     def _end_by_force(self, ceiling_s: float) -> None:
@@ -285,7 +289,7 @@ class Runtime:
         if not self._channels_on:
             found.append("crash_loop")
         if self._unpublished is not None:
-            found.append("status_unwritable")
+            found.append("status_outdated")
         return found
 
     # control.ControlPlane
@@ -317,7 +321,7 @@ class Runtime:
         return "requested"
 
     def resume(self) -> bool:
-        """Switch the channels on again after the crash-loop breaker; False when they are on."""
+        """See control.ControlPlane."""
         if self._channels_on:
             return False
         self._resume_asked = True

@@ -20,7 +20,7 @@ from loong_gateway.parking import Parking
 from loong_gateway.secrets import SecretUnavailable
 from loong_gateway.sessions import session_key
 from loong_gateway.slot_state import SENDABLE, SlotState
-from loong_gateway.snapshot import AccountConfig
+from loong_gateway.snapshot import AccountConfig, SecretRef
 from loong_gateway.threads import ThreadRegistry
 from loong_gateway.trust import TrustPolicy, allows_conversation, policy_of
 from loong_gateway.typing_notices import TypingNotices
@@ -87,6 +87,9 @@ class Slot:
         self._thread: threading.Thread | None = None
         self._channel: Channel | None = None
         self._typing: TypingNotices | None = None
+        # Written by the channel's thread only.
+        self._served = False
+        self._heard_before = False
 
     # What the gateway does with a slot
 
@@ -126,6 +129,10 @@ class Slot:
         """End the wait for the next try, after a reload or because an operator asks."""
         self._wake.set()
 
+    def served_once(self) -> bool:
+        """True once a batch was taken, or a second sign of life came without one."""
+        return self._served
+
     def state(self) -> SlotState:
         """The state of this moment."""
         with self._guard:
@@ -136,6 +143,7 @@ class Slot:
     def accept(self, batch: Sequence[Inbound], cursor: Cursor | None = None) -> None:
         """See contract.Host."""
         taken = self._services.accept(self._policy, batch, self._own(cursor))
+        self._served = True
         if taken:
             self._set(last_inbound_ms=self._services.clock.wall_ms(), quiet=True)
 
@@ -164,6 +172,8 @@ class Slot:
 
     def heard(self) -> None:
         """See contract.Host."""
+        self._served = self._served or self._heard_before
+        self._heard_before = True
         self._set(last_heard_ms=self._services.clock.wall_ms(), quiet=True)
 
     def moved(self, old_conversation: str, new_conversation: str) -> None:
@@ -273,19 +283,44 @@ class Slot:
             # A surface in trouble keeps saying so until the platform has acknowledged it again.
             self._set(phase="connecting" if not self.state().trouble else None, started=True)
             if self._receives:
+                self._require_allow_list()
                 self._channel.run(self, self._stop)
             else:
                 self.ready("sending only")
                 _wait_for(self._stop)
         except SecretUnavailable as error:
             self._set(started=True, where=error.where, fix=error.fix)
-            return _SecretMissing(str(error))
+            return _SecretMissing(error.message)
+        except BadCredentials as fault:
+            where, fix = self._about_credential()
+            self._set(where=where, fix=fix)
+            # The next life reads the secret again: a file or a command may have a new one by then.
+            self._channel = None
+            return fault
         except Fault as fault:
             return fault
         except Exception as error:
             self._logger.exception("the channel failed unexpectedly")
             return Unreachable(f"internal error: {type(error).__name__}", maybe_processed=True)
         return Interrupted("the connection ended")
+
+    def _require_allow_list(self) -> None:
+        if self._policy.conversations:
+            return
+        setting = f"{self._account.channel}.{self.spec.conversation_setting}"
+        self._set(where=setting, fix="list who may talk to it there, then: loong gateway run --force")
+        raise _NobodyAllowed(
+            f"{setting} is empty; configure at least one trusted {self.spec.conversation_word}"
+        )
+
+    def _about_credential(self) -> tuple[str | None, str]:
+        refs = [
+            ref for ref in map(self._account.settings.get, self.spec.secrets) if isinstance(ref, SecretRef)
+        ]
+        where = ", ".join(f"{ref.setting} ({ref.display})" for ref in refs) or None
+        if all(ref.form in ("file", "exec") for ref in refs):
+            return where, "put the new credential there; it is read again at the next try"
+        return where, "set the new credential, then: loong gateway run --force"
 
     def _set(self, *, quiet: bool = False, phase: str | None = None, **changes: object) -> None:
         with self._guard:
@@ -313,9 +348,15 @@ class _SecretMissing(BadCredentials):
     """The credential could not even be read."""
 
 
+class _NobodyAllowed(BadCredentials):
+    """The allow-list is empty: there is nobody to serve until the configuration changes."""
+
+
 def _phase_of(fault: Fault) -> tuple[str, str]:
     if isinstance(fault, _SecretMissing):
         return "auth_failed", "secret_missing"
+    if isinstance(fault, _NobodyAllowed):
+        return "degraded", "allow_list_empty"
     if isinstance(fault, BadCredentials):
         return "auth_failed", "auth_failed"
     if isinstance(fault, Conflict):

@@ -156,13 +156,15 @@ class StoreFile:
             self._disconnect()
             self._connect_sound()
 
-    def heal(self, *, force: bool) -> None:
-        """After a report of damage: move the file aside if that is true, or `force`; then open it again.
+    def heal(self, report: int) -> None:
+        """After the `report`-th report of damage in a row, from 1: open the file again, in better shape.
 
+        A damaged file is moved aside. One that passes the check is opened afresh; when it is reported again, its
+        indexes are built anew, which the check does not look into; after that it is moved aside whatever it says.
         Raises sqlite3.Error, OSError or CommandError when that cannot be done now.
         """
         with self.reader_guard:
-            if force or self._is_damaged():
+            if report > 2 or self._is_damaged(rebuild=report == 2):
                 self._move_aside("found while running")
             else:
                 self._disconnect()
@@ -238,14 +240,17 @@ class StoreFile:
                 if stat.S_IMODE(mode) & 0o077:
                     os.chmod(self.path + suffix, 0o600)
 
-    def _is_damaged(self) -> bool:
+    def _is_damaged(self, *, rebuild: bool) -> bool:
         try:
             if self.writer is not None:
                 if self.writer.in_transaction:
                     self.writer.execute("ROLLBACK")
                 recheck(self.writer)
+                if rebuild:
+                    self.writer.execute("REINDEX")
         except sqlite3.Error as error:
-            if trouble_of(error) is Trouble.DAMAGED:
+            # Two rows with one key cannot be indexed again.
+            if trouble_of(error) is Trouble.DAMAGED or isinstance(error, sqlite3.IntegrityError):
                 return True
             raise
         return False
@@ -287,7 +292,7 @@ def recheck(connection: sqlite3.Connection) -> None:
 def _quick_check(connection: sqlite3.Connection) -> None:
     finding = connection.execute("PRAGMA quick_check(1)").fetchone()
     if finding is None or finding[0] != "ok":
-        raise Damaged(str(finding[0]) if finding else "the check gave no answer")
+        raise Damaged(" ".join(str(finding[0]).split()) if finding else "the check gave no answer")
 
 
 def _names(base: str) -> Iterator[str]:

@@ -150,8 +150,7 @@ class Writer:
         before = self._file.set_aside
         self._damage_reports += 1
         try:
-            # Reported again although the check found nothing: the check does not look at everything.
-            self._file.heal(force=self._damage_reports > 1)
+            self._file.heal(self._damage_reports)
         except (sqlite3.Error, OSError, CommandError):
             logger.exception("the damaged store cannot be set aside now")
             return False

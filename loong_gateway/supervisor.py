@@ -49,6 +49,10 @@ class Supervisor:
         """True once every surface has been tried once."""
         return all(slot.state().started for slot in self._slots.values())
 
+    def served_once(self) -> bool:
+        """True once every surface has taken a batch or has heard that there is none."""
+        return all(slot.served_once() for slot in self._slots.values())
+
     def stop_receiving(self, deadline: Deadline) -> list[str]:
         """Stop all channels in parallel; blocks until they ended or the deadline. Returns the gates that did not."""
         for slot in self._slots.values():

@@ -61,4 +61,5 @@ SPEC = ChannelSpec(
     limit_unit="utf16",
     reconnect_s=1.0,
     threads=True,
+    conversation_word="chat id",
 )

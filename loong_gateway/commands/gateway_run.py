@@ -7,7 +7,13 @@ import argparse
 from loong_gateway import selectors
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
-from loong_gateway.commands.starting import Announcer, check_may_start, make_way, show_warnings, stderr_for_log
+from loong_gateway.commands.starting import (
+    Announcer,
+    check_may_start,
+    make_way,
+    show_warnings,
+    stderr_for_log,
+)
 from loong_gateway.launch import Launch, launch
 
 HELP = "run the gateway on this terminal until it is stopped"
@@ -29,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel-account", action="append", default=[], metavar="CHANNEL=ACCOUNT", help="run this account"
     )
     parser.add_argument("--port", type=int, metavar="N", help="the port; 0 takes any free one")
-    parser.add_argument("--bind", metavar="ADDRESS", help="loopback, lan, tailnet, auto, custom or an address")
+    parser.add_argument(
+        "--bind", metavar="ADDRESS", help="loopback, lan, tailnet, auto, custom or an address"
+    )
     parser.add_argument("--force", action="store_true", help="end who listens on the port or owns this home")
     parser.add_argument("--yes", action="store_true", help="do not ask; for --force without a terminal")
     parser.add_argument("--allow-unconfigured", action="store_true", help="start without a configuration")

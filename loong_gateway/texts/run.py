@@ -39,6 +39,18 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong gateway status",
         78,
     ),
+    "run.nobody_allowed": (
+        "{setting} is empty; configure at least one trusted {word}",
+        "{path}",
+        "list who may talk to it there, then: loong validate-config",
+        2,
+    ),
+    "run.owned_by_gateway": (
+        "a gateway owns this home (pid {pid}), not a serve of one channel",
+        None,
+        "loong gateway stop",
+        2,
+    ),
     "run.nothing_to_serve": (
         "{channel} cannot receive messages",
         None,

@@ -11,7 +11,7 @@ import threading
 import pytest
 from store_help import events, keep, opened, wait_until
 
-from loong_gateway import migrations
+from loong_gateway import inbox, migrations
 from loong_gateway.faults import CommandError, StoreUnwritable
 from loong_gateway.store_file import StoreFile
 
@@ -201,6 +201,31 @@ def test_a_report_of_damage_that_is_not_true_does_not_set_a_sound_file_aside(tmp
         assert store.write(doubtful) == "fine"
         assert store.set_aside is None
         assert store.read(events) == ["a"]
+
+
+def test_a_broken_index_is_built_anew_and_no_row_is_lost(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "s"
+    fill(path, 3)
+    # An index that lacks entries, as a lost page write leaves it: its definition is taken out of the schema while
+    # a row is written.
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.execute("PRAGMA writable_schema=ON")
+    entry = "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master WHERE name = 'inbox_state'"
+    index = conn.execute(entry).fetchone()
+    conn.execute("DELETE FROM sqlite_master WHERE name = 'inbox_state'")
+    conn.execute("PRAGMA schema_version=900")
+    conn.execute("UPDATE inbox SET state = 'claimed' WHERE event_id = 'm1'")
+    conn.execute("INSERT INTO sqlite_master VALUES(?, ?, ?, ?, ?)", index)
+    conn.execute("PRAGMA schema_version=901")
+    conn.close()
+    with opened(path) as store:
+        assert store.set_aside is None
+        ((seq,),) = store.read(lambda c: c.execute("SELECT seq FROM inbox WHERE event_id = 'm1'").fetchall())
+        store.write(lambda c: inbox.finish(c, seq))
+        assert store.set_aside is None
+        assert store.read(events) == ["m0", "m1", "m2"]
+        assert store.read(inbox.counts) == {("telegram", "work"): {"new": 2}}
+        assert store.read(lambda c: c.execute("PRAGMA integrity_check").fetchone()[0]) == "ok"
 
 
 def test_numbers_go_on_after_a_file_was_set_aside(tmp_path: pathlib.Path) -> None:
