@@ -41,7 +41,7 @@ loong_gateway.providers.factory
 
 loong_gateway.api loong_gateway.api.* loong_gateway.api.listener
 
-loong_gateway.sessions loong_gateway.delivery loong_gateway.chat_commands loong_gateway.turns
+loong_gateway.sessions loong_gateway.conversation loong_gateway.delivery loong_gateway.chat_commands loong_gateway.turns
 loong_gateway.typing_notices loong_gateway.terminal loong_gateway.supervisor loong_gateway.runtime
 
 loong_gateway.commands loong_gateway.commands.render loong_gateway.commands.common loong_gateway.commands.*

@@ -1,0 +1,56 @@
+"""The stored key of a session and the spellings that lead to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from loong_channels.contract import Address
+from loong_gateway.sessions import display_name, session_key, session_keys
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ("", "agent:main:default"),
+        ("  ", "agent:main:default"),
+        ("demo", "agent:main:demo"),
+        ("main", "agent:main:main"),
+        ("agent:main:telegram:work:group:-100", "agent:main:telegram:work:group:-100"),
+        ("telegram:work:-100200", "agent:main:telegram:work:group:-100200"),
+        ("telegram:work:4711", "agent:main:telegram:work:direct:4711"),
+        ("telegram:work:-100200:7", "agent:main:telegram:work:group:-100200:7"),
+        ("telegram:cfg=work:bot_123:-100200", "agent:main:telegram:work:group:-100200"),
+        ("telegram:work:direct:-5", "agent:main:telegram:work:direct:-5"),
+    ],
+)
+def test_every_spelling_leads_to_the_stored_key(given: str, key: str) -> None:
+    assert session_key(given) == key
+
+
+def test_a_short_spelling_names_both_kinds_of_conversation() -> None:
+    assert set(session_keys("wecom:a:zhang")) == {
+        "agent:main:wecom:a:direct:zhang",
+        "agent:main:wecom:a:group:zhang",
+    }
+
+
+def test_an_address_gives_the_key_that_its_short_spelling_leads_to() -> None:
+    address = Address("telegram", "work", "-100200", "7")
+    assert session_key(address, kind="group") == session_key("telegram:work:-100200:7")
+    assert session_key(Address("telegram", "work", "-9"), kind="broadcast").endswith(":group:-9")
+
+
+@pytest.mark.parametrize("conversation", ["a:b", "~b64~x", "two words", "line\nbreak", "", "雪:雪"])
+def test_a_part_that_could_be_mistaken_is_encoded_and_shown_as_it_was(conversation: str) -> None:
+    key = session_key(Address("feishu", "work", conversation))
+    assert len(key.split(":")) == 6
+    assert display_name(key) == f"feishu:work:direct:{conversation}"
+
+
+def test_two_different_addresses_never_share_a_key() -> None:
+    assert session_key(Address("telegram", "a", "1", "2")) != session_key(Address("telegram", "a", "1:2"))
+
+
+def test_a_name_with_a_colon_is_one_part() -> None:
+    assert display_name(session_key("my:notes")) == "my:notes"
+    assert session_key("my:notes").count(":") == 2
