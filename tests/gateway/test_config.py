@@ -14,7 +14,7 @@ from loong_gateway.diagnostics import WARNINGS, as_lines
 from loong_gateway.paths import Places, resolve_places
 from loong_gateway.settings import PROVIDER, SECTIONS
 from loong_gateway.snapshot import Config, Diagnostic
-from loong_gateway.texts import TEXTS
+from loong_gateway.texts.config import TEXTS
 
 TOKEN = "123456:AAcanary_canary-canary0123456789"
 
