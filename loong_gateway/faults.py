@@ -13,8 +13,11 @@ __all__ = ["CommandError", "StoreUnwritable"]
 class CommandError(Exception):
     """Raised to end a command: `code` names a row of the texts table, the keywords fill it in. Never holds a secret.
 
-    `message`, `where`, `fix` and `exit_code` are derived; `where` and `fix` may be None.
+    `message`, `where`, `fix` and `exit_code` are derived; `where` and `fix` may be None. `details` are further lines
+    for people, between the message and the fix.
     """
+
+    details: tuple[str, ...] = ()
 
     def __init__(self, code: str, **values: object) -> None:
         self.code = code

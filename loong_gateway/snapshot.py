@@ -59,7 +59,7 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """[gateway]"""
+    """[gateway]; `port_source` is "config" when the file names the port, else "default"."""
 
     mode: str | None
     port: int
@@ -81,6 +81,7 @@ class GatewaySettings:
     auth_attempts: int
     auth_window_s: float
     auth_lockout_s: float
+    port_source: str = "default"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class ProviderProfile:
     api_key: SecretRef
     preferred_models: tuple[str, ...]
     reasoning_effort: str | None
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     temperature: float | None
     max_tokens: int | None
     stop: tuple[str, ...]
@@ -175,7 +176,7 @@ class LimitSettings:
 class NetworkSettings:
     """[network]: how everything outbound leaves the host. None means: as the environment says."""
 
-    proxy: str | None
+    proxy: str | None = field(repr=False)
     no_proxy: str | None
     ca_bundle: str | None
     client_cert: str | None

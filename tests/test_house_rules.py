@@ -31,8 +31,9 @@ loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.o
 loong_gateway.store_file loong_gateway.retention
 
 loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gateway.providers.kinds
-loong_gateway.settings loong_gateway.diagnostics loong_gateway.toml_lines loong_gateway.casting
-loong_gateway.accounts loong_gateway.config loong_gateway.selectors loong_gateway.control_client
+loong_gateway.settings loong_gateway.toml_lines loong_gateway.diagnostics loong_gateway.urls loong_gateway.casting
+loong_gateway.secret_refs loong_gateway.tables loong_gateway.profiles loong_gateway.accounts loong_gateway.config
+loong_gateway.selectors loong_gateway.control_client
 
 loong_gateway.control loong_gateway.trust loong_gateway.lanes
 loong_gateway.providers.contract loong_gateway.providers.sse loong_gateway.providers.errors

@@ -24,9 +24,14 @@ SPEC = ChannelSpec(
             reload="channel",
             help="how long one poll waits at the platform",
         ),
-        Setting("allowed_chat_ids", "ids", (), help="chats that may talk to the bot; empty serves nobody"),
         Setting(
-            "allowed_sender_ids", "ids", (), help="people who may talk to the bot; empty does not restrict"
+            "allowed_chat_ids", "int_ids", (), help="chats that may talk to the bot; empty serves nobody"
+        ),
+        Setting(
+            "allowed_sender_ids",
+            "int_ids",
+            (),
+            help="people who may talk to the bot; empty does not restrict",
         ),
         Setting("require_mention", "bool", False, help="in groups, answer only when addressed"),
         Setting(

@@ -92,7 +92,7 @@ class Context:
 
 def error_lines(error: CommandError) -> list[str]:
     """The lines of an error: what, where, and what to do next."""
-    lines = [f"error: {error.message}"]
+    lines = [f"error: {error.message}", *(f"  {line}" for line in error.details)]
     if error.where:
         lines.append(f"  where: {error.where}")
     if error.fix:

@@ -1,0 +1,380 @@
+"""Every setting of every section, one row each: the table that parsing, defaults, help and reload are driven by.
+
+Names are spelt as the documentation spells them; a file may write each in snake_case or camelCase. A channel's own
+settings are in its spec. `later` are names that are accepted without being read by this build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loong_channels.settings import Setting
+
+__all__ = [
+    "ACTIVE_PROVIDER",
+    "CHANNEL_COMMON",
+    "DEV_PORT",
+    "LATER_CHANNEL_SETTINGS",
+    "LATER_TABLES",
+    "PROVIDER",
+    "SECTIONS",
+    "Section",
+]
+
+DEV_PORT = 19001
+_DAY_S = 86_400
+_YEAR_S = 366 * _DAY_S
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the config. `tables` are its known sub-tables, `later` names accepted and not read."""
+
+    path: str
+    settings: tuple[Setting, ...]
+    tables: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+
+
+def _number(
+    name: str, default: float, low: float, high: float, text: str, reload: str = "hot", kind: str = "int"
+) -> Setting:
+    return Setting(name, kind, default, text, minimum=low, maximum=high, reload=reload)
+
+
+def _seconds(name: str, default: float, low: float, high: float, text: str) -> Setting:
+    return _number(name, default, low, high, text, "restart", "float")
+
+
+_GATEWAY = Section(
+    "gateway",
+    (
+        Setting("mode", "choice", None, "local runs here", choices=("local", "remote"), reload="restart"),
+        _number("port", 18789, 0, 65535, "port of the gateway; 0 takes a free one", "restart"),
+        Setting(
+            "bind",
+            "text",
+            "loopback",
+            "loopback, lan, tailnet, auto, custom or an address",
+            reload="restart",
+        ),
+        Setting("customBindHost", "text", None, "address used when bind is custom", reload="restart"),
+        Setting("allowedHosts", "texts", (), "names accepted in Host besides those of loopback"),
+        _number("workers", 64, 1, 256, "conversations answered at the same time", "restart"),
+        _seconds("drain_s", 25.0, 0, 3600, "how long a stop waits for turns in progress"),
+        _number(
+            "crash_loop_boots",
+            5,
+            0,
+            1000,
+            "crashed starts in a row before channels stay off; 0 = off",
+            "restart",
+        ),
+        _seconds("header_timeout_s", 10.0, 0.1, 600, "how long a request may take to send its head"),
+        _seconds("body_timeout_s", 30.0, 0.1, 3600, "how long a request may take to send its body"),
+        _seconds("keepalive_s", 15.0, 0, 3600, "how long an idle connection is kept"),
+        _number("max_unauthenticated", 64, 1, 10_000, "connections without proof, in all", "restart"),
+        _number("max_per_peer", 16, 1, 10_000, "connections without proof, per address", "restart"),
+        _number("max_clients", 256, 1, 10_000, "connections with proof", "restart"),
+    ),
+    tables=("auth",),
+    later=(
+        "controlUi",
+        "handshakes_per_s",
+        "http",
+        "push",
+        "reload",
+        "remote",
+        "tailscale",
+        "tls",
+        "tools",
+        "trustedProxies",
+        "ws",
+    ),
+)
+
+_AUTH = Section(
+    "gateway.auth",
+    (
+        Setting(
+            "mode",
+            "choice",
+            None,
+            "which secret a client proves: token or password; the other two are refused",
+            choices=("token", "password", "none", "trusted-proxy"),
+            reload="restart",
+        ),
+        Setting("token", "secret", None, "shared token", env="LOONG_GATEWAY_TOKEN", reload="restart"),
+        Setting(
+            "password", "secret", None, "shared password", env="LOONG_GATEWAY_PASSWORD", reload="restart"
+        ),
+    ),
+    tables=("rateLimit",),
+    later=("allowTailscale", "trustedProxy"),
+)
+
+_RATE_LIMIT = Section(
+    "gateway.auth.rateLimit",
+    (
+        _number("maxAttempts", 10, 1, 1_000_000, "failed proofs within the window before a lockout"),
+        _number("windowMs", 60_000, 100, 86_400_000, "length of the window"),
+        _number("lockoutMs", 300_000, 0, 86_400_000, "length of the lockout"),
+    ),
+    later=("exemptLoopback",),
+)
+
+_SECTIONS = (
+    _GATEWAY,
+    _AUTH,
+    _RATE_LIMIT,
+    Section(
+        "memory",
+        (
+            Setting(
+                "profile",
+                "choice",
+                "window_only",
+                "what of a conversation the model is shown",
+                choices=("window_only", "window_plus_summary", "profile_plus_window"),
+            ),
+            _number("sliding_window", 12, 1, 128, "turns of history the model is shown"),
+        ),
+        later=(
+            "backend",
+            "fail_open",
+            "ingest_mode",
+            "profile_note",
+            "sqlite_path",
+            "summary_max_chars",
+            "system",
+        ),
+    ),
+    Section(
+        "delivery",
+        (
+            Setting(
+                "ambiguous",
+                "choice",
+                "resend",
+                "what happens to a part whose fate is unknown",
+                choices=("resend", "hold"),
+            ),
+            _number("max_attempts", 3, 1, 100, "failed turns before a message is given up"),
+            _number("max_crash_attempts", 10, 1, 1000, "process deaths before a message is given up"),
+            _number("reply_ttl_s", 3600, 1, _YEAR_S, "how long a reply is worth sending"),
+            _number("push_ttl_s", 86_400, 1, _YEAR_S, "how long a message of our own is worth sending"),
+            _number("max_inbound_age_s", 3600, 1, _YEAR_S, "from which age a waiting message is old"),
+            Setting(
+                "max_inbound_age_policy",
+                "choice",
+                "notice",
+                "what happens to an old message",
+                choices=("notice", "answer", "skip"),
+            ),
+            Setting(
+                "failure_text",
+                "text",
+                "Sorry, I could not answer this message. Please try again later.",
+                "what a conversation is told when a message is given up",
+            ),
+            _number("retention_days", 7, 1, 3650, "how long finished rows are kept"),
+            _number("retention_rows", 100_000, 1000, 100_000_000, "how many finished rows are kept"),
+        ),
+    ),
+    Section(
+        "limits",
+        (
+            _number("sender_per_min", 0, 0, 100_000, "messages per person and minute; 0 = no limit"),
+            _number(
+                "conversation_per_min", 0, 0, 100_000, "messages per conversation and minute; 0 = no limit"
+            ),
+            _number("lane_waiting", 100, 1, 100_000, "messages that may wait in one conversation"),
+            _number("total_waiting", 10_000, 1, 10_000_000, "messages that may wait in all"),
+        ),
+    ),
+    Section(
+        "network",
+        (
+            Setting("proxy", "proxy", None, "http:// proxy for everything outbound", reload="restart"),
+            Setting("no_proxy", "text", None, "names and networks reached directly", reload="restart"),
+            Setting("ca_bundle", "path", None, "certificates that are trusted", reload="restart"),
+            Setting("client_cert", "path", None, "certificate shown to servers", reload="restart"),
+            Setting("client_key", "path", None, "key of that certificate", reload="restart"),
+        ),
+        later=("tls_min",),
+    ),
+    Section(
+        "logging",
+        (
+            Setting(
+                "level",
+                "choice",
+                "info",
+                "what is written",
+                choices=("debug", "info", "warning", "error"),
+            ),
+            Setting("file", "path", None, "another place for the gateway's log", reload="restart"),
+        ),
+    ),
+    Section(
+        "cli",
+        (
+            Setting("system_prompt", "text", "", "said to the model before every conversation"),
+            Setting("exit_commands", "texts", ("/exit", "/quit"), "what ends a chat on the terminal"),
+        ),
+        later=("enabled", "personality", "prompt_pack_id", "system_prompt_addendum"),
+    ),
+)
+SECTIONS = {section.path: section for section in _SECTIONS}
+
+PROVIDER = Section(
+    "provider",
+    (
+        Setting("kind", "text", "openai", "which service this is"),
+        Setting("model", "text", "auto", "model id; auto takes the first fitting one of the service"),
+        Setting("base_url", "url", None, "root of the service; default per kind"),
+        Setting("endpoint", "url", None, "full address of the chat call"),
+        Setting("models_endpoint", "url", None, "full address of the model list"),
+        Setting("chat_completions_path", "text", None, "path of the chat call below base_url"),
+        Setting("allow_plain_http", "bool", False, "accept http:// to a host that is not this one"),
+        Setting("api_key", "secret", None, "key of the service"),
+        Setting("preferred_models", "texts", (), "models that auto tries first, in order"),
+        Setting(
+            "reasoning_effort",
+            "choice",
+            None,
+            "how long the model may think",
+            choices=("none", "minimal", "low", "medium", "high", "xhigh"),
+        ),
+        Setting("headers", "headers", {}, "sent with every request"),
+        _number("temperature", 0.2, 0, 2, "how freely the model writes", kind="float"),
+        Setting(
+            "max_tokens", "int", None, "longest answer in tokens; absent = the service decides", 1, 10_000_000
+        ),
+        Setting("stop", "texts", (), "texts that end an answer"),
+        Setting("request_timeout_ms", "int", 120_000, "wait for the first byte", 1000, 600_000, clamp=True),
+        Setting("turn_timeout_ms", "int", 600_000, "whole turn with retries", 1000, 3_600_000, clamp=True),
+        Setting("retry_max_attempts", "int", 3, "tries of one call", 1, 8, clamp=True),
+        Setting("retry_initial_backoff_ms", "int", 300, "first wait between tries", 50, 10_000, clamp=True),
+        Setting("retry_max_backoff_ms", "int", 3000, "longest wait between tries", 50, 30_000, clamp=True),
+        Setting("model_catalog_cache_ttl_ms", "int", 30_000, "model list is fresh", 0, 300_000, clamp=True),
+        Setting(
+            "model_catalog_stale_if_error_ms",
+            "int",
+            120_000,
+            "old model list is used when a new one cannot be had",
+            0,
+            600_000,
+            clamp=True,
+        ),
+    ),
+    later=(
+        "default_for_kind",
+        "model_candidate_cooldown_max_entries",
+        "model_candidate_cooldown_max_ms",
+        "model_candidate_cooldown_ms",
+        "model_catalog_cache_max_entries",
+        "oauth_access_token",
+        "oauth_access_token_env",
+        "profile_auth_reject_disable_ms",
+        "profile_cooldown_max_ms",
+        "profile_cooldown_ms",
+        "profile_health_mode",
+        "profile_state_backend",
+        "profile_state_max_entries",
+        "profile_state_sqlite_path",
+        "reasoning_extra_body_mode",
+        "reasoning_extra_body_disabled_model_hints",
+        "reasoning_extra_body_kimi_model_hints",
+        "reasoning_extra_body_omit_model_hints",
+        "tool_schema_disabled_model_hints",
+        "tool_schema_mode",
+        "tool_schema_strict_model_hints",
+        "wire_api",
+    ),
+)
+
+ACTIVE_PROVIDER = Setting("active_provider", "text", None, "which of providers answers")
+
+# What every channel block has besides the settings of its spec; the first three are the block's alone.
+CHANNEL_COMMON = (
+    Setting("enabled", "bool", False, "whether the channel is used", reload="channel"),
+    Setting("default_account", "text", None, "account used when none is named", reload="channel"),
+    Setting(
+        "allow_plain_http", "bool", False, "accept http:// to a host that is not this one", reload="channel"
+    ),
+)
+
+# Tables and values that other versions of loong read: known names, not read here.
+LATER_TABLES = (
+    "acp",
+    "agents",
+    "audit",
+    "bindings",
+    "control_plane",
+    "conversation",
+    "cron",
+    "feishu_integration",
+    "hooks",
+    "last_provider",
+    "mcp",
+    "meta",
+    "outbound_http",
+    "plugins",
+    "runtime_plugins",
+    "secrets",
+    "session",
+    "skills",
+    "tools",
+    "ui",
+)
+
+# Settings of channels that this build knows and does not read yet.
+LATER_CHANNEL_SETTINGS = {
+    "telegram": ("acp",),
+    "feishu": (
+        "account_id",
+        "ack_reactions",
+        "acp",
+        "allowed_chat_ids",
+        "allowed_sender_ids",
+        "app_id",
+        "app_id_env",
+        "app_secret",
+        "app_secret_env",
+        "base_url",
+        "domain",
+        "encrypt_key",
+        "encrypt_key_env",
+        "ignore_bot_messages",
+        "mode",
+        "receive_id_type",
+        "reconnect_interval_s",
+        "require_mention",
+        "streaming_mode",
+        "verification_token",
+        "verification_token_env",
+        "webhook_bind",
+        "webhook_max_skew_s",
+        "webhook_path",
+    ),
+    "wecom": (
+        "account_id",
+        "ack_reactions",
+        "acp",
+        "allowed_conversation_ids",
+        "allowed_sender_ids",
+        "bot_id",
+        "bot_id_env",
+        "ping_interval_s",
+        "quota_per_hour",
+        "quota_per_min",
+        "reclaim",
+        "reconnect_interval_s",
+        "require_mention",
+        "secret",
+        "secret_env",
+        "streaming_mode",
+        "websocket_url",
+    ),
+}

@@ -1,0 +1,272 @@
+"""Texts about the configuration: the file, its values, selectors and secret references.
+
+The message of a finding stands behind `file:line:column  key: `. Values of settings that may hold a secret are never
+filled in.
+"""
+
+from __future__ import annotations
+
+TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
+    "config.invalid": ("config is invalid: {count}", None, "edit the file, then: {check}", 2),
+    "config.invalid_start": (
+        "config is invalid: {count}, nothing was started",
+        None,
+        "edit the file, then: {check}",
+        78,
+    ),
+    "config.validation_failed": (
+        "config validation failed with {count} diagnostic(s)",
+        "{path}",
+        None,
+        2,
+    ),
+    # The file
+    "config.file.missing": ("there is no config file", None, "write it, or try: {try_it}", 2),
+    "config.file.unreadable": ("cannot be read: {detail}", None, "check owner and mode, then: {check}", 2),
+    "config.file.not_a_file": ("is not a regular file", None, "name a file: --config PATH", 2),
+    "config.file.too_large": ("is larger than {limit}", None, "a config this large is a mistake", 2),
+    "config.file.not_utf8": ("is not UTF-8 text ({detail})", None, "save it as UTF-8", 2),
+    "config.file.bom": ("starts with a byte order mark", None, "save it as UTF-8 without one", 2),
+    "config.file.syntax": ("not valid TOML: {detail}", None, None, 2),
+    "config.file.mode": ("is {how} by others ({mode})", None, "chmod 600 {path}", 2),
+    "config.file.mode_inline_secret": (
+        "is {how} by others ({mode}) and holds a secret in plain text",
+        None,
+        "chmod 600 {path}",
+        2,
+    ),
+    # Keys
+    "config.key.unknown": ("unknown key{suggestion}", None, None, 2),
+    "config.table.unknown": ("unknown table{suggestion}", None, None, 2),
+    "config.key.duplicate": ("written twice, as {first} and as {second}", None, "keep one", 2),
+    # Values
+    "config.value.type": ("expected {expected}, got {got}", None, None, 2),
+    "config.value.invalid": ("{detail}{suggestion}", None, "{fix}", 2),
+    "config.value.clamped": ("{given} is outside {low} to {high}; {used} is used", None, None, 2),
+    "config.value.converted": (
+        "expected whole numbers, got digits in quotes; they are read as numbers",
+        None,
+        "write them without quotes",
+        2,
+    ),
+    "config.numeric_range": ("{given} is outside {low} to {high}", None, None, 2),
+    # References to secrets
+    "config.env_pointer.assignment": (
+        "holds NAME=value; only the name of a variable belongs here",
+        None,
+        'set the variable in the environment, and write: {key} = "{example}"',
+        2,
+    ),
+    "config.env_pointer.dollar_prefix": (
+        "holds a name with a dollar sign; only the plain name belongs here",
+        None,
+        'write: {key} = "{example}"',
+        2,
+    ),
+    "config.env_pointer.percent_wrapped": (
+        "holds a name between percent signs; only the plain name belongs here",
+        None,
+        'write: {key} = "{example}"',
+        2,
+    ),
+    "config.env_pointer.secret_literal": (
+        "looks like a secret; only the name of a variable belongs here",
+        None,
+        'put the secret into the environment, and write: {key} = "{example}"',
+        2,
+    ),
+    "config.env_pointer.invalid_name": (
+        "is not the name of a variable",
+        None,
+        'write: {key} = "{example}"',
+        2,
+    ),
+    "config.secret.form": ("{detail}", None, 'write one of: {{ env = "NAME" }}, {{ file = "/path" }}', 2),
+    "config.secret.shape": ("{detail}", None, 'write: {{ env = "{example}" }}', 2),
+    "config.secret.file_mode": (
+        "the file {path} is {how} by others ({mode})",
+        None,
+        "chmod 600 {path}",
+        2,
+    ),
+    # Accounts and channels
+    "config.channel_account.duplicate_id": (
+        "{first} and {second} are the same account id {id}",
+        None,
+        "rename one of them",
+        2,
+    ),
+    "config.channel_account.unknown_default": (
+        "{given} is not configured (configured accounts: {accounts}){suggestion}",
+        None,
+        None,
+        2,
+    ),
+    "config.channel_account.shared_credential": (
+        "{first} and {second} use the same credential; only one of them can run",
+        None,
+        "give each account its own, or disable one",
+        2,
+    ),
+    "config.channel.not_in_this_build": (
+        "{label} is not supported in this build; the block is ignored",
+        None,
+        "set {table}.enabled = false",
+        2,
+    ),
+    # Providers
+    "config.provider_selection.implicit_active": (
+        "{count} providers are configured and none is chosen; {used} is used",
+        None,
+        "write: active_provider = {used}",
+        2,
+    ),
+    "config.provider_selection.unknown_active": (
+        "names no provider; {used} is used",
+        None,
+        "write: active_provider = {near}",
+        2,
+    ),
+    "config.provider.kind_missing": (
+        "has no kind and is read as openai; the name does not choose it",
+        None,
+        'write: kind = "{kind}"',
+        2,
+    ),
+    "config.provider.kind_not_in_this_build": (
+        "the kind {kind} is not supported in this build",
+        None,
+        "use one of: {kinds}",
+        2,
+    ),
+    # The port
+    "config.gateway.auth_mode_refused": (
+        "{given} would open the port without a secret of its own",
+        None,
+        'write: mode = "token"',
+        2,
+    ),
+    # Selectors; the sentences are fixed by the operator contract.
+    "selector.empty": ("multi-channel channel-account entries cannot be empty", None, "{example}", 2),
+    "selector.no_equals": (
+        "multi-channel channel-account `{given}` must use CHANNEL=ACCOUNT syntax",
+        None,
+        "{example}",
+        2,
+    ),
+    "selector.no_channel": (
+        "multi-channel channel-account `{given}` is missing a channel id",
+        None,
+        "{example}",
+        2,
+    ),
+    "selector.no_account": (
+        "multi-channel channel-account `{given}` is missing an account id",
+        None,
+        "{example}",
+        2,
+    ),
+    "selector.unknown_channel": (
+        "unrecognized multi-channel service channel `{given}` (available runtime-backed channels: {available})",
+        None,
+        "{fix}",
+        2,
+    ),
+    "selector.not_supported": (
+        (
+            "multi-channel service channel `{given}` resolves to `{channel}` but is not supported in this build "
+            "(expected one of: {available}){reason}"
+        ),
+        None,
+        "{fix}",
+        2,
+    ),
+    "selector.duplicate": (
+        "duplicate multi-channel account selection configured for `{channel}`",
+        None,
+        "name one account per channel family",
+        2,
+    ),
+    "selector.unknown_account": (
+        "requested account `{given}` is not configured (configured accounts: {accounts}){suggestion}",
+        "{channel}.accounts in {path}",
+        "{fix}",
+        2,
+    ),
+    "selector.channel_disabled": (
+        "selected channel `{channel}` is not enabled",
+        "{channel}.enabled in {path}",
+        "set {channel}.enabled = true, then: loong validate-config",
+        2,
+    ),
+    "selector.account_disabled": (
+        "{channel} account `{account}` is disabled by configuration",
+        "{where} in {path}",
+        "set {where} = true, then: loong validate-config",
+        2,
+    ),
+    "selector.no_accounts": (
+        (
+            "requested account `{given}` is not configured for {channel} (configured accounts: none); "
+            "add {channel}.default_account and {channel}.accounts.{given}, or run without the selector"
+        ),
+        "{channel} in {path}",
+        "loong gateway run",
+        2,
+    ),
+    "selector.same_credential": (
+        "{first} and {second} would run with the same credential",
+        "{path}",
+        "give each account its own, then: loong validate-config",
+        2,
+    ),
+    "selector.channel_unknown": (
+        "unknown channel `{given}`; run `loong channels` to inspect the available channel catalog",
+        None,
+        "{fix}",
+        2,
+    ),
+    "selector.channel_not_in_this_build": (
+        "channel `{channel}` is not supported in this build",
+        None,
+        "loong channels",
+        2,
+    ),
+    "selector.channel_not_configured": (
+        "{channel} is not configured",
+        "{path}",
+        "add a [{channel}] block, then: loong validate-config",
+        2,
+    ),
+    # Secrets
+    "secret.not_set": (
+        "{setting} is not set",
+        "{setting}",
+        "write {setting}, then: loong validate-config",
+        2,
+    ),
+    "secret.env_not_set": (
+        "env {name} is not set",
+        "{setting}",
+        "set the variable, then: loong doctor",
+        2,
+    ),
+    "secret.file_unreadable": (
+        "file {path} cannot be read: {detail}",
+        "{setting}",
+        "check the file, then: loong doctor",
+        2,
+    ),
+    "secret.exec_failed": (
+        "command {program} gave no secret: {detail}",
+        "{setting}",
+        "check the command, then: loong doctor",
+        2,
+    ),
+    "secret.bad_shape": (
+        "{source} holds no usable secret: {detail}",
+        "{setting}",
+        "put the bare secret there, then: loong doctor",
+        2,
+    ),
+}

@@ -1,0 +1,65 @@
+"""Checks of URLs that an operator writes. Pure functions; the URL itself is never part of what they say."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+__all__ = ["PLAIN_HTTP", "check_base_url", "check_proxy_url", "is_loopback_host"]
+
+
+PLAIN_HTTP = "is http:// to another host"
+
+
+def is_loopback_host(host: str) -> bool:
+    """True for localhost, names below it, and loopback addresses."""
+    host = host.lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_base_url(url: str, *, plain_http: bool) -> str:
+    """What is wrong with `url` as the root of a service, or "". `plain_http` allows http:// beyond loopback."""
+    problem = _check_shape(url, ("https", "http"))
+    if problem:
+        return problem
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        return "carries a user name or password"
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        return "carries a query or fragment"
+    if parts.scheme == "http" and not plain_http and not is_loopback_host(parts.hostname or ""):
+        return PLAIN_HTTP
+    return ""
+
+
+def check_proxy_url(url: str) -> str:
+    """What is wrong with `url` as a proxy, or "". A user name and password are allowed there."""
+    if "://" in url and not url.lower().startswith("http://"):
+        return "is not an http:// proxy; other kinds of proxy are not supported"
+    problem = _check_shape(url, ("http",))
+    if problem:
+        return problem
+    parts = urlsplit(url)
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        return "carries more than a host and a port"
+    return ""
+
+
+def _check_shape(url: str, schemes: tuple[str, ...]) -> str:
+    if not url.isascii() or any(c <= " " or c in '<>"\\^`{|}\x7f' for c in url):
+        return "holds characters that a URL may not hold"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is not a URL"
+    if parts.scheme not in schemes:
+        return f"does not start with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    if not parts.hostname or port == 0:
+        return "names no host" if not parts.hostname else "has port 0"
+    return ""
