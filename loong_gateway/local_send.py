@@ -140,6 +140,6 @@ def _taken(
 
 def _give_up(rows: Sequence[outbox.Part], index: int, fault: Fault) -> Callable[[sqlite3.Connection], None]:
     def op(conn: sqlite3.Connection) -> None:
-        outbox.fail_group(conn, rows[index].group, str(fault))
+        outbox.end_group(conn, rows[index].group, "failed", str(fault))
 
     return op

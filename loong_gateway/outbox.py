@@ -24,10 +24,8 @@ __all__ = [
     "OutboxRow",
     "Part",
     "add",
-    "cancel_group",
     "counts",
-    "expire_group",
-    "fail_group",
+    "end_group",
     "group",
     "hold",
     "mark_queued",
@@ -174,19 +172,12 @@ def hold(conn: sqlite3.Connection, id: str, error: str) -> bool:
     )
 
 
-def fail_group(conn: sqlite3.Connection, group: str, error: str) -> int:
-    """Every part of the group that is not settled -> failed; returns how many."""
-    return _end_group(conn, group, "failed", error)
-
-
-def expire_group(conn: sqlite3.Connection, group: str) -> int:
-    """Every part of the group that is not settled -> expired; returns how many."""
-    return _end_group(conn, group, "expired", "it was not sent before it expired")
-
-
-def cancel_group(conn: sqlite3.Connection, group: str, reason: str) -> int:
-    """Every part of the group that is not settled -> cancelled; returns how many."""
-    return _end_group(conn, group, "cancelled", reason)
+def end_group(conn: sqlite3.Connection, group: str, state: str, error: str) -> int:
+    """Every part of the group that still was to be sent -> "failed", "expired" or "cancelled"; returns how many."""
+    return conn.execute(
+        "UPDATE outbox SET state = ?, last_error = ? WHERE grp = ? AND state IN ('queued', 'sending')",
+        (state, storable(error), group),
+    ).rowcount
 
 
 def recover(
@@ -259,15 +250,8 @@ def _row(group: str, found: tuple[Any, ...]) -> OutboxRow:
 
 
 def _quarantine(conn: sqlite3.Connection, group: str) -> None:
-    if fail_group(conn, group, _DAMAGED):
+    if end_group(conn, group, "failed", _DAMAGED):
         bump(conn, "rows_quarantined")
-
-
-def _end_group(conn: sqlite3.Connection, group: str, state: str, error: str) -> int:
-    return conn.execute(
-        "UPDATE outbox SET state = ?, last_error = ? WHERE grp = ? AND state IN ('queued', 'sending', 'unknown')",
-        (state, storable(error), group),
-    ).rowcount
 
 
 def _changed(conn: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:

@@ -11,6 +11,7 @@ from loong_gateway.providers.kinds import KINDS, Kind, canonical, kinds_in_build
 from loong_gateway.settings import ACTIVE_PROVIDER, PROVIDER
 from loong_gateway.snapshot import ProviderProfile, SecretRef
 from loong_gateway.tables import Table, fold
+from loong_gateway.wording import nearest
 
 __all__ = ["BUILT_IN", "read_providers"]
 
@@ -52,12 +53,11 @@ def _active(root: Table, names: list[str], flat: str | None) -> str:
     for name in names:
         if fold(name) == fold(str(given).strip()):
             return name
-    suggestion = did_you_mean(str(given), names)
     root.add(
         "config.provider_selection.unknown_active",
         ACTIVE_PROVIDER.name,
         at_value=True,
-        suggestion=suggestion,
+        near=nearest(str(given), names) or used,
         used=used,
     )
     return used

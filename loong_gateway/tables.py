@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loong_channels.settings import Setting
@@ -27,11 +27,15 @@ def fold(key: str) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What every table of one reading shares. `base_dir` is where relative paths start."""
+    """What every table of one reading shares. `base_dir` is where relative paths start.
+
+    `refs` gathers every reference to a secret that is written in the file, whether it is used or not.
+    """
 
     findings: Findings
     environ: Mapping[str, str]
     base_dir: str
+    refs: list[SecretRef] = field(default_factory=list)
 
 
 class Table:
@@ -136,6 +140,8 @@ class Table:
         named = self._named_variable(setting)
         here = dotted(self.path_of(setting.name))
         default = (setting.env,) if setting.env else ()
+        if found.form != "absent":
+            self.reading.refs.append(found.ref(here, ()))
         if found.form != "absent" or (found.problems and inherited is None):
             return found.ref(here, ())
         if inherited is None:

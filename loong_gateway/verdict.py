@@ -10,7 +10,7 @@ import os
 
 from loong_gateway.paths import Places
 from loong_gateway.status import READY_PHASE, TROUBLED_PHASES, Observation
-from loong_gateway.texts import TEXTS
+from loong_gateway.texts import find
 from loong_gateway.wording import ago, duration, one_line
 
 __all__ = ["headline", "next_steps", "problems", "runtime_word", "start_command", "troubled_surfaces"]
@@ -181,13 +181,13 @@ def _surface_problem(surface: dict[str, object], now_ms: int, places: Places) ->
     waiting = _count(surface, "outbox", "queued", "sending", "unknown")
     if waiting and surface["phase"] in _KEEPS_REPLIES:
         line += f" {_counted(waiting, 'reply is', 'replies are')} kept."
-    row = TEXTS.get(f"surface.{surface['phase']}")
+    row = find(f"surface.{surface['phase']}")
     fix = surface["fix"] or (_with_flags(row[2], places) if row and row[2] else None)
     return [line, *_where_and_fix(surface["where"], fix)]
 
 
 def _suffering(surface: dict[str, object]) -> str:
-    row = TEXTS.get(f"surface.{surface['phase']}")
+    row = find(f"surface.{surface['phase']}")
     said = one_line(surface["last_error"]).rstrip(".") if surface["last_error"] else ""
     return said or (row[0] if row else f"its phase is {surface['phase']}")
 
@@ -200,7 +200,7 @@ def _gateway_reasons(document: dict[str, object], surfaces: list[dict[str, objec
 
 
 def _reason_row(code: str, seen: Observation, places: Places) -> tuple[str, str | None, str | None]:
-    row = TEXTS.get(f"reason.{code}") or TEXTS.get(f"surface.{code}")
+    row = find(f"reason.{code}") or find(f"surface.{code}")
     if row is None:
         # A gateway of another version knows reasons that this one has no words for.
         return one_line(code).replace("_", " "), None, places.command("logs --lines 50")

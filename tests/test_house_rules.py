@@ -26,6 +26,20 @@ loong_gateway.texts.talk loong_gateway.texts.provider loong_gateway.texts.port l
 loong_gateway.texts.store loong_gateway.texts
 loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
+loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction loong_gateway.log
+loong_gateway.owner loong_gateway.boots loong_gateway.status
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
+loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gateway.cursors loong_gateway.aliases
+loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention
+loong_gateway.store_lock loong_gateway.store_file loong_gateway.store_queue loong_gateway.store_writer
+loong_gateway.store
+loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
+loong_gateway.log_sinks loong_gateway.log
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
+loong_gateway.loopback loong_gateway.status loong_gateway.verdict loong_gateway.control_client
+loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
+loong_gateway.store_file loong_gateway.retention
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
 loong_gateway.log_sinks loong_gateway.log
 loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots

@@ -60,4 +60,6 @@ SPEC = ChannelSpec(
     text_limit=4000,
     limit_unit="utf16",
     reconnect_s=1.0,
+    threads=True,
+    conversation_word="chat id",
 )

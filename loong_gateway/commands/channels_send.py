@@ -10,6 +10,7 @@ from loong_channels import catalog
 from loong_channels.contract import Address, ChannelSpec
 from loong_channels.faults import Fault, Unreachable
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
 from loong_gateway.control_client import ControlClient
@@ -21,7 +22,6 @@ from loong_gateway.outside import egress_of, resolve_account
 from loong_gateway.secrets import SecretUnavailable
 from loong_gateway.selectors import account_for, fallback_warning
 from loong_gateway.snapshot import AccountConfig, ChannelConfig, Config
-from loong_gateway.wording import nearest
 
 HELP = "send one text to a conversation"
 EXAMPLES = (
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _order(args: argparse.Namespace, context: Context) -> Order:
-    name = _channel_name(args)
+    name = chosen_channel(args.channel_word, args.channel)
     text = _text(args.text, context)
     target = args.target.strip()
     if not target:
@@ -105,21 +105,6 @@ def _order(args: argparse.Namespace, context: Context) -> Order:
     account = account_for(config, name, args.account)
     channel = config.channels[name]
     return Order(config, channel, account, spec, target, kind, text, selected_by_default=args.account is None)
-
-
-def _channel_name(args: argparse.Namespace) -> str:
-    given = [name for name in (args.channel_word, args.channel) if name]
-    if not given:
-        raise CommandError("channels.no_channel")
-    names = [catalog.canonical(name) for name in given]
-    for word, name in zip(given, names):
-        if name is None:
-            meant = nearest(word.strip().lower(), sorted(catalog.KNOWN))
-            fix = f"did you mean {meant}? loong channels" if meant else "loong channels"
-            raise CommandError("selector.channel_unknown", given=word, fix=fix)
-    if len(set(names)) > 1:
-        raise CommandError("channels.two_channels", first=given[0], second=given[1])
-    return str(names[0])
 
 
 def _text(given: str, context: Context) -> str:

@@ -15,9 +15,14 @@ from loong_gateway.status import collect
 __all__ = ["load_config", "open_provider", "provider_error", "status_or_none"]
 
 
-def load_config(context: Context) -> Config:
-    """The validated configuration of these places. Raises ConfigInvalid with every finding."""
-    return configuration.load(context.places, environ=context.environ, dev=context.places.dev)
+def load_config(context: Context, *, starting: bool = False) -> Config:
+    """The validated configuration of these places. Raises ConfigInvalid with every finding.
+
+    `starting` says that a gateway is to be started with it, which gives an error its own exit code.
+    """
+    return configuration.load(
+        context.places, environ=context.environ, dev=context.places.dev, starting=starting
+    )
 
 
 def status_or_none(context: Context, *, probe: bool = False) -> Mapping[str, object] | None:
