@@ -75,6 +75,9 @@ class Poller:
             self._host.ready(bot.public_name)
             if updates:
                 stored = self._hand_over(updates, cursor, offset, reader)
+                if stored is not None and stored == offset:
+                    # A cache on the way, for one; asking again at once would go on for ever.
+                    raise BadAnswer("getUpdates: updates that were confirmed came again")
                 offset = offset if stored is None else stored
         if offset != confirmed:
             self._confirm(offset, reader)
