@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Callable
 
 from loong_gateway.counters import bump
-from loong_gateway.faults import CommandError, StoreUnwritable
+from loong_gateway.faults import StoreUnwritable
 from loong_gateway.store_file import StoreFile, Trouble, trouble_of
 from loong_gateway.store_queue import Operation, OperationQueue
 
@@ -68,7 +68,7 @@ class Writer:
         if (self._probes > 1 and self._trouble is not Trouble.FULL) or self._file.writer is None:
             try:
                 self._file.reopen()
-            except (sqlite3.Error, OSError, CommandError) as error:
+            except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a disk does
                 self._refuse(error)
                 return stays
         recovery = Operation(lambda conn: bump(conn, "store_recoveries"))
@@ -132,7 +132,7 @@ class Writer:
         conn = self._file.writer
         if conn is not None:
             # If it cannot, the connection is replaced before it is used again.
-            with contextlib.suppress(sqlite3.Error, OSError):
+            with contextlib.suppress(Exception):
                 if conn.in_transaction:
                     conn.execute("ROLLBACK")
 
@@ -151,7 +151,7 @@ class Writer:
         self._damage_reports += 1
         try:
             self._file.heal(self._damage_reports)
-        except (sqlite3.Error, OSError, CommandError):
+        except Exception:
             logger.exception("the damaged store cannot be set aside now")
             return False
         if self._file.set_aside != before:
