@@ -33,11 +33,18 @@ def rig(tmp_path):
 def put(rig, *texts, group="g", inbox_seq=None, ttl_s=3600, first_sending=False):
     parts = [
         Part(
-            f"{group}-{n}", group, n, inbox_seq, Outbound(CHAT, text, f"{group}-{n}"), rig.clock.wall_ms() + ttl_s * 1000
+            f"{group}-{n}",
+            group,
+            n,
+            inbox_seq,
+            Outbound(CHAT, text, f"{group}-{n}"),
+            rig.clock.wall_ms() + ttl_s * 1000,
         )
         for n, text in enumerate(texts)
     ]
-    rig.store.write(lambda conn: outbox.add(conn, parts, now_ms=rig.clock.wall_ms(), first_sending=first_sending))
+    rig.store.write(
+        lambda conn: outbox.add(conn, parts, now_ms=rig.clock.wall_ms(), first_sending=first_sending)
+    )
     return group
 
 
@@ -53,7 +60,10 @@ def test_parts_go_out_in_order_and_are_recorded_with_the_platforms_ids(rig):
 
 def test_a_part_is_sending_on_disk_before_it_leaves(rig):
     seen = []
-    rig.channel.faults = [lambda _: seen.append(rig.outbox_states()), lambda _: seen.append(rig.outbox_states())]
+    rig.channel.faults = [
+        lambda _: seen.append(rig.outbox_states()),
+        lambda _: seen.append(rig.outbox_states()),
+    ]
     rig.deliver(put(rig, "one", "two"))
     assert seen == [{"g-0": "sending", "g-1": "queued"}, {"g-0": "sent", "g-1": "sending"}]
 

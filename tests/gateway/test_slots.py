@@ -99,7 +99,9 @@ def make(tmp_path):
         def build(channel, **settings):
             world = Watched(store, channel)
             values = {"allowed_chat_ids": ("7",), "bot_token": TOKEN, **settings}
-            slot = Slot(SPEC, AccountConfig("telegram", "work", "work", enabled=True, settings=values), world.services)
+            slot = Slot(
+                SPEC, AccountConfig("telegram", "work", "work", enabled=True, settings=values), world.services
+            )
             made.append((slot, world))
             return slot, world
 
@@ -163,7 +165,9 @@ def test_an_empty_allow_list_serves_nobody(make):
     slot, world = make(channel, allowed_chat_ids=())
     slot.start()
     state = world.wait_for(slot, lambda s: s.trouble == "allow_list_empty")
-    assert "telegram.allowed_chat_ids is empty; configure at least one trusted chat id" in str(state.last_error)
+    assert "telegram.allowed_chat_ids is empty; configure at least one trusted chat id" in str(
+        state.last_error
+    )
     assert channel.lives == 0
 
 

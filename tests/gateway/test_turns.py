@@ -29,21 +29,29 @@ def test_a_message_is_answered_and_everything_is_recorded(rig):
 def test_the_model_sees_the_conversation_so_far(rig):
     rig.ask("one")
     rig.ask("two")
-    said = [(message.role, message.content) for message in rig.provider.calls[1].messages if message.role != "system"]
+    said = [
+        (message.role, message.content)
+        for message in rig.provider.calls[1].messages
+        if message.role != "system"
+    ]
     assert said == [("user", "one"), ("assistant", "re: one"), ("user", "two")]
 
 
 def test_conversations_do_not_see_each_other(rig):
     rig.ask("mine")
     rig.ask("yours", address=rig.message().address.__class__("telegram", "work", "8"))
-    assert [message.content for message in rig.provider.calls[1].messages if message.role != "system"] == ["yours"]
+    assert [message.content for message in rig.provider.calls[1].messages if message.role != "system"] == [
+        "yours"
+    ]
 
 
 def test_a_long_answer_is_split_and_only_its_first_part_replies(rig):
     rig.provider.script = ["word " * 3000]
     rig.ask()
     assert len(rig.channel.sent) > 3
-    assert [outbound.reply_to for outbound in rig.channel.sent] == ["1"] + [None] * (len(rig.channel.sent) - 1)
+    assert [outbound.reply_to for outbound in rig.channel.sent] == ["1"] + [None] * (
+        len(rig.channel.sent) - 1
+    )
     assert all(len(text) <= 4096 for text in rig.channel.texts())
 
 
@@ -52,7 +60,9 @@ def test_new_starts_a_session_without_history(rig):
     rig.ask("/new")
     assert "Started a new session" in rig.channel.texts()[1]
     rig.ask("two")
-    assert [message.content for message in rig.provider.calls[1].messages if message.role != "system"] == ["two"]
+    assert [message.content for message in rig.provider.calls[1].messages if message.role != "system"] == [
+        "two"
+    ]
 
 
 @pytest.mark.parametrize(("text", "answer"), [("/status", "all is well"), ("/help@loong_bot", "/new")])
