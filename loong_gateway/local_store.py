@@ -23,10 +23,11 @@ BUSY_S = 2.0
 
 
 class LocalStore:
-    """Runs single operations on the store of `places`. Used from one thread."""
+    """Runs single operations on the store of `places`, waiting up to `lock_s` for its lock. Used from one thread."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, *, lock_s: float = LOCK_S) -> None:
         self._places = places
+        self._lock_s = lock_s
 
     def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run `operation` in one transaction, durable when this returns. Makes the home where there is none.
@@ -34,7 +35,7 @@ class LocalStore:
         Raises CommandError when another process has the store, faults.StoreUnwritable when the disk refuses.
         """
         self._places.create()
-        return run_once(self._places, operation, timeout_s=LOCK_S)
+        return run_once(self._places, operation, timeout_s=self._lock_s)
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T | None:
         """Run `query` on what is on disk, also beside a running gateway; None when there is no store yet.

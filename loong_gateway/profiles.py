@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from loong_channels.settings import Setting
-from loong_gateway.diagnostics import did_you_mean, dotted
+from loong_gateway.diagnostics import did_you_mean, dotted, quoted
 from loong_gateway.providers.kinds import KINDS, Kind, canonical, kinds_in_build
 from loong_gateway.settings import ACTIVE_PROVIDER, PROVIDER
 from loong_gateway.snapshot import ProviderProfile, SecretRef
@@ -48,17 +48,21 @@ def _active(root: Table, names: list[str], flat: str | None) -> str:
     given = root.read(ACTIVE_PROVIDER)
     if given is None:
         if flat is None and len(names) > 1:
-            root.add("config.provider_selection.implicit_active", "providers", count=len(names), used=used)
+            root.add(
+                "config.provider_selection.implicit_active", "providers", count=len(names), used=quoted(used)
+            )
         return used
-    for name in names:
-        if fold(name) == fold(str(given).strip()):
-            return name
+    wanted = str(given).strip()
+    for same in (str, fold):
+        for name in names:
+            if same(name) == same(wanted):
+                return name
     root.add(
         "config.provider_selection.unknown_active",
         ACTIVE_PROVIDER.name,
         at_value=True,
-        near=nearest(str(given), names) or used,
-        used=used,
+        near=quoted(nearest(wanted, names) or used),
+        used=dotted((used,)),
     )
     return used
 

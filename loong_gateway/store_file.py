@@ -83,6 +83,15 @@ _MEANINGS = (
 )
 
 
+_ERRNO_MEANINGS = {
+    errno.ENOSPC: Trouble.FULL,
+    errno.EDQUOT: Trouble.FULL,
+    errno.EIO: Trouble.DISK,
+    errno.EROFS: Trouble.DISK,
+    errno.EFBIG: Trouble.DISK,
+}
+
+
 def trouble_of(error: BaseException) -> Trouble | None:
     """What an error says about the disk or the file, or None when it is the operation's own fault.
 
@@ -91,7 +100,7 @@ def trouble_of(error: BaseException) -> Trouble | None:
     if isinstance(error, Damaged):
         return Trouble.DAMAGED
     if isinstance(error, OSError):
-        return Trouble.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else Trouble.DISK
+        return _ERRNO_MEANINGS.get(error.errno or 0)
     if isinstance(error, MemoryError):
         return Trouble.DISK
     if isinstance(error, sqlite3.DatabaseError):
@@ -134,16 +143,13 @@ class StoreFile:
         Raises CommandError: store.newer, and then nothing was changed, or store.cannot_open.
         """
         try:
-            if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-                raise sqlite3.NotSupportedError(
-                    f"SQLite {sqlite3.sqlite_version} is too old; 3.24 or newer is needed"
-                )
+            _refuse_old_library()
             with self.reader_guard:
                 self._connect_sound()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, MemoryError) as error:
             self.close()
             raise _cannot_open(self.path, error) from error
-        except CommandError:
+        except BaseException:
             self.close()
             raise
 
@@ -174,7 +180,7 @@ class StoreFile:
         """Close both connections; `checkpoint` first copies the log back into the file. Never raises."""
         with self.reader_guard:
             if checkpoint and self.writer is not None:
-                with contextlib.suppress(sqlite3.Error):  # the log stays and is read at the next start
+                with contextlib.suppress(Exception):  # the log stays and is read at the next start
                     self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._disconnect()
 
@@ -213,7 +219,7 @@ class StoreFile:
     def _disconnect(self) -> None:
         for connection in (self.reader, self.writer):
             if connection is not None:
-                with contextlib.suppress(sqlite3.Error, OSError):  # it is given up either way
+                with contextlib.suppress(Exception):  # it is given up either way
                     connection.close()
         self.reader = None
         self.writer = None
@@ -265,6 +271,13 @@ class StoreFile:
         self.set_aside = target
         logger.error(
             "the store was damaged (%s); it was set aside as %s and an empty one is used", why, target
+        )
+
+
+def _refuse_old_library() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise sqlite3.NotSupportedError(
+            f"SQLite {sqlite3.sqlite_version} is too old; 3.24 or newer is needed"
         )
 
 
@@ -323,8 +336,10 @@ def _cannot_open(path: str, error: Exception) -> CommandError:
         kind = "full"
     elif not all(_accessible(name) for name in (os.path.dirname(path) or ".", path)):
         kind = "permission"
-    reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    return CommandError("store.cannot_open", reason=reason, path=path, fix=CANNOT_OPEN_FIXES[kind])
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return CommandError(
+        "store.cannot_open", reason=reason or type(error).__name__, path=path, fix=CANNOT_OPEN_FIXES[kind]
+    )
 
 
 def _accessible(name: str) -> bool:

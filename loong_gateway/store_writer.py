@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Callable
 
 from loong_gateway.counters import bump
-from loong_gateway.faults import CommandError, StoreUnwritable
+from loong_gateway.faults import StoreUnwritable
 from loong_gateway.store_file import StoreFile, Trouble, trouble_of
 from loong_gateway.store_queue import Operation, OperationQueue
 
@@ -68,7 +68,7 @@ class Writer:
         if (self._probes > 1 and self._trouble is not Trouble.FULL) or self._file.writer is None:
             try:
                 self._file.reopen()
-            except (sqlite3.Error, OSError, CommandError) as error:
+            except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a disk does
                 self._refuse(error)
                 return stays
         recovery = Operation(lambda conn: bump(conn, "store_recoveries"))
@@ -102,26 +102,37 @@ class Writer:
             except BaseException as error:
                 if trouble_of(error) is not None:
                     raise
-                conn.execute("ROLLBACK")
+                self._roll_back()
                 raise _OneFailed from error
+            if not conn.in_transaction:
+                raise _OneFailed
         conn.execute("COMMIT")
 
     def _transact_apart(self, operations: Sequence[Operation]) -> None:
         """The same with a savepoint around each operation, so that a failure undoes only its own."""
+        while not self._tried_apart([op for op in operations if op.error is None]):
+            # One of them ended the transaction itself; it has its error now, and the others begin again.
+            self._roll_back()
+
+    def _tried_apart(self, operations: Sequence[Operation]) -> bool:
         conn = self._connection()
         conn.execute("BEGIN IMMEDIATE")
         for operation in operations:
             conn.execute("SAVEPOINT operation")
-            operation.error = None
             try:
                 operation.result = operation.run(conn)
             except BaseException as error:
                 if trouble_of(error) is not None:
                     raise
                 operation.error = error  # raised again where somebody waits for it
+            if not conn.in_transaction:
+                operation.error = operation.error or RuntimeError("an operation must not end the transaction")
+                return False
+            if operation.error is not None:
                 conn.execute("ROLLBACK TO operation")
             conn.execute("RELEASE operation")
         conn.execute("COMMIT")
+        return True
 
     def _connection(self) -> sqlite3.Connection:
         if self._file.writer is None:
@@ -132,7 +143,7 @@ class Writer:
         conn = self._file.writer
         if conn is not None:
             # If it cannot, the connection is replaced before it is used again.
-            with contextlib.suppress(sqlite3.Error, OSError):
+            with contextlib.suppress(Exception):
                 if conn.in_transaction:
                     conn.execute("ROLLBACK")
 
@@ -151,7 +162,7 @@ class Writer:
         self._damage_reports += 1
         try:
             self._file.heal(self._damage_reports)
-        except (sqlite3.Error, OSError, CommandError):
+        except Exception:
             logger.exception("the damaged store cannot be set aside now")
             return False
         if self._file.set_aside != before:

@@ -163,7 +163,8 @@ def _print(
         context.out(f"{style.paint(check.level.upper(), MEANING[check.level])}  {check.name}")
         context.out(f"      {one_line(check.detail, 1000)}")
         if check.fix is not None and check.level != PASS:
-            context.out(f"      fix: {check.fix}")
+            # The same flags lead to the same home again.
+            context.out(f"      fix: {check.fix.replace('loong ', context.places.command(''))}")
     ends = [f"Not asked: {', '.join(skipped)}."] if skipped else []
     if bad and not context.verbose:
         ends.append(f"All checks: {context.places.command('doctor --verbose')}")

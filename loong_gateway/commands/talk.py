@@ -107,7 +107,7 @@ class _LocalTalk:
 
     def ask(self, text: str, on_text: Write | None = None) -> Reply:
         """See Talk."""
-        call = build_call(self._config, self.history(), text)
+        call = build_call(self._config, self._remembered(), text)
         try:
             completion = self._open().complete(
                 call, deadline=Deadline(_turn_timeout_s(self._config)), stop=StopToken(), on_text=on_text
@@ -148,6 +148,14 @@ class _LocalTalk:
             except ProviderFault as fault:
                 raise provider_error(self._context, fault) from fault
         return self._provider
+
+    def _remembered(self) -> list[tuple[str, str]]:
+        try:
+            return self.history()
+        except (CommandError, StoreUnwritable) as error:
+            # An answer without the past is worth more than none.
+            self._context.err(f"warning: what was said before cannot be read: {error}")
+            return []
 
     def _keep(self, question: str, answer: str) -> None:
         now_ms = self._context.clock.wall_ms()

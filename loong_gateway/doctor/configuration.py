@@ -7,9 +7,13 @@ from collections.abc import Iterator
 
 from loong_channels import catalog
 from loong_channels.contract import ChannelSpec
+from loong_gateway.diagnostics import as_lines
 from loong_gateway.doctor.contract import FAIL, WARN, Check, Inspection, failed, passed, warned
 from loong_gateway.secrets import SecretUnavailable, resolve
 from loong_gateway.snapshot import AccountConfig, Config, SecretRef
+
+# Findings of the validation that a check of its own looks at more closely.
+CHECKED_ELSEWHERE = ("config.file.mode", "config.channel_account.shared_credential")
 
 __all__ = ["account_name", "check_configuration", "served_accounts"]
 
@@ -58,9 +62,15 @@ def account_name(check: str, config: Config, account: AccountConfig) -> str:
 
 def _validity(inspection: Inspection) -> list[Check]:
     path = inspection.places.config
+    shown = [finding for finding in inspection.diagnostics if finding.code not in CHECKED_ELSEWHERE]
     found = [
-        Check("config", FAIL if finding.severity == "error" else WARN, _place(finding, path), finding.fix)
-        for finding in inspection.diagnostics
+        Check(
+            "config",
+            FAIL if finding.severity == "error" else WARN,
+            line.replace("  warning: ", "  ", 1),
+            finding.fix,
+        )
+        for finding, line in zip(shown, as_lines(shown, path))
     ]
     if not found and inspection.config is not None and not inspection.config.exists:
         return [
@@ -71,13 +81,6 @@ def _validity(inspection: Inspection) -> list[Check]:
             )
         ]
     return found or [passed("config", path)]
-
-
-def _place(finding: object, path: str) -> str:
-    line, column = getattr(finding, "line", None), getattr(finding, "column", None)
-    position = ":".join(str(part) for part in (path, line, column) if part is not None)
-    field = getattr(finding, "field_path", "")
-    return f"{position}  {field + ': ' if field else ''}{getattr(finding, 'message', '')}"
 
 
 def _provider(inspection: Inspection, config: Config) -> list[Check]:

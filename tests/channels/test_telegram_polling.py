@@ -10,6 +10,7 @@ from loong_channels.contract import Account
 from loong_channels.net import Egress
 from loong_channels.telegram.channel import Channel
 from tests.fakes.telegram import TOKEN, FakeTelegram
+from tests.fakes.telegram_queue import UpdateQueue
 
 OTHER_TOKEN = "987654321:BBExampleExampleExampleExampleExamp"
 GROUP = -1001234567890
@@ -35,6 +36,23 @@ def test_start_identifies_removes_the_webhook_keeps_the_queue_and_polls() -> Non
         assert host.texts == ["waiting since yesterday"]
         assert host.identities[0] == "@test_bot"
         assert fake.complaints == []
+
+
+def test_a_webhook_that_comes_back_is_a_conflict_and_not_fought_over() -> None:
+    now = [0.0]
+    with FakeTelegram(conflict_delay_s=0.01) as fake:
+        channel = make_channel(fake, clock=lambda: now[0])
+        with running(channel, RecordingHost()) as run:
+            fake.wait_for(lambda: waiting(fake))
+            fake.set_webhook("https://elsewhere.example/")
+            assert isinstance(run.ended(), faults.Conflict)
+        now[0] += 290
+        assert isinstance(Running(channel, RecordingHost()).ended(), faults.Conflict)
+        assert len(fake.calls("deleteWebhook")) == 1
+        now[0] += 20
+        with running(channel, RecordingHost()):
+            fake.wait_for(lambda: waiting(fake))
+        assert len(fake.calls("deleteWebhook")) == 2
 
 
 def test_each_poll_names_its_timeout_limit_and_types() -> None:
@@ -267,6 +285,20 @@ def test_numbers_that_begin_anew_are_followed_and_nothing_is_lost() -> None:
             host.wait_for(lambda: host.texts == ["a", "b"])
             fake.wait_for(lambda: polls(fake)[-1].get("offset") == 6)
         assert [name for name, _ in host.notes].count("offset_reset") == 2
+
+
+def test_a_server_that_repeats_confirmed_updates_for_ever_is_not_asked_for_ever() -> None:
+    class StuckQueue(UpdateQueue):
+        def take(self, offset: int, limit: int, now_s: float) -> list[dict[str, object]]:
+            return super().take(0, limit, now_s)
+
+    with FakeTelegram() as fake:
+        fake.bot.queue = StuckQueue(5)
+        fake.say("again and again")
+        host = RecordingHost()
+        assert isinstance(Running(make_channel(fake), host).ended(), faults.BadAnswer)
+        assert len(polls(fake)) == 2
+        assert {message.event_id for message in host.messages} == {"1001:1"}
 
 
 def test_a_stored_offset_that_is_no_number_is_forgotten() -> None:

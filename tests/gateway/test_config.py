@@ -14,7 +14,7 @@ from loong_gateway.diagnostics import WARNINGS, as_lines
 from loong_gateway.paths import Places, resolve_places
 from loong_gateway.settings import PROVIDER, SECTIONS
 from loong_gateway.snapshot import Config, Diagnostic
-from loong_gateway.texts import TEXTS
+from loong_gateway.texts.config import TEXTS
 
 TOKEN = "123456:AAcanary_canary-canary0123456789"
 
@@ -385,7 +385,7 @@ FINDINGS = [
         "config.provider_selection.implicit_active",
         "providers",
         (1, 1),
-        "2 providers are configured and none is chosen; a is used",
+        '2 providers are configured and none is chosen; "a" is used',
     ),
     (
         'active_provider = "volc"\n[providers.volcengine]\nkind="volcengine"',
@@ -496,6 +496,19 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_file() -> None:
         "config.toml:3:11  gateway.workers: 0 is outside 1 to 256",
         "config.toml:4:1  warning: gateway.prot: unknown key; did you mean port?",
     ]
+
+
+def test_names_that_the_operator_chose_are_not_folded() -> None:
+    text = "[telegram.accounts.myBot]\n[telegram.accounts.my_bot]\n[providers.aB]\n[providers.a_b]\n"
+    config = good('active_provider = "a_b"\n' + text)
+    assert set(config.channels["telegram"].accounts) == {"mybot", "my_bot"}
+    assert config.active_provider == "a_b"
+
+
+def test_odd_names_are_shown_on_one_line() -> None:
+    (found,) = check('"a\\n\\u001b[31m \\"b" = 1')
+    assert found.field_path == '"a\\u000a\\u001b[31m \\"b"'
+    assert found.message == "unknown key"
 
 
 def test_keys_are_accepted_in_both_spellings() -> None:
@@ -833,7 +846,7 @@ def test_random_garbage_is_always_a_finding_never_a_crash() -> None:
             "/home/x/config.toml", source, environ={"A": "b"}, dev=rng.random() < 0.5
         )
         assert (config is None) == any(d.severity == "error" for d in found)
-        assert all(d.message and "\n" not in d.message for d in found)
+        assert all(d.message and f"{d.field_path}{d.message}{d.fix}".isprintable() for d in found)
         no_toml = any(d.code.startswith("config.file.") and d.severity == "error" for d in found)
         outcomes["no TOML" if no_toml else "valid" if config else "invalid"] += 1
     assert min(outcomes.values()) > 100, outcomes
