@@ -105,7 +105,8 @@ class Listener:
             self._close_sockets()
         threads += self._table.close(deadline, grace_s=BUSY_GRACE_S)
         for thread in threads:
-            thread.join(deadline.remaining())
+            if thread is not threading.current_thread():
+                thread.join(deadline.remaining())
         return [thread.name for thread in threads if thread.is_alive()]
 
     def counts(self) -> tuple[int, int]:
@@ -163,7 +164,7 @@ class Listener:
         exchange = Exchange(connection, self._table, self._rules)
         try:
             connection.thread = self._threads.spawn(f"http:{connection.number}", exchange.serve)
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             logger.warning("no thread for a connection: the system gives no more")
             self._turn_away(accepted)
             self._table.remove(connection)
