@@ -111,6 +111,9 @@ class Sink:
             batch = self._next_batch(wait_s)
             if batch:
                 self._write(batch)
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
         self._writer.close()
 
     def _next_batch(self, wait_s: float | None) -> list[Entry]:

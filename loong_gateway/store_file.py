@@ -83,6 +83,15 @@ _MEANINGS = (
 )
 
 
+_ERRNO_MEANINGS = {
+    errno.ENOSPC: Trouble.FULL,
+    errno.EDQUOT: Trouble.FULL,
+    errno.EIO: Trouble.DISK,
+    errno.EROFS: Trouble.DISK,
+    errno.EFBIG: Trouble.DISK,
+}
+
+
 def trouble_of(error: BaseException) -> Trouble | None:
     """What an error says about the disk or the file, or None when it is the operation's own fault.
 
@@ -91,7 +100,7 @@ def trouble_of(error: BaseException) -> Trouble | None:
     if isinstance(error, Damaged):
         return Trouble.DAMAGED
     if isinstance(error, OSError):
-        return Trouble.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else Trouble.DISK
+        return _ERRNO_MEANINGS.get(error.errno or 0)
     if isinstance(error, MemoryError):
         return Trouble.DISK
     if isinstance(error, sqlite3.DatabaseError):

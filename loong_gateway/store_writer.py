@@ -102,26 +102,37 @@ class Writer:
             except BaseException as error:
                 if trouble_of(error) is not None:
                     raise
-                conn.execute("ROLLBACK")
+                self._roll_back()
                 raise _OneFailed from error
+            if not conn.in_transaction:
+                raise _OneFailed
         conn.execute("COMMIT")
 
     def _transact_apart(self, operations: Sequence[Operation]) -> None:
         """The same with a savepoint around each operation, so that a failure undoes only its own."""
+        while not self._tried_apart([op for op in operations if op.error is None]):
+            # One of them ended the transaction itself; it has its error now, and the others begin again.
+            self._roll_back()
+
+    def _tried_apart(self, operations: Sequence[Operation]) -> bool:
         conn = self._connection()
         conn.execute("BEGIN IMMEDIATE")
         for operation in operations:
             conn.execute("SAVEPOINT operation")
-            operation.error = None
             try:
                 operation.result = operation.run(conn)
             except BaseException as error:
                 if trouble_of(error) is not None:
                     raise
                 operation.error = error  # raised again where somebody waits for it
+            if not conn.in_transaction:
+                operation.error = operation.error or RuntimeError("an operation must not end the transaction")
+                return False
+            if operation.error is not None:
                 conn.execute("ROLLBACK TO operation")
             conn.execute("RELEASE operation")
         conn.execute("COMMIT")
+        return True
 
     def _connection(self) -> sqlite3.Connection:
         if self._file.writer is None:

@@ -5,7 +5,9 @@ A send must never wait behind a poll, so each has its own HTTP client.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from typing import Callable
 
 from loong_channels.contract import Account, Address, Host, Inbound, Outbound, Preview, Receipt
 from loong_channels.faults import Conflict, Interrupted, Refused
@@ -27,15 +29,21 @@ _MAX_POLL_S = 50
 # Must be one of the reactions that every chat allows.
 _ACK_EMOJI = "👀"
 _MAX_FORUMS = 4096
+# Somebody who sets a webhook again and again means it; taking it away each time would be a fight.
+_WEBHOOK_INTERVAL_S = 300.0
 
 
 class Channel:
     """See contract.Channel. All methods but `run` may be called from many threads at once.
 
-    `run` is called by one thread at a time; `_host` and `_contested` are written only there.
+    `run` is called by one thread at a time; what it remembers from one call to the next is written only there.
     """
 
-    def __init__(self, account: Account, egress: Egress) -> None:
+    def __init__(
+        self, account: Account, egress: Egress, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` returns monotonic seconds."""
+        self._clock = clock
         settings = account.settings
         token = str(settings["bot_token"])
         base_url = str(settings.get("base_url") or _DEFAULT_URL)
@@ -47,12 +55,13 @@ class Channel:
         self._handle_channel_posts = bool(settings.get("handle_channel_posts"))
         self._previews = settings.get("streaming_mode") == "draft"
         self._ack_reactions = bool(settings.get("ack_reactions"))
-        self._paces = ChatPaces()
+        self._paces = ChatPaces(clock)
         self._messages = Messages(self._send_api, self._paces, self._note)
         self._drafts = DraftSupport()
         self._forums: set[str] = set()
         self._host: Host | None = None
         self._contested = False
+        self._next_webhook_removal = clock()
 
     def run(self, host: Host, stop: StopToken) -> None:
         """See contract.Channel."""
@@ -60,9 +69,11 @@ class Channel:
         poller = Poller(
             self._poll_api, host, stop, timeout_s=self._poll_timeout_s, on_forum=self._learn_forum
         )
+        started = self._clock()
         conflict = False
         try:
-            poller.run(self._reader, contested=self._contested)
+            due = started >= self._next_webhook_removal
+            poller.run(self._reader, contested=self._contested, remove_webhook=due)
         except Conflict:
             conflict = True
             raise
@@ -70,6 +81,8 @@ class Channel:
             if not stop.is_set():
                 raise
         finally:
+            if poller.webhook_removed:
+                self._next_webhook_removal = started + _WEBHOOK_INTERVAL_S
             self._contested = conflict or (self._contested and not poller.polled)
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:

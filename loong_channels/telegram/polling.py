@@ -35,7 +35,7 @@ MakeReader = Callable[[BotIdentity], UpdateReader]
 
 
 class Poller:
-    """Polls until stopped. Not thread-safe. `polled` says whether the server has answered a poll.
+    """Polls until stopped. Not thread-safe. `polled` and `webhook_removed` say what the server has answered.
 
     `on_forum` hears the id of every chat that turns out to have topics.
     """
@@ -49,17 +49,20 @@ class Poller:
         self._timeout_s = timeout_s
         self._on_forum = on_forum
         self.polled = False
+        self.webhook_removed = False
 
-    def run(self, make_reader: MakeReader, *, contested: bool) -> None:
+    def run(self, make_reader: MakeReader, *, contested: bool, remove_webhook: bool) -> None:
         """Identify, poll, hand over; returns once stopped. Blocks; raises faults.
 
         `contested`: the last connection was ended by another poller. Then only a poll that waited its full time
         shows that the other one is gone; else the first poll does not wait, so that readiness shows at once.
         """
         bot = self._api.get_me(deadline=Deadline(_REQUEST_S), stop=self._stop)
-        # While a webhook is set, every poll is refused. What is queued are people's messages: never dropped.
-        params = {"drop_pending_updates": False}
-        self._api.call("deleteWebhook", params, deadline=Deadline(_REQUEST_S), stop=self._stop)
+        if remove_webhook:
+            # While one is set, every poll is refused. What is queued are people's messages: never dropped.
+            params = {"drop_pending_updates": False}
+            self._api.call("deleteWebhook", params, deadline=Deadline(_REQUEST_S), stop=self._stop)
+            self.webhook_removed = True
         reader = make_reader(bot)
         # Offsets belong to the bot, not to the account: with another token they mean nothing.
         cursor = f"offset:{bot.id}"

@@ -48,6 +48,7 @@ def control_routes(control: ControlPlane) -> list[Route]:
         Route("GET", "/api/gateway/status", verbs.status),
         Route("GET", "/v1/status", verbs.status),
         Route("POST", "/api/gateway/stop", _checked(verbs.stop, shape="control")),
+        Route("POST", "/api/gateway/resume", _checked(verbs.resume, shape="control")),
         Route("POST", "/api/gateway/send", _checked(verbs.send, shape="control")),
         Route("POST", "/v1/turn", _checked(verbs.turn, shape="plain"), shape="plain"),
     ]
@@ -98,6 +99,10 @@ class _Verbs:
         json_object(request.body)
         outcome = self._control.request_stop("gateway stop requested")
         return json_answer(200, {"outcome": outcome, "message": STOP_MESSAGES.get(outcome, outcome)})
+
+    def resume(self, request: Request) -> Answer:
+        json_object(request.body)
+        return json_answer(200, {"outcome": "resumed" if self._control.resume() else "already_running"})
 
     def send(self, request: Request) -> Answer:
         document = json_object(request.body)

@@ -139,7 +139,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "reason.crash_loop": (
         "the last starts ended without progress, so the channels are kept off",
         "{config}",
-        "find the cause: loong logs --lines 50",
+        "find the cause: loong logs --lines 50    then: loong gateway resume",
         1,
     ),
     "reason.stuck_turns": (

@@ -7,7 +7,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "store.newer": (
         "the store was written by a newer loong (it knows {names}); nothing was changed",
         "{path}",
-        "install that version again; the version here is shown by: loong --version",
+        "install that version again, then check: loong doctor",
         78,
     ),
     "store.unreadable": ("the store cannot be read: {reason}", "{path}", "loong doctor", 2),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -106,7 +107,12 @@ class Running:
         return self.error
 
 
-def make_channel(fake: FakeTelegram, token: str | None = None, **settings: object) -> Channel:
+def make_channel(
+    fake: FakeTelegram,
+    token: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **settings: object,
+) -> Channel:
     """A channel for the double's (first) bot."""
     values = {
         "bot_token": token or fake.token,
@@ -114,7 +120,7 @@ def make_channel(fake: FakeTelegram, token: str | None = None, **settings: objec
         "polling_timeout_s": 20,
         **settings,
     }
-    return Channel(Account("telegram", "work", "Work", values), Egress())
+    return Channel(Account("telegram", "work", "Work", values), Egress(), clock=clock)
 
 
 @contextlib.contextmanager

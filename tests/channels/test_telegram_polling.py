@@ -38,6 +38,23 @@ def test_start_identifies_removes_the_webhook_keeps_the_queue_and_polls() -> Non
         assert fake.complaints == []
 
 
+def test_a_webhook_that_comes_back_is_a_conflict_and_not_fought_over() -> None:
+    now = [0.0]
+    with FakeTelegram(conflict_delay_s=0.01) as fake:
+        channel = make_channel(fake, clock=lambda: now[0])
+        with running(channel, RecordingHost()) as run:
+            fake.wait_for(lambda: waiting(fake))
+            fake.set_webhook("https://elsewhere.example/")
+            assert isinstance(run.ended(), faults.Conflict)
+        now[0] += 290
+        assert isinstance(Running(channel, RecordingHost()).ended(), faults.Conflict)
+        assert len(fake.calls("deleteWebhook")) == 1
+        now[0] += 20
+        with running(channel, RecordingHost()):
+            fake.wait_for(lambda: waiting(fake))
+        assert len(fake.calls("deleteWebhook")) == 2
+
+
 def test_each_poll_names_its_timeout_limit_and_types() -> None:
     with FakeTelegram() as fake:
         with running(make_channel(fake, polling_timeout_s=17, handle_edits=True), RecordingHost()):

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 from loong_channels.contract import Address, Inbound, Outbound
@@ -78,8 +77,3 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 def run_python(program: str, *arguments: str, **options: object) -> subprocess.Popen:
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{pathlib.Path(__file__).parent}"}
     return subprocess.Popen([sys.executable, "-c", program, *arguments], env=environ, **options)
-
-
-def stopwatch() -> Callable[[], float]:
-    begin = time.monotonic()
-    return lambda: time.monotonic() - begin

@@ -179,7 +179,9 @@ def test_what_follows_at_once_runs_before_another_lane_gets_the_worker(make):
     gate = threading.Event()
     ran = []
     done = threading.Event()
-    lanes.offer("a", Step(lambda stop: gate.wait(LONG_S) and Later(Step(lambda s: ran.append("follow")), 0.0)))
+    lanes.offer(
+        "a", Step(lambda stop: gate.wait(LONG_S) and Later(Step(lambda s: ran.append("follow")), 0.0))
+    )
     lanes.offer("b", Step(lambda stop: (ran.append("b"), done.set()) and None))
     gate.set()
     assert done.wait(LONG_S)

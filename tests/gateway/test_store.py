@@ -139,6 +139,34 @@ def test_a_broken_statement_and_a_broken_rule_are_the_operations_own_fault(tmp_p
         assert store.unwritable_reason() is None
 
 
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "BEGIN", "ROLLBACK TO operation"])
+def test_an_operation_that_meddles_with_the_transaction_fails_alone(
+    tmp_path: pathlib.Path, statement: str
+) -> None:
+    def bad(conn: sqlite3.Connection) -> None:
+        inbox.add(conn, [message("bad")], NOW_MS)
+        conn.execute(statement)
+
+    with opened(tmp_path / "s") as store:
+        gate = Gate(store)
+        store.submit(functools.partial(inbox.add, batch=[message("a")], now_ms=NOW_MS))
+        store.submit(bad)
+        store.submit(functools.partial(inbox.add, batch=[message("b")], now_ms=NOW_MS))
+        gate.open()
+        keep(store, "c")
+        assert [event for event in store.read(events) if event != "bad"] == ["a", "b", "c"]
+        assert store.unwritable_reason() is None
+
+
+def test_an_operation_that_misses_a_file_of_its_own_is_not_taken_for_a_full_disk(
+    tmp_path: pathlib.Path,
+) -> None:
+    with opened(tmp_path / "s") as store:
+        with pytest.raises(FileNotFoundError):
+            store.write(lambda conn: os.stat(tmp_path / "none"))
+        assert store.unwritable_reason() is None
+
+
 def test_a_lazy_operation_rides_with_the_next_commit_and_goes_alone_in_the_end(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -35,7 +35,11 @@ def message(conversation="-100", sender="7", **changes):
         ({"allowed_chat_ids": ("*",)}, {}, "conversation_not_allowed"),
         ({"allowed_chat_ids": ("-100",), "allowed_sender_ids": ("8",)}, {}, "sender_not_allowed"),
         ({"allowed_chat_ids": ("-100",), "allowed_sender_ids": ("7",)}, {}, "ok"),
-        ({"allowed_chat_ids": ("-100",), "allowed_sender_ids": ("7",)}, {"sender": None}, "sender_not_allowed"),
+        (
+            {"allowed_chat_ids": ("-100",), "allowed_sender_ids": ("7",)},
+            {"sender": None},
+            "sender_not_allowed",
+        ),
         ({"allowed_chat_ids": ("-100",), "require_mention": True}, {}, "mention_required"),
         ({"allowed_chat_ids": ("-100",), "require_mention": True}, {"addressed": True}, "ok"),
         ({"allowed_chat_ids": ("-100",), "require_mention": True}, {"kind": "direct"}, "ok"),

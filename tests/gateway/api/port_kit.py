@@ -127,6 +127,13 @@ class Client:
         body, self._buffer = self._buffer[:length], self._buffer[length:]
         return Answer(int(status), headers, body)
 
+    def take(self, count: int) -> bytes:
+        """Exactly `count` bytes."""
+        while len(self._buffer) < count:
+            self._more()
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return taken
+
     def ended(self) -> bool:
         """Wait for the far side to close; True when nothing came before that."""
         try:

@@ -398,7 +398,7 @@ def test_a_protocol_can_take_a_connection_over() -> None:
         # What follows the head in the same packet belongs to the new protocol.
         client.send(upgrade + b"hello")
         assert client.answer().status == 101
-        assert client.socket.recv(5) == b"HELLO"
+        assert client.take(5) == b"HELLO"
         assert port.listener.counts() == (0, 1)
         assert port.get("/healthz").status == 200
         refused = port.ask(
