@@ -13,6 +13,7 @@ import _thread
 import errno
 import fcntl
 import os
+import stat
 import time
 
 from loong_gateway import wording
@@ -249,14 +250,22 @@ def _signal_owner(holder: dict[str, object]) -> bool:
     return True
 
 
-def _try_lock(places: Places) -> int | None:
-    """A descriptor that holds the lock, or None while another one holds it."""
+def _open_lock_file(places: Places) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(places.owner_lock, flags, 0o600)
     except OSError as error:
         detail = "it is a symbolic link" if error.errno == errno.ELOOP else reason(error)
         raise CommandError("owner.state_unwritable", path=places.owner_lock, detail=detail) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CommandError("owner.state_unwritable", path=places.owner_lock, detail="not a regular file")
+    return descriptor
+
+
+def _try_lock(places: Places) -> int | None:
+    """A descriptor that holds the lock, or None while another one holds it."""
+    descriptor = _open_lock_file(places)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Between open and lock somebody may have removed the file: then this lock would guard nothing.

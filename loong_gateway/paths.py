@@ -16,6 +16,9 @@ DEFAULT_PROFILE = "default"
 DEV_PROFILE = "dev"
 _PROFILE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
+# What tells a gateway's own directory from one that it merely was pointed at.
+_OWN_NAMES = frozenset({"owner.lock", "config.toml", "gateway-runtime", "logs"})
+
 
 class Places:
     """The places of one gateway. Immutable by convention; nothing is created before `create`.
@@ -78,13 +81,23 @@ def _private_directory(path: str, *, may_be_link: bool) -> None:
         found = os.stat(path) if may_be_link else os.lstat(path)
         if not stat.S_ISDIR(found.st_mode):
             raise CommandError("owner.state_unwritable", path=path, detail="not a directory of its own")
-        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        if found.st_mode & 0o077 and _is_ours(path, found):
             os.chmod(path, 0o700)
+        elif found.st_mode & 0o002:
+            raise CommandError("owner.state_unwritable", path=path, detail="everybody can write to it")
         if not os.access(path, os.W_OK | os.X_OK):
             raise CommandError("owner.state_unwritable", path=path, detail="permission denied")
     except OSError as error:
         detail = (error.strerror or str(error)).lower()
         raise CommandError("owner.state_unwritable", path=path, detail=detail) from error
+
+
+def _is_ours(path: str, found: os.stat_result) -> bool:
+    """True for a directory that serves nothing but a gateway: a shared one must never be closed to others."""
+    if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
+        return False
+    names = os.listdir(path)
+    return not names or not _OWN_NAMES.isdisjoint(names) or os.path.basename(path) in _OWN_NAMES
 
 
 def resolve_places(flags: dict[str, object], environ: dict[str, str]) -> Places:

@@ -30,6 +30,7 @@ PROBE_TIMEOUT_S = 1.0
 READY_PHASE = "ready"
 # Phases of a surface in which somebody should look at it.
 TROUBLED_PHASES = ("auth_failed", "conflict", "degraded", "backoff")
+ENDED_PHASES = ("stopped", "failed")
 OWNER_PHASES = ("starting", "running", "stopping", "stopped", "failed")
 # An owner that has said nothing yet is starting for this long, then it is one that cannot say anything.
 _SILENT_START_MS = 10_000
@@ -70,6 +71,8 @@ _SURFACE_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
     ("next_try_ms", _NUMBER, None),
     ("fix", _TEXT, None),
     ("where", _TEXT, None),
+    ("trouble", _TEXT, None),
+    ("last_heard_ms", _NUMBER, None),
 )
 _INBOX_STATES = ("new", "claimed", "failed", "rejected")
 _OUTBOX_STATES = ("queued", "sending", "unknown", "failed", "expired")
@@ -169,7 +172,7 @@ def _describe_live(
         silent = (_boot_age_ms(holder.get("started_boot_ms")) or 0) > _SILENT_START_MS
         said["phase"] = "running" if silent else "starting"
         said["degraded_reasons"] = ["status_missing"] if silent else []
-    elif said.get("phase") in ("stopped", "failed") or said.get("phase") not in OWNER_PHASES:
+    elif said.get("phase") in ENDED_PHASES or said.get("phase") not in OWNER_PHASES:
         # It has said its last word and is about to let go of the lock.
         said["phase"] = "stopping"
     age_ms = state.age_ms if state.age_ms is not None else _boot_age_ms(said.get("published_boot_ms"))
@@ -191,16 +194,15 @@ def _describe_gone(
     last: dict[str, object] | None,
 ) -> dict[str, object]:
     """The last known state of a gateway that nobody runs now."""
-    found = [d for d in (active, last) if d is not None]
-    newest = max(found, key=lambda d: _int(d.get("last_heartbeat_at")), default=None)
+    newest = _newest(active, last)
     refused = _guarded(places, places.refused_start, lambda: read_document(places.refused_start))
     if newest is None:
         seen.never_started = not seen.damaged
         said: dict[str, object] = {}
     else:
         said = dict(newest)
-        # An owner that ends takes its own file away and leaves a last word; anything else was no end of its own.
-        seen.died = active is not None or said.get("phase") not in ("stopped", "failed")
+        # An owner that ends leaves a last word; anything else was no end of its own.
+        seen.died = said.get("phase") not in ENDED_PHASES
     if seen.died:
         pid = said.get("pid")
         said.update(phase="failed", shutdown_reason=None, stopped_at_ms=None)
@@ -220,6 +222,15 @@ def _describe_gone(
         said["last_error"] = str(refused.get("message") or "the last start was refused")
         said["degraded_reasons"] = [str(refused.get("code") or "start_refused").replace(".", "_")]
     return said
+
+
+def _newest(active: dict[str, object] | None, last: dict[str, object] | None) -> dict[str, object] | None:
+    """What was said last; the last word of an owner counts more than what it had said while it lived."""
+    if active is None or last is None:
+        return active or last
+    if last.get("phase") in ENDED_PHASES and last.get("owner_token") == active.get("owner_token"):
+        return last
+    return max(active, last, key=lambda d: _int(d.get("last_heartbeat_at")))
 
 
 def _probe(seen: Observation) -> None:
@@ -264,7 +275,7 @@ def _add_reasons(seen: Observation, state: LockState, said: dict[str, object]) -
         return
     silent_ms = _boot_age_ms(said.get("published_boot_ms"))
     if silent_ms is not None and silent_ms > STALE_MS:
-        reasons.append("status_outdated")
+        reasons.append("status_unwritable")
     if document["phase"] == "running":
         if document["rpc_probe"] == "failed" and document["port"] is not None:
             reasons.append("rpc_failed")

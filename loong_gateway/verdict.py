@@ -181,15 +181,19 @@ def _surface_problem(surface: dict[str, object], now_ms: int, places: Places) ->
     waiting = _count(surface, "outbox", "queued", "sending", "unknown")
     if waiting and surface["phase"] in _KEEPS_REPLIES:
         line += f" {_counted(waiting, 'reply is', 'replies are')} kept."
-    row = find(f"surface.{surface['phase']}")
+    row = _surface_row(surface)
     fix = surface["fix"] or (_with_flags(row[2], places) if row and row[2] else None)
     return [line, *_where_and_fix(surface["where"], fix)]
 
 
 def _suffering(surface: dict[str, object]) -> str:
-    row = find(f"surface.{surface['phase']}")
+    row = _surface_row(surface)
     said = one_line(surface["last_error"]).rstrip(".") if surface["last_error"] else ""
     return said or (row[0] if row else f"its phase is {surface['phase']}")
+
+
+def _surface_row(surface: dict[str, object]) -> tuple[str, str | None, str | None, int] | None:
+    return find(f"surface.{surface['trouble']}") or find(f"surface.{surface['phase']}")
 
 
 def _gateway_reasons(document: dict[str, object], surfaces: list[dict[str, object]]) -> list[tuple[str, str]]:

@@ -94,7 +94,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong logs --lines 50",
         1,
     ),
-    "reason.status_outdated": (
+    "reason.status_unwritable": (
         "the owner runs but cannot write its status files, so what they say is old",
         "{runtime_dir}",
         "make room on the disk, then: loong gateway status",
@@ -118,20 +118,8 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "add a [provider] block there, then: loong validate-config",
         1,
     ),
-    "reason.provider_unavailable": (
-        "the provider does not answer",
-        None,
-        "loong runtime models list",
-        1,
-    ),
     "reason.config_reload_refused": (
         "the changed config was refused and the old one is still in use",
-        "{config}",
-        "loong validate-config",
-        1,
-    ),
-    "reason.config_invalid": (
-        "the config is invalid",
         "{config}",
         "loong validate-config",
         1,
@@ -142,8 +130,8 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "find the cause: loong logs --lines 50    then: loong gateway resume",
         1,
     ),
-    "reason.stuck_turns": (
-        "turns hang past their deadline",
+    "reason.turns_abandoned": (
+        "turns hang past their deadline and were given up",
         None,
         "loong logs --lines 50",
         1,
@@ -167,10 +155,28 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "correct the credential, then: loong gateway stop",
         1,
     ),
-    "surface.secret_unavailable": (
+    "surface.secret_missing": (
         "its secret cannot be read",
         None,
         "loong validate-config",
+        1,
+    ),
+    "surface.unreachable": (
+        "the platform could not be reached",
+        None,
+        "loong doctor",
+        1,
+    ),
+    "surface.throttled": (
+        "the platform asked it to wait",
+        None,
+        "loong gateway status",
+        1,
+    ),
+    "surface.failed": (
+        "it ended unexpectedly",
+        None,
+        "loong logs --lines 50",
         1,
     ),
     "surface.conflict": (

@@ -360,7 +360,7 @@ def test_one_surface_in_trouble_is_told_on_the_first_line(
             "  fix: loong logs --lines 50",
         ),
         (
-            ["secret_unavailable:discord=ops"],
+            ["secret_missing:discord=ops"],
             "Gateway is running, degraded: discord/ops: its secret cannot be read.",
             "  fix: loong validate-config",
         ),
@@ -528,6 +528,15 @@ RPC probe: skipped
     assert document["last_error"] == f"pid {os.getpid()} ended without a stop"
     assert document["degraded_reasons"] == ["ended_without_stop"]
     assert (document["port"], document["uptime_ms"]) == (None, None)
+
+
+def test_an_owner_killed_after_its_last_word_had_stopped(stage: Stage) -> None:
+    stage.own(phase="stopping")
+    active = Path(stage.places.owner_active).read_bytes()
+    owner.retire(stage.places, stage.document)
+    Path(stage.places.owner_active).write_bytes(active)
+    stage.die()
+    assert stage.text()[0][0] == "Gateway is not running; it was stopped 0 s ago."
 
 
 def test_killed_with_nothing_waiting_or_with_the_host(stage: Stage) -> None:

@@ -136,6 +136,18 @@ def test_a_link_in_place_of_the_lock_is_refused_and_not_followed(places: Places,
     assert not (tmp_path / "target").exists()
 
 
+def test_something_else_in_place_of_the_lock_is_refused(places: Places) -> None:
+    places.create()
+    os.mkfifo(places.owner_lock)
+    with pytest.raises(CommandError, match="not a regular file"):
+        OwnerLock.acquire(places)
+    os.unlink(places.owner_lock)
+    os.mkdir(places.owner_lock)
+    with pytest.raises(CommandError, match="is a directory"):
+        OwnerLock.acquire(places)
+    assert not lock_state(places).held
+
+
 def test_files_of_ours_that_others_can_read_are_narrowed_at_the_start(places: Places) -> None:
     places.create()
     for path in (places.control_token, places.store, places.owner_lock):

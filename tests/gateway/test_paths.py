@@ -81,6 +81,22 @@ def test_directories_are_made_private_and_wide_ones_narrowed(tmp_path: Path) -> 
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o700, path
 
 
+@pytest.mark.parametrize("mode", [0o1777, 0o755, 0o777])
+def test_a_directory_with_other_things_in_it_is_never_closed_to_others(tmp_path: Path, mode: int) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "somebody's").write_text("")
+    shared.chmod(mode)
+    places = resolve_places({}, {"LOONG_HOME": str(shared)})
+    if mode & 0o002:
+        with pytest.raises(CommandError, match="everybody can write to it"):
+            places.create()
+    else:
+        places.create()
+        assert stat.S_IMODE(os.stat(places.runtime_dir).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(shared).st_mode) == mode
+
+
 def test_a_home_may_be_a_link_but_the_owners_directory_may_not(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "home").symlink_to(tmp_path / "disk")

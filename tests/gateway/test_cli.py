@@ -1,0 +1,334 @@
+"""The command line: every spelling finds its verb, every mistake gets one line and a next step."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loong_gateway import VERSION, parser, verbs
+from loong_gateway.faults import CommandError
+from loong_gateway.verbs import ALIASES, VERBS, find_verb
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def loong(
+    *arguments: str, home: Path | str = "/nonexistent/home", **extra: str
+) -> subprocess.CompletedProcess[str]:
+    environ = {"LOONG_HOME": str(home), "HOME": "/nonexistent", "PATH": "/usr/bin:/bin", **extra}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "loong.py"), *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+# -- finding the verb -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "verb", "rest"),
+    [
+        ("gateway status --json", "gateway status", "--json"),
+        ("--json gateway status", "gateway status", "--json"),
+        ("--config c gateway --profile p status --deep", "gateway status", "--config c --profile p --deep"),
+        ("--config=c gateway status", "gateway status", "--config=c"),
+        ("gateway", "gateway run", ""),
+        ("gateway --port 5 --verbose", "gateway run", "--port 5 --verbose"),
+        ("--dev gateway --session demo", "gateway run", "--dev --session demo"),
+        ("gateway run --port 5", "gateway run", "--port 5"),
+        ("channels", "channels list", ""),
+        ("channels --json", "channels list", "--json"),
+        ("channels send telegram --text x", "channels send", "telegram --text x"),
+        ("telegram-send --text x", "channels send", "telegram --text x"),
+        ("telegram serve --once", "channels serve", "telegram --once"),
+        ("lark-send --text x", "channels send", "lark --text x"),
+        ("list-models --json", "runtime models list", "--json"),
+        ("runtime models list", "runtime models list", ""),
+        ("config validate", "validate-config", ""),
+        ("ask --message gateway", "ask", "--message gateway"),
+        ("", "", ""),
+        ("--dev", "", "--dev"),
+    ],
+)
+def test_every_spelling_finds_its_verb(line: str, verb: str, rest: str) -> None:
+    call = find_verb(line.split())
+    assert (call.verb, call.rest) == (verb, rest.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "fix"),
+    [
+        ("gatway status", 'unknown command "gatway"; did you mean gateway?', "loong gateway status"),
+        (
+            "gateway stauts --json",
+            'unknown command "gateway stauts"; did you mean status?',
+            "loong gateway status",
+        ),
+        ("docter", 'unknown command "docter"; did you mean doctor?', "loong doctor"),
+        ("valid", 'unknown command "valid"; did you mean validate-config?', "loong validate-config"),
+        (
+            "telegramsend",
+            'unknown command "telegramsend"; did you mean telegram-send?',
+            "loong telegram-send",
+        ),
+        ("xyzzy", 'unknown command "xyzzy"', "loong --help"),
+        (
+            "channels xyzzy",
+            'unknown command "channels xyzzy"; known: list, send, serve, status',
+            "loong channels --help",
+        ),
+        ("runtime", '"loong runtime" needs one more word: models list', "loong runtime models list"),
+        ("config", '"loong config" needs one more word: validate', "loong config validate"),
+    ],
+)
+def test_a_word_that_is_no_verb_leads_to_the_nearest_one(line: str, said: str, fix: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        find_verb(line.split())
+    assert (caught.value.message, caught.value.fix, caught.value.exit_code) == (said, fix, 2)
+
+
+def test_every_alias_stands_for_a_verb_of_the_table() -> None:
+    known = {row[0] for row in VERBS}
+    for spelling in ALIASES:
+        assert find_verb(spelling.split()).verb in known, spelling
+
+
+def test_no_verb_is_listed_twice_and_aliases_are_not_listed() -> None:
+    names = [row[0] for row in VERBS]
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(ALIASES)
+
+
+# -- every verb's module ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("verb", "name", "said"), VERBS)
+def test_every_verb_explains_itself_on_one_screen(
+    verb: str, name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(f"loong_gateway.commands.{name}")
+    with pytest.raises(SystemExit) as caught:
+        parser.parse(verb, module, ["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert len(lines) <= 24, text
+    assert lines[0].endswith(".")
+    assert f"usage: loong {verb}" in text
+    assert text.count("Example: loong") == 2, text
+    assert lines[-1].startswith("Exit codes: 0 ")
+    assert said
+
+
+@pytest.mark.parametrize(("verb", "name", "said"), VERBS)
+def test_every_example_is_a_command_that_parses(verb: str, name: str, said: str) -> None:
+    module = importlib.import_module(f"loong_gateway.commands.{name}")
+    for example in module.EXAMPLES:
+        words = split(example)
+        assert words[0] == "loong"
+        call = find_verb(words[1:])
+        assert call.module == name, (example, said)
+        parser.parse(call.verb, importlib.import_module(f"loong_gateway.commands.{call.module}"), call.rest)
+
+
+def split(example: str) -> list[str]:
+    """The words of the first `loong` command in a shell line."""
+    import shlex
+
+    words = shlex.split(example.split("|")[-1] if "| loong" in example else example)
+    return words[words.index("loong") :]
+
+
+# -- a process of its own ---------------------------------------------------------------------------------------------
+
+
+def test_version_and_help_go_to_stdout() -> None:
+    done = loong("--version")
+    assert (done.stdout, done.stderr, done.returncode) == (f"loong {VERSION}\n", "", 0)
+    for arguments in (
+        ["--help"],
+        ["-h"],
+        ["gateway", "--help"],
+        ["channels", "-h"],
+        ["gateway", "stop", "--help"],
+    ):
+        done = loong(*arguments)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+        assert len(done.stdout.splitlines()) <= 24
+
+
+def test_hidden_spellings_are_not_in_the_overview() -> None:
+    listed = {line.split("  ")[1] for line in loong("--help").stdout.splitlines() if line.startswith("  ")}
+    assert listed == {row[0] for row in VERBS}
+
+
+def test_bare_loong_tells_the_state_and_the_next_step(tmp_path: Path) -> None:
+    done = loong(home=tmp_path)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "Gateway is not running; it was never started here."
+    assert lines[1] == f"  next: write {tmp_path}/config.toml, then: loong validate-config"
+    (tmp_path / "config.toml").write_text("")
+    assert loong(home=tmp_path).stdout.splitlines()[1] == "  next: loong gateway run"
+    assert loong("--dev", home=tmp_path).stdout.splitlines()[1] == "  next: loong --dev gateway run"
+
+
+def test_an_unknown_option_names_the_nearest_one() -> None:
+    done = loong("gateway", "stop", "--no-wiat")
+    assert done.stderr.splitlines() == [
+        'error: unknown option "--no-wiat"; did you mean --no-wait?',
+        "  fix: loong gateway stop --no-wait",
+    ]
+    assert (done.stdout, done.returncode) == ("", 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["gateway", "status", "extra"], ["gateway", "stop", "--timeout"], ["--nonsense"], ["--config"]],
+)
+def test_every_wrong_call_is_one_error_with_a_next_step(arguments: list[str]) -> None:
+    done = loong(*arguments)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("  fix: loong")
+    assert len(lines) == 2
+
+
+def test_errors_are_a_document_as_well_when_json_is_wanted() -> None:
+    done = loong("--json", "gatway", "status")
+    assert done.stderr.startswith('error: unknown command "gatway"')
+    assert json.loads(done.stdout) == {
+        "error": {
+            "code": "usage.unknown_command",
+            "message": 'unknown command "gatway"; did you mean gateway?',
+            "fix": "loong gateway status",
+            "exit_code": 2,
+        }
+    }
+    assert done.returncode == 2
+
+
+def test_a_profile_that_cannot_be_is_refused_on_the_quick_path_too() -> None:
+    done = loong("gateway", "status", "--profile", "../x")
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: the profile "../x" cannot be used')
+
+
+def test_a_defect_is_one_line_and_a_private_report_without_the_users_words(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from loong_gateway import cli\n"
+        "from loong_gateway.commands import gateway_stop\n"
+        "def run(args, context): raise RuntimeError('what a user wrote')\n"
+        "gateway_stop.run = run\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(ROOT), "gateway", "stop", *arguments],
+            env={"LOONG_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+    done = run("--json")
+    assert done.returncode == 70
+    report = next((tmp_path / "logs").iterdir())
+    assert done.stderr.splitlines() == [
+        "error: internal error: RuntimeError in <string>:4",
+        f"  where: {report}",
+        "  fix:   loong doctor",
+    ]
+    assert json.loads(done.stdout)["error"]["exit_code"] == 70
+    assert stat.S_IMODE(os.stat(report).st_mode) == 0o600
+    assert "what a user wrote" in report.read_text()
+    assert "Traceback" in run("--verbose").stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    line = f"{sys.executable} {ROOT / 'loong.py'} gateway status | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env={"LOONG_HOME": "/nonexistent", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stderr == ""
+    assert done.stdout in ("141\n", "3\n")
+
+
+def test_output_that_cannot_be_written_is_told() -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "loong.py"), "gateway", "status"],
+            env={"LOONG_HOME": "/nonexistent"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the result cannot be written: no space left on device\n")
+
+
+def test_closed_streams_change_nothing_but_what_is_seen() -> None:
+    line = f"{sys.executable} {ROOT / 'loong.py'} gateway status <&- >&- 2>&-; echo $?"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env={"LOONG_HOME": "/nonexistent", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == "3\n"
+
+
+def test_an_interrupt_ends_quietly_with_130(tmp_path: Path) -> None:
+    owner_process = ROOT / "tests" / "gateway" / "owner_process.py"
+    environ = {"LOONG_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    holder = subprocess.Popen(
+        [sys.executable, str(owner_process)], env=environ, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline().startswith("held")
+        os.kill(holder.pid, signal.SIGSTOP)
+        waiting = subprocess.Popen(
+            [sys.executable, str(ROOT / "loong.py"), "gateway", "stop"],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "gateway stop requested\n"
+        waiting.send_signal(signal.SIGINT)
+        _, errors = waiting.communicate(timeout=10)
+        assert (errors, waiting.returncode) == ("", 130)
+    finally:
+        holder.kill()
+        holder.wait(10)
+        holder.stdout.close()

@@ -1,0 +1,143 @@
+"""The local client finds the owner, proves itself, and turns every failure into a line with a next step."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loong_gateway import owner
+from loong_gateway.control_client import ControlClient
+from loong_gateway.faults import CommandError
+from loong_gateway.owner import OwnerLock
+from loong_gateway.paths import Places, resolve_places
+
+
+class Port(http.server.BaseHTTPRequestHandler):
+    """Echoes what it was asked; the path chooses what goes wrong."""
+
+    def do_GET(self) -> None:
+        self.answer(b"")
+
+    def do_POST(self) -> None:
+        self.answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def answer(self, body: bytes) -> None:
+        status, document = 200, json.dumps({"got": body.decode(), "type": self.headers["Content-Type"]})
+        if self.headers["Authorization"] != f"Bearer {self.server.token}":
+            status, document = 401, '{"error": {"code": "unauthorized", "message": "no"}}'
+        elif self.path == "/broken":
+            status, document = 503, '{"error": {"message": "not\\nnow"}}'
+        elif self.path == "/plain":
+            status, document = 500, '{"error": "plain words"}'
+        elif self.path == "/text":
+            document = "not json"
+        data = document.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return resolve_places({}, {"LOONG_HOME": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def live(places: Places) -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Port)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    lock = OwnerLock.acquire(places)
+    server.token = owner.write_control_token(places)
+    owner.publish(places, {"pid": os.getpid(), "bind_address": "0.0.0.0", "port": server.server_address[1]})
+    yield server
+    lock.release()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_document_comes_back(places: Places, live: http.server.ThreadingHTTPServer) -> None:
+    client = ControlClient(places)
+    assert client.available()
+    assert client.get("/x") == {"got": "", "type": None}
+    posted = client.post("/x", {"text": "ü"}, timeout_s=5)
+    assert json.loads(posted["got"]) == {"text": "ü"}
+    assert posted["type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "said"),
+    [
+        ("/broken", "control.failed", "the gateway answered 503: not now"),
+        ("/plain", "control.failed", "the gateway answered 500: plain words"),
+        ("/text", "control.failed", "the gateway answered 200: something that is not a JSON object"),
+    ],
+)
+def test_a_bad_answer_is_an_error_in_its_words(
+    places: Places, live: http.server.ThreadingHTTPServer, path: str, code: str, said: str
+) -> None:
+    with pytest.raises(CommandError) as caught:
+        ControlClient(places).get(path)
+    assert (caught.value.code, caught.value.message, caught.value.exit_code) == (code, said, 2)
+
+
+def test_a_refused_token_names_its_file_and_never_itself(
+    places: Places, live: http.server.ThreadingHTTPServer
+) -> None:
+    Path(places.control_token).write_text("a-wrong-one\n")
+    with pytest.raises(CommandError) as caught:
+        ControlClient(places).get("/x")
+    assert caught.value.code == "control.refused"
+    assert caught.value.where == places.control_token
+    assert "a-wrong-one" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"a\nb: injected\n"])
+def test_without_a_usable_token_nothing_is_asked(
+    places: Places, live: http.server.ThreadingHTTPServer, content: bytes | None
+) -> None:
+    os.unlink(places.control_token)
+    if content is not None:
+        Path(places.control_token).write_bytes(content)
+    client = ControlClient(places)
+    assert not client.available()
+    with pytest.raises(CommandError, match="token file"):
+        client.get("/x")
+
+
+def test_without_an_owner_the_error_says_how_to_start_one(places: Places) -> None:
+    client = ControlClient(places)
+    assert not client.available()
+    answer = client.try_get("/x")
+    assert answer.document is None
+    assert answer.error is not None
+    assert (answer.error.code, answer.error.fix) == ("control.not_running", "loong gateway run")
+
+
+def test_an_owner_without_a_port_cannot_be_asked(places: Places) -> None:
+    lock = OwnerLock.acquire(places)
+    try:
+        owner.publish(places, {"pid": os.getpid(), "phase": "starting"})
+        with pytest.raises(CommandError, match="it has not opened a port"):
+            ControlClient(places).get("/x")
+    finally:
+        lock.release()
+
+
+def test_a_port_where_nobody_listens_is_told_with_its_address(
+    places: Places, live: http.server.ThreadingHTTPServer
+) -> None:
+    owner.publish(places, {"pid": os.getpid(), "bind_address": "127.0.0.1", "port": 1})
+    with pytest.raises(CommandError, match=r"does not answer on 127\.0\.0\.1:1: connection refused"):
+        ControlClient(places).get("/x")
