@@ -26,7 +26,9 @@ class SseEvent:
 class SseDecoder:
     """Decodes one stream. Not thread-safe. Bytes may be cut anywhere, also inside a character or between CR and LF."""
 
-    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES, max_stream_bytes: int = MAX_STREAM_BYTES) -> None:
+    def __init__(
+        self, *, max_line_bytes: int = MAX_LINE_BYTES, max_stream_bytes: int = MAX_STREAM_BYTES
+    ) -> None:
         self._max_line_bytes = max_line_bytes
         self._stream_left = max_stream_bytes
         self._pieces: list[bytes] = []

@@ -7,12 +7,12 @@ One module per area. Plain on purpose: the status path imports this package.
 
 from __future__ import annotations
 
-from loong_gateway.texts import config, owner, usage
+from loong_gateway.texts import config, owner, provider, usage
 
 __all__ = ["TEXTS", "render"]
 
 TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {}
-for _area in (owner, usage, config):
+for _area in (owner, usage, config, provider):
     TEXTS.update(_area.TEXTS)
 
 
