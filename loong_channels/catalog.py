@@ -220,8 +220,8 @@ def spec(name: str) -> ChannelSpec:
 
 
 def channel_class(name: str) -> Callable[..., Channel]:
-    """What makes a channel out of (account, egress), imported on demand with its transport. Raises as `spec` does."""
-    made: Callable[..., Channel] = _load(name, "channel").CHANNEL
+    """The class that runs a channel, called with (account, egress); imported on demand. Raises as `spec` does."""
+    made: Callable[..., Channel] = _load(name, "channel").Channel
     return made
 
 

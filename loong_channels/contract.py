@@ -125,9 +125,11 @@ class ChannelSpec:
     """What the gateway must know of a channel without importing its transport.
 
     `serves` tells whether it can receive; `sends` whether it can send. `secrets` are the settings without which it
-    cannot run. `conversation_setting` and `sender_setting` name its allow-lists; the gateway checks them, so a channel
-    cannot forget to. `wildcard` allows "*" there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or "codepoint".
-    `reconnect_s` is the longest wait before the first retry after an established connection was lost.
+    cannot run. `conversation_setting` and `sender_setting` name its allow-lists; the gateway checks them, so a
+    channel cannot forget to; `conversation_word` is what people call what the first one lists. `wildcard` allows "*"
+    there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or "codepoint". `threads` says that a target may be
+    written as `conversation:thread`. `reconnect_s` is the longest wait before the first retry after an established
+    connection was lost.
     """
 
     name: str
@@ -146,6 +148,8 @@ class ChannelSpec:
     idempotent_send: bool = False
     reconnect_s: float = 5.0
     target_kinds: tuple[str, ...] = ("conversation",)
+    threads: bool = False
+    conversation_word: str = "conversation id"
 
 
 class Host(Protocol):

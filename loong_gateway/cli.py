@@ -19,6 +19,7 @@ __all__ = ["main"]
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 EXIT_INTERNAL = 70
+EXIT_CONFIG = 78
 
 
 def main(argv: list[str]) -> int:
@@ -87,6 +88,7 @@ def _run_any(argv: list[str]) -> int:
     from importlib import import_module
 
     from loong_gateway import parser, verbs
+    from loong_gateway.owner import note_refused_start
 
     if argv == ["--version"]:
         _plain_context(argv).out(f"loong {VERSION}")
@@ -102,8 +104,13 @@ def _run_any(argv: list[str]) -> int:
     except SystemExit:
         # Help was asked for and printed.
         return 0
-    result = module.run(arguments, _context(arguments))
-    return int(result)
+    context = _context(arguments)
+    try:
+        return int(module.run(arguments, context))
+    except CommandError as error:
+        if call.verb == "gateway run" and error.exit_code == EXIT_CONFIG and error.code != "owner.active":
+            note_refused_start(context.places, error)
+        raise
 
 
 def _context(arguments) -> Context:  # type: ignore[no-untyped-def]
@@ -136,7 +143,7 @@ def _prepare_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  lives as long as we
-        elif mode == "w" and stream.errors == "strict":
+        elif mode == "w" and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
 
 

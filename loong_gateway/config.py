@@ -19,7 +19,7 @@ import tomli
 
 from loong_channels import catalog
 from loong_gateway.accounts import read_channels, warn_shared_credentials
-from loong_gateway.diagnostics import ConfigInvalid, Findings, finding
+from loong_gateway.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
 from loong_gateway.profiles import read_providers
 from loong_gateway.secrets import open_to_others
 from loong_gateway.settings import ACTIVE_PROVIDER, DEV_PORT, LATER_TABLES, SECTIONS
@@ -78,18 +78,18 @@ def validate(
         source, mode = _read(path)
     except FileNotFoundError:
         return validate_source(path, None, environ=environ, dev=dev)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         check = places.command("validate-config")
-        detail = (error.strerror or "it cannot be read").lower()
+        detail = (getattr(error, "strerror", None) or "it cannot be read").lower()
         return None, [about_file("config.file.unreadable", detail=detail, check=check)]
     except _Refused as refusal:
         return None, [refusal.diagnostic]
-    config, diagnostics = validate_source(path, source, environ=environ, dev=dev)
-    if config is None:
-        return None, diagnostics
-    found = list(_mode_findings(path, mode, config))
-    diagnostics = found + diagnostics
-    if any(d.severity == "error" for d in found):
+    refs: list[SecretRef] = []
+    config, diagnostics = _read_source(
+        path, source, Reading(Findings(), environ, os.path.dirname(path), refs), dev
+    )
+    diagnostics = [*_mode_findings(path, mode, refs), *diagnostics]
+    if config is None or any(d.severity == "error" for d in diagnostics):
         return None, diagnostics
     return replace(config, warnings=tuple(diagnostics)), diagnostics
 
@@ -98,16 +98,20 @@ def validate_source(
     path: str, source: bytes | None, *, environ: Mapping[str, str], dev: bool = False
 ) -> tuple[Config | None, list[Diagnostic]]:
     """Check bytes that are, or are about to be, the file at `path`; None stands for no file. Never raises."""
+    return _read_source(path, source, Reading(Findings(), environ, os.path.dirname(path)), dev)
+
+
+def _read_source(
+    path: str, source: bytes | None, reading: Reading, dev: bool
+) -> tuple[Config | None, list[Diagnostic]]:
     findings: list[Diagnostic] = []
     try:
         text = _decode(source or b"", findings)
         raw = _parse(text)
     except _Refused as refusal:
         return None, [*findings, refusal.diagnostic]
-    collected = Findings()
-    root = Table(raw, (), Reading(collected, environ, os.path.dirname(path)))
-    config = _build(root, path, source, dev=dev)
-    findings += collected.take(text)
+    config = _build(Table(raw, (), reading), path, source, dev=dev)
+    findings += reading.findings.take(text)
     if any(d.severity == "error" for d in findings):
         return None, findings
     return replace(config, warnings=tuple(findings)), findings
@@ -129,11 +133,14 @@ class _Refused(Exception):
 def _read(path: str) -> tuple[bytes, int]:
     # Without O_NONBLOCK opening a pipe that nobody writes to would block for ever.
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
+    try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
             raise _Refused(about_file("config.file.not_a_file"))
-        source = file.read(MAX_CONFIG_BYTES + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            source = file.read(MAX_CONFIG_BYTES + 1)
+    finally:
+        os.close(handle)
     if len(source) > MAX_CONFIG_BYTES:
         raise _Refused(_too_large())
     return source, stat.S_IMODE(mode)
@@ -178,7 +185,8 @@ def _parse(text: str) -> dict[str, Any]:
 
 def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config:
     _warn_unknown_tables(root)
-    read = {name: root.child(name).read_all(section) for name, section in SECTIONS.items() if "." not in name}
+    tables = {name: root.child(name) for name in SECTIONS if "." not in name}
+    read = {name: table.read_all(SECTIONS[name]) for name, table in tables.items()}
     providers, active = read_providers(root, dev=dev)
     channels = read_channels(root)
     warn_shared_credentials(root, channels)
@@ -186,14 +194,14 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         path=path,
         exists=source is not None,
         digest=hashlib.sha256(source or b"").hexdigest(),
-        gateway=_gateway(root.child("gateway"), read["gateway"], dev=dev),
+        gateway=_gateway(tables["gateway"], read["gateway"], dev=dev),
         providers=providers,
         active_provider=active,
         channels=channels,
         memory=MemorySettings(**read["memory"]),
         delivery=DeliverySettings(**read["delivery"]),
         limits=LimitSettings(**read["limits"]),
-        network=_network(root.child("network"), read["network"]),
+        network=_network(tables["network"], read["network"]),
         logging=LoggingSettings(**read["logging"]),
         cli=CliSettings(**read["cli"]),
     )
@@ -249,7 +257,10 @@ def _check_bind(table: Table, values: dict[str, Any]) -> None:
         if bind.lower() == "custom" and values["custom_bind_host"] is None:
             _invalid(table, "bind", "custom needs gateway.customBindHost")
     else:
-        _check_address(table, "bind", bind, "expected loopback, lan, tailnet, auto, custom or an address")
+        near = did_you_mean(bind.lower(), _BIND_MODES)
+        _check_address(
+            table, "bind", bind, "expected loopback, lan, tailnet, auto, custom or an address" + near
+        )
     if values["custom_bind_host"] is not None:
         _check_address(table, "customBindHost", str(values["custom_bind_host"]), "expected an address")
 
@@ -271,9 +282,8 @@ def _invalid(table: Table, name: str, detail: str) -> None:
     table.add("config.value.invalid", name, at_value=True, detail=detail, suggestion="", fix="")
 
 
-def _mode_findings(path: str, mode: int, config: Config) -> Iterator[Diagnostic]:
+def _mode_findings(path: str, mode: int, refs: list[SecretRef]) -> Iterator[Diagnostic]:
     """What is wrong with the modes of the config and of the secret files that it names."""
-    refs = list(_secret_refs(config))
     how = open_to_others(mode)
     if how:
         inline = any(ref.form == "inline" for ref in refs)
@@ -289,11 +299,3 @@ def _mode_findings(path: str, mode: int, config: Config) -> Iterator[Diagnostic]
         if how:
             values = {"how": how, "mode": f"{mode:04o}", "path": str(ref.value)}
             yield finding("config.secret.file_mode", ref.setting, values)
-
-
-def _secret_refs(config: Config) -> Iterator[SecretRef]:
-    yield from (config.gateway.token, config.gateway.password)
-    yield from (profile.api_key for profile in config.providers.values())
-    for channel in config.channels.values():
-        for account in channel.accounts.values():
-            yield from (value for value in account.settings.values() if isinstance(value, SecretRef))

@@ -70,6 +70,9 @@ class ControlPlane(Protocol):
     def request_stop(self, reason: str) -> str:
         """Ask for a stop; "requested" or "already_requested"."""
 
+    def resume(self) -> bool:
+        """Switch the channels on again that the crash-loop breaker keeps off; False when they are on."""
+
     def turn(self, request: TurnRequest) -> TurnResult:
         """Run one turn in the lane of its session. Blocks up to `timeout_s`. Never raises for a provider's fault."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 import traceback
 
@@ -36,15 +37,17 @@ def _summary(error: BaseException) -> str:
 
 def _write_report(places: Places, error: BaseException) -> str:
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    path = os.path.join(places.logs, f"crash-{stamp}-{os.getpid()}.txt")
+    # A command that only looks does not make the home of a gateway that never ran.
+    directory = places.logs if os.path.isdir(places.state) else tempfile.gettempdir()
+    path = os.path.join(directory, f"loong-crash-{stamp}-{os.getpid()}.txt")
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     head = f"loong {VERSION}, Python {sys.version.split()[0]}, {sys.platform}\n"
     try:
-        os.makedirs(places.logs, mode=0o700, exist_ok=True)
+        os.makedirs(directory, mode=0o700, exist_ok=True)
         write_private(path, (head + text).encode("utf-8", "backslashreplace"), durable=False)
-        reports = sorted(name for name in os.listdir(places.logs) if name.startswith("crash-"))
+        reports = sorted(name for name in os.listdir(directory) if name.startswith("loong-crash-"))
     except OSError as trouble:
         return f"no report: {path}: {(trouble.strerror or str(trouble)).lower()}"
     for name in reports[:-_KEPT_REPORTS]:
-        remove(os.path.join(places.logs, name))
+        remove(os.path.join(directory, name))
     return path

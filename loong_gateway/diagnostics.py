@@ -26,6 +26,7 @@ __all__ = [
     "did_you_mean",
     "dotted",
     "finding",
+    "quoted",
     "verdict",
 ]
 
@@ -80,8 +81,21 @@ def dotted(path: KeyPath) -> str:
     for key in path:
         if isinstance(key, str):
             bare = key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key)
-            words.append(key if bare else '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"')
+            words.append(key if bare else quoted(key))
     return ".".join(words)
+
+
+def quoted(text: str) -> str:
+    """`text` as a basic string of TOML on one printable line."""
+    made = ""
+    for character in text:
+        if character in '"\\':
+            made += "\\" + character
+        elif character.isprintable():
+            made += character
+        else:
+            made += f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
+    return f'"{made}"'
 
 
 def did_you_mean(given: str, names: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ from loong_gateway.owner_files import (
     write_stop_request,
 )
 from loong_gateway.paths import Places
-from loong_gateway.process import identity, is_alive, new_secret
+from loong_gateway.process import boot_clock_ns, identity, is_alive, new_secret
 from loong_gateway.tinyjson import dumps
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "STALE_MS",
     "LockState",
     "OwnerLock",
-    "boot_clock_ns",
     "identity",
     "is_alive",
     "keep_control_token",
@@ -64,11 +63,6 @@ _SIGTERM = 15
 # What a file system answers that knows no such locks.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-
-
-def boot_clock_ns() -> int:
-    """Nanoseconds since boot, suspended time included: the clock of the heartbeat. Never steps."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class LockState:
@@ -124,6 +118,7 @@ class OwnerLock:
         self._descriptor = descriptor
         self._verb = verb
         self._since_ms = wall_ms()
+        self._since_boot_ms = boot_clock_ns() // 1_000_000
 
     @classmethod
     def acquire(cls, places: Places, *, wait_s: float = 0.5, verb: str = "gateway run") -> OwnerLock:
@@ -188,6 +183,7 @@ class OwnerLock:
             **identity(),
             "verb": self._verb,
             "started_at_ms": self._since_ms,
+            "started_boot_ms": self._since_boot_ms,
             "owner_token": self.owner_token,
         }
         data = dumps(document).encode()
@@ -289,7 +285,9 @@ def _already_active(places: Places) -> CommandError:
     # The lock file may still tell about an earlier holder while the new one is about to write.
     known = holder if not holder.get("pid_start_ticks") or is_alive(holder) else {}
     since_ms = known.get("started_at_ms")
-    since = wording.span(wall_ms() - since_ms) if isinstance(since_ms, int) else "just now"
+    since = (
+        wording.duration(max(0, wall_ms() - since_ms) // 1000) if isinstance(since_ms, int) else "just now"
+    )
     return CommandError(
         "owner.active",
         runtime_dir=places.runtime_dir,

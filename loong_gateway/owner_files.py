@@ -13,7 +13,7 @@ from loong_gateway import wording
 from loong_gateway.atomic import read_private, remove, write_private
 from loong_gateway.faults import CommandError
 from loong_gateway.paths import Places
-from loong_gateway.process import new_secret
+from loong_gateway.process import boot_clock_ns, boot_id, new_secret
 from loong_gateway.tinyjson import dumps, loads
 
 __all__ = [
@@ -41,7 +41,9 @@ def publish(places: Places, document: dict[str, object], *, durable: bool = Fals
 
     Never raises for a disk that is full or gone: the heartbeat must outlive it. A vanished directory is made again.
     """
-    data = dumps(document, 2).encode() + b"\n"
+    # On the clock since boot, a reader can tell a document that is no longer renewed from a step of the wall clock.
+    moment = {"published_boot_ms": boot_clock_ns() // 1_000_000, "boot_id": boot_id()}
+    data = dumps({**document, **moment}, 2).encode() + b"\n"
     try:
         places.create_runtime_dir()
         for path in (places.owner_active, places.status_file):

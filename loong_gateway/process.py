@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import binascii
 import os
+import time
 
-__all__ = ["identity", "is_alive", "new_secret", "start_ticks"]
+__all__ = ["boot_clock_ns", "boot_id", "identity", "is_alive", "new_secret", "start_ticks"]
 
 _INSTANCE_ID = os.urandom(16).hex()
+
+
+def boot_clock_ns() -> int:
+    """Nanoseconds since boot, suspended time included: the clock of the heartbeat. Never steps."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def identity() -> dict[str, object]:
     """What tells this process from every other: pid, start ticks, boot id, host name, instance id."""
     return {
         "pid": os.getpid(),
-        "pidstart_ticks": start_ticks(os.getpid()),
-        "boot_id": _boot_id(),
+        "pid_start_ticks": start_ticks(os.getpid()),
+        "boot_id": boot_id(),
         "hostname": os.uname().nodename,
         "instance_id": _INSTANCE_ID,
     }
@@ -26,10 +32,10 @@ def identity() -> dict[str, object]:
 
 def is_alive(holder: dict[str, object]) -> bool:
     """True when the process that wrote `holder` is surely still there: same boot, same pid, same start time."""
-    pid, ticks = holder.get("pid"), holder.get("pidstart_ticks")
+    pid, ticks = holder.get("pid"), holder.get("pid_start_ticks")
     if not isinstance(pid, int) or pid <= 1 or ticks is None:
         return False
-    return start_ticks(pid) == ticks and holder.get("boot_id") == _boot_id()
+    return start_ticks(pid) == ticks and holder.get("boot_id") == boot_id()
 
 
 def start_ticks(pid: int) -> int | None:
@@ -45,7 +51,8 @@ def start_ticks(pid: int) -> int | None:
         return None
 
 
-def _boot_id() -> str | None:
+def boot_id() -> str | None:
+    """The kernel's name for this run of the host; None where it has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from loong_channels.settings import Setting
-from loong_gateway.diagnostics import did_you_mean, dotted
+from loong_gateway.diagnostics import did_you_mean, dotted, quoted
 from loong_gateway.providers.kinds import KINDS, Kind, canonical, kinds_in_build
 from loong_gateway.settings import ACTIVE_PROVIDER, PROVIDER
 from loong_gateway.snapshot import ProviderProfile, SecretRef
 from loong_gateway.tables import Table, fold
+from loong_gateway.wording import nearest
 
 __all__ = ["BUILT_IN", "read_providers"]
 
@@ -47,18 +48,21 @@ def _active(root: Table, names: list[str], flat: str | None) -> str:
     given = root.read(ACTIVE_PROVIDER)
     if given is None:
         if flat is None and len(names) > 1:
-            root.add("config.provider_selection.implicit_active", "providers", count=len(names), used=used)
+            root.add(
+                "config.provider_selection.implicit_active", "providers", count=len(names), used=quoted(used)
+            )
         return used
-    for name in names:
-        if fold(name) == fold(str(given).strip()):
-            return name
-    suggestion = did_you_mean(str(given), names)
+    wanted = str(given).strip()
+    for same in (str, fold):
+        for name in names:
+            if same(name) == same(wanted):
+                return name
     root.add(
         "config.provider_selection.unknown_active",
         ACTIVE_PROVIDER.name,
         at_value=True,
-        suggestion=suggestion,
-        used=used,
+        near=quoted(nearest(wanted, names) or used),
+        used=dotted((used,)),
     )
     return used
 

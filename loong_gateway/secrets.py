@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from loong_channels.waiting import Deadline
 from loong_gateway.faults import CommandError
 from loong_gateway.snapshot import SecretRef
+from loong_gateway.wording import one_line
 
 __all__ = ["SecretUnavailable", "open_to_others", "peek", "resolve", "shape_problem"]
 
@@ -36,7 +37,7 @@ def resolve(ref: SecretRef, environ: Mapping[str, str]) -> str:
     if ref.form == "env":
         return _from_env((str(ref.value),), ref, environ)
     if ref.form == "file":
-        return _checked(_from_file(str(ref.value), ref), f"file {ref.value}", ref)
+        return _checked(_from_file(str(ref.value), ref), f"file {one_line(ref.value)}", ref)
     if ref.form == "exec":
         command = [str(word) for word in ref.value] if isinstance(ref.value, (tuple, list)) else []
         return _checked(_from_program(command, ref, environ), f"command {_program(command)}", ref)
@@ -106,7 +107,9 @@ def _from_file(path: str, ref: SecretRef) -> str:
 
 
 def _unreadable(path: str, detail: str, ref: SecretRef) -> SecretUnavailable:
-    return SecretUnavailable("secret.file_unreadable", path=path, detail=detail, setting=ref.setting)
+    return SecretUnavailable(
+        "secret.file_unreadable", path=one_line(path), detail=detail, setting=ref.setting
+    )
 
 
 def _from_program(command: list[str], ref: SecretRef, environ: Mapping[str, str]) -> str:
@@ -172,7 +175,7 @@ def _failed(command: list[str], detail: str, ref: SecretRef) -> SecretUnavailabl
 
 def _program(command: list[str]) -> str:
     # Arguments may be secrets themselves.
-    return command[0] if command else "(none)"
+    return one_line(command[0], 100) if command else "(none)"
 
 
 def _text(content: bytes) -> str:

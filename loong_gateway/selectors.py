@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from loong_channels import catalog
 from loong_gateway.accounts import credential_source, normalise_id
-from loong_gateway.diagnostics import did_you_mean
+from loong_gateway.diagnostics import did_you_mean, dotted
 from loong_gateway.faults import CommandError
 from loong_gateway.snapshot import AccountConfig, ChannelConfig, Config
-from loong_gateway.wording import nearest
+from loong_gateway.wording import nearest, one_line
 
 __all__ = ["account_for", "fallback_warning", "parse_selectors", "select"]
 
@@ -23,7 +23,7 @@ def parse_selectors(entries: Iterable[str]) -> dict[str, str]:
     """
     selected: dict[str, str] = {}
     for entry in entries:
-        family, account = _parse(entry.strip())
+        family, account = _parse(one_line(entry, 200))
         if family in selected:
             raise CommandError("selector.duplicate", channel=family)
         selected[family] = account
@@ -59,7 +59,7 @@ def account_for(config: Config, channel: str, account: str | None) -> AccountCon
     if family is None:
         near = nearest(channel.strip().lower(), sorted(catalog.KNOWN))
         fix = f"did you mean {near}? loong channels" if near else "loong channels"
-        raise CommandError("selector.channel_unknown", given=channel, fix=fix)
+        raise CommandError("selector.channel_unknown", given=one_line(channel, 100), fix=fix)
     if catalog.KNOWN[family].package is None:
         raise CommandError("selector.channel_not_in_this_build", channel=family)
     found = config.channels.get(family)
@@ -142,7 +142,7 @@ def _unknown_account(config: Config, channel: ChannelConfig, given: str, fix: st
     ids = sorted(channel.accounts)
     return CommandError(
         "selector.unknown_account",
-        given=given,
+        given=one_line(given, 100),
         accounts=", ".join(ids),
         suggestion=did_you_mean(normalise_id(given), ids),
         channel=catalog.KNOWN[channel.name].config_key,
@@ -158,7 +158,7 @@ def _account_disabled(config: Config, channel: ChannelConfig, account: AccountCo
         "selector.account_disabled",
         channel=channel.name,
         account=account.id,
-        where=f"{key}.enabled" if whole else f"{key}.accounts.{account.label}.enabled",
+        where=f"{key}.enabled" if whole else f"{key}.accounts.{dotted((account.label,))}.enabled",
         path=config.path,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loong_channels.settings import Setting
@@ -27,11 +27,15 @@ def fold(key: str) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What every table of one reading shares. `base_dir` is where relative paths start."""
+    """What every table of one reading shares. `base_dir` is where relative paths start.
+
+    `refs` gathers every reference to a secret that is written in the file, whether it is used or not.
+    """
 
     findings: Findings
     environ: Mapping[str, str]
     base_dir: str
+    refs: list[SecretRef] = field(default_factory=list)
 
 
 class Table:
@@ -70,17 +74,17 @@ class Table:
 
     def child(self, name: str) -> Table:
         """The table under `name`; an empty one when it is absent or, which is noted, no table."""
-        raw = self.get(name)
-        if raw is not None and not isinstance(raw, dict):
-            self.add("config.value.type", name, at_value=True, expected="a table", got=kind_of(raw))
-        return Table(raw if isinstance(raw, dict) else {}, self.path_of(name), self.reading)
+        return Table(self._table_under(name), self.path_of(name), self.reading)
 
     def children(self, name: str) -> dict[str, Table]:
-        """The tables in the table under `name`, by their keys as written; what is no table is noted and left out."""
-        holder = self.child(name)
+        """The tables in the table under `name`, by their keys as written; what is no table is noted and left out.
+
+        Such keys are names that the operator chose, so they are not folded.
+        """
+        holder = self._table_under(name)
         found = {}
-        for key, raw in holder.raw.items():
-            path = (*holder.path, key)
+        for key, raw in holder.items():
+            path = (*self.path_of(name), key)
             if isinstance(raw, dict):
                 found[key] = Table(raw, path, self.reading)
             else:
@@ -136,6 +140,8 @@ class Table:
         named = self._named_variable(setting)
         here = dotted(self.path_of(setting.name))
         default = (setting.env,) if setting.env else ()
+        if found.form != "absent":
+            self.reading.refs.append(found.ref(here, ()))
         if found.form != "absent" or (found.problems and inherited is None):
             return found.ref(here, ())
         if inherited is None:
@@ -144,6 +150,12 @@ class Table:
             set_here = any(self.reading.environ.get(name, "").strip() for name in named)
             return found.ref(here, named) if set_here else inherited
         return found.ref(here, tuple(dict.fromkeys((*named, *inherited.fallback_env))))
+
+    def _table_under(self, name: str) -> Mapping[str, object]:
+        raw = self.get(name)
+        if raw is not None and not isinstance(raw, dict):
+            self.add("config.value.type", name, at_value=True, expected="a table", got=kind_of(raw))
+        return raw if isinstance(raw, dict) else {}
 
     def _named_variable(self, setting: Setting) -> tuple[str, ...]:
         key = f"{setting.name}_env"

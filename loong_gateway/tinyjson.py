@@ -38,7 +38,8 @@ def loads(text: str) -> object:
     try:
         start = len(text) - len(text.lstrip(_SPACE))
         value, end = _scan(text, start)
-    except (StopIteration, RecursionError) as error:
+    except (StopIteration, RecursionError, SystemError) as error:
+        # To name a fault the scanner looks for a class of `json`; where that is not loaded, it fails in its own way.
         raise ValueError("not a JSON text") from error
     if text[end:].strip(_SPACE):
         raise ValueError("something follows the JSON value")

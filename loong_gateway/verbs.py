@@ -17,6 +17,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("gateway run", "gateway_run", "run the gateway on this terminal until it is stopped"),
     ("gateway status", "gateway_status", "is it running, ready, and if not, what to do"),
     ("gateway stop", "gateway_stop", "let it finish what it does, then end it"),
+    ("gateway resume", "gateway_resume", "switch the channels on again after too many failed starts"),
     ("channels list", "channels_list", "what is configured and what it can do"),
     ("channels status", "channels_status", "the live state of each account"),
     ("channels send", "channels_send", "send one text"),

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-__all__ = ["ago", "nearest", "one_line", "plural", "span"]
+__all__ = ["ago", "duration", "nearest", "one_line", "plural"]
 
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-
-
-def span(duration_ms: float) -> str:
-    """A duration in at most two neighbouring units: `40 s`, `18 min`, `2 d 1 h`. Below a second `0.4 s`."""
-    if 0 < duration_ms < 1_000:
-        return f"{max(1, int(duration_ms / 100)) / 10:g} s"
-    left = max(0, int(duration_ms / 1000))
-    for index, (unit, size) in enumerate(_UNITS):
-        if left >= size:
-            count, rest = divmod(left, size)
-            if unit in ("min", "s"):
-                return f"{count} {unit}"
-            next_unit, next_size = _UNITS[index + 1]
-            second = rest // next_size
-            return f"{count} {unit} {second} {next_unit}" if second else f"{count} {unit}"
-    return "0 s"
+NEVER = "never"
 
 
-def ago(at_ms: object, now_ms: int) -> str:
-    """How long ago `at_ms` was, `never` when it is None or 0. A moment that the clock has not reached is now."""
-    if not isinstance(at_ms, (int, float)) or at_ms <= 0:
-        return "never"
-    return f"{span(int(max(0, now_ms - at_ms) // 1000) * 1000)} ago"
+def duration(seconds: float) -> str:
+    """A length of time in at most two units: `0.3 s`, `40 s`, `18 min`, `6 h`, `2 d 1 h`."""
+    seconds = max(0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h"
+    hours = whole % 86400 // 3600
+    return f"{whole // 86400} d {hours} h" if hours else f"{whole // 86400} d"
+
+
+def ago(then_ms: int | None, now_ms: int) -> str:
+    """How long ago a moment was, `never` for one that has not come to pass: `40 s ago`, `2 d 1 h ago`."""
+    if not then_ms:
+        return NEVER
+    return f"{duration(max(0, now_ms - then_ms) // 1000)} ago"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """`1 reply`, `3 replies`: the number with the right word."""
+    """A number with its noun: `1 chat`, `0 chats`, `2 replies`."""
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 

@@ -17,22 +17,43 @@ loong_channels.text loong_channels.net_sockets loong_channels.egress loong_chann
 loong_channels.net loong_channels.catalog
 loong_channels.telegram loong_channels.telegram.spec
 loong_channels.telegram.markup loong_channels.telegram.updates loong_channels.telegram.api
+loong_channels.telegram.pacing loong_channels.telegram.messages loong_channels.telegram.polling
 loong_channels.telegram.preview loong_channels.telegram.channel
 
 loong_gateway
 loong_gateway.texts.owner loong_gateway.texts.usage loong_gateway.texts.config loong_gateway.texts.channels
-loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.store loong_gateway.texts
+loong_gateway.texts.talk loong_gateway.texts.provider loong_gateway.texts.port loong_gateway.texts.logs
+loong_gateway.texts.store loong_gateway.texts
 loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction loong_gateway.log
+loong_gateway.owner loong_gateway.boots loong_gateway.status
 loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
+loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gateway.cursors loong_gateway.aliases
+loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention
+loong_gateway.store_lock loong_gateway.store_file loong_gateway.store_queue loong_gateway.store_writer
+loong_gateway.store
+loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
+loong_gateway.log_sinks loong_gateway.log
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
+loong_gateway.loopback loong_gateway.status loong_gateway.verdict loong_gateway.control_client
 loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
 loong_gateway.store_file loong_gateway.retention
+loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
+loong_gateway.log_sinks loong_gateway.log
+loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
+loong_gateway.loopback loong_gateway.status loong_gateway.verdict loong_gateway.control_client
+loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gateway.cursors loong_gateway.aliases
+loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention
+loong_gateway.store_lock loong_gateway.store_file loong_gateway.store_queue loong_gateway.store_writer
+loong_gateway.store loong_gateway.store_facts loong_gateway.local_store loong_gateway.local_send
 
 loong_gateway.snapshot loong_gateway.secrets loong_gateway.providers loong_gateway.providers.kinds
 loong_gateway.settings loong_gateway.toml_lines loong_gateway.diagnostics loong_gateway.urls loong_gateway.casting
 loong_gateway.secret_refs loong_gateway.tables loong_gateway.profiles loong_gateway.accounts loong_gateway.config
-loong_gateway.selectors loong_gateway.control_client
+loong_gateway.selectors
+loong_gateway.outside loong_gateway.channel_views loong_gateway.operator_summary
 
 loong_gateway.control loong_gateway.trust loong_gateway.lanes
 loong_gateway.providers.contract loong_gateway.providers.sse loong_gateway.providers.errors
@@ -46,7 +67,9 @@ loong_gateway.api loong_gateway.api.* loong_gateway.api.listener
 loong_gateway.sessions loong_gateway.conversation loong_gateway.delivery loong_gateway.chat_commands loong_gateway.turns
 loong_gateway.typing_notices loong_gateway.terminal loong_gateway.supervisor loong_gateway.runtime
 
-loong_gateway.commands loong_gateway.commands.render loong_gateway.commands.common loong_gateway.commands.*
+loong_gateway.doctor loong_gateway.doctor.contract loong_gateway.doctor.configuration loong_gateway.doctor.*
+loong_gateway.commands loong_gateway.commands.render loong_gateway.commands.common
+loong_gateway.commands.config_access loong_gateway.commands.talk loong_gateway.commands.ask loong_gateway.commands.*
 loong_gateway.verbs loong_gateway.parser loong_gateway.crash
 loong_gateway.cli loong
 """
@@ -57,15 +80,28 @@ ONLY_IN = {
     "requests": {"loong_channels.net_transport"},
     "urllib3": {"loong_channels.net_transport"},
     "websocket": {"loong_channels.net"},
-    "sqlite3": {"loong_gateway.store", "loong_gateway.store_file", "loong_gateway.commands.doctor"},
+    "sqlite3": {
+        "loong_gateway.store",
+        "loong_gateway.store_file",
+        "loong_gateway.store_writer",
+        "loong_gateway.local_store",
+    },
     "tomli": {"loong_gateway.config"},
 }
 TYPED_SQLITE = {
     "loong_gateway.migrations",
+    "loong_gateway.counters",
+    "loong_gateway.cursors",
+    "loong_gateway.aliases",
     "loong_gateway.inbox",
     "loong_gateway.outbox",
     "loong_gateway.transcripts",
     "loong_gateway.retention",
+    "loong_gateway.store_queue",
+    "loong_gateway.store_facts",
+    "loong_gateway.local_send",
+    "loong_gateway.doctor.storage",
+    "loong_gateway.commands.talk",
 }
 # Plain modules: on the path of `gateway status`, which may not import dataclasses, typing and their like.
 PLAIN = {
@@ -79,7 +115,10 @@ PLAIN = {
     "loong_gateway.process",
     "loong_gateway.owner_files",
     "loong_gateway.owner",
+    "loong_gateway.loopback",
     "loong_gateway.status",
+    "loong_gateway.verdict",
+    "loong_gateway.control_client",
     "loong_gateway.cli",
     "loong_gateway.commands",
     "loong_gateway.commands.common",

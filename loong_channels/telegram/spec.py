@@ -39,9 +39,12 @@ SPEC = ChannelSpec(
             "choice",
             "off",
             choices=("off", "draft"),
+            reload="channel",
             help="draft shows the answer as it grows",
         ),
-        Setting("ack_reactions", "bool", False, help="mark each taken message with a reaction"),
+        Setting(
+            "ack_reactions", "bool", False, reload="channel", help="mark each taken message with a reaction"
+        ),
         Setting("handle_edits", "bool", False, reload="channel", help="treat a changed message as a new one"),
         Setting(
             "handle_channel_posts", "bool", False, reload="channel", help="answer posts of listed channels"
@@ -60,4 +63,6 @@ SPEC = ChannelSpec(
     text_limit=4000,
     limit_unit="utf16",
     reconnect_s=1.0,
+    threads=True,
+    conversation_word="chat id",
 )

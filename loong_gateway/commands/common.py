@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from loong_gateway.clock import Clock
 from loong_gateway.faults import CommandError
 from loong_gateway.paths import Places
@@ -40,24 +38,6 @@ class Context:
         self.json = json
         self.verbose = verbose
         self.no_color = no_color
-
-    @property
-    def color(self) -> bool:
-        """True when the result may be coloured: a terminal that can, and nobody said no."""
-        plain = self.no_color or bool(self.environ.get("NO_COLOR")) or self.environ.get("TERM") == "dumb"
-        return not plain and bool(self.stdout.isatty())
-
-    @property
-    def width(self) -> int | None:
-        """Columns to fit the result into, 60 to 120; None when it goes to a file or a pipe."""
-        if not self.stdout.isatty():
-            return None
-        try:
-            columns = os.get_terminal_size(self.stdout.fileno()).columns
-        except (OSError, ValueError):
-            # A terminal that does not tell its size, or a stream without a descriptor.
-            columns = 80
-        return min(120, max(60, columns))
 
     def out(self, line: str = "") -> None:
         """Print one line of the result."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from loong_gateway.wording import ago, duration
+
 __all__ = [
     "Style",
     "ago",
@@ -24,7 +26,6 @@ MAX_WIDTH = 120
 DEFAULT_WIDTH = 80
 COLOURS = {"good": "32", "warn": "33", "bad": "31", "dim": "2"}
 ELLIPSIS = "..."
-NEVER = "never"
 MISSING = "-"
 
 # First and last code point of what takes two cells on a terminal; of what takes none.
@@ -199,29 +200,6 @@ def _shrink(widths: list[int], identifiers: tuple[int, ...], room: int) -> None:
         cut = min(max(0, excess), max(0, widths[column] - 12))
         widths[column] -= cut
         excess -= cut
-
-
-def duration(seconds: float) -> str:
-    """A length of time in at most two units: `0.3 s`, `40 s`, `18 min`, `6 h`, `2 d 1 h`."""
-    seconds = max(0, seconds)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    if whole < 86400:
-        return f"{whole // 3600} h"
-    hours = whole % 86400 // 3600
-    return f"{whole // 86400} d {hours} h" if hours else f"{whole // 86400} d"
-
-
-def ago(then_ms: int | None, now_ms: int) -> str:
-    """How long ago a moment was, `never` for one that has not come to pass: `40 s ago`, `2 d 1 h ago`."""
-    if not then_ms:
-        return NEVER
-    return f"{duration(max(0, now_ms - then_ms) // 1000)} ago"
 
 
 def latency(seconds: float) -> str:

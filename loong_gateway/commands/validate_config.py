@@ -30,7 +30,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Validate, print, and return the verdict as exit code. Raises CommandError for contradictory flags."""
     if args.output is not None and context.json:
         raise CommandError(
-            "usage.bad_arguments", detail="--json and --output exclude each other", verb="validate-config"
+            "usage.bad_arguments",
+            detail="--json and --output exclude each other",
+            fix="loong validate-config --json",
         )
     path = context.places.config
     config, diagnostics = validate(context.places, environ=context.environ, dev=context.places.dev)

@@ -118,13 +118,13 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "config.provider_selection.implicit_active": (
         "{count} providers are configured and none is chosen; {used} is used",
         None,
-        'write: active_provider = "{used}"',
+        "write: active_provider = {used}",
         2,
     ),
     "config.provider_selection.unknown_active": (
-        "names no provider{suggestion}; {used} is used",
+        "names no provider; {used} is used",
         None,
-        'write: active_provider = "{used}"',
+        "write: active_provider = {near}",
         2,
     ),
     "config.provider.kind_missing": (

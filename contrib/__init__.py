@@ -1,0 +1,1 @@
+"""Tools that stand beside the product: importable from a checkout, not installed."""

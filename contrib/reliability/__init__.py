@@ -1,0 +1,1 @@
+"""Faults on purpose, in numbers: what the delivery promise says, counted."""

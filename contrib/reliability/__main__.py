@@ -1,0 +1,45 @@
+"""python -m contrib.reliability [id ...] [--ci] [--seed N] [--loong PATH]
+
+Each experiment prints one JSON line. R1: kill -9 at random moments. R2-wire: kill -9 at every request
+the daemon makes; its size is the stride. --ci runs the short form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from typing import Callable
+
+from . import kills, points
+from .report import Outcome
+
+SIZES = {"R1": (12, 200), "R2-wire": (5, 1)}
+RUNS: dict[str, Callable[..., Outcome]] = {"R1": kills.run, "R2-wire": points.run}
+
+
+def main() -> int:
+    """Run the chosen experiments. 1 when something did not hold."""
+    parser = argparse.ArgumentParser(prog="contrib.reliability", description=__doc__)
+    parser.add_argument("ids", nargs="*", metavar="id", help=", ".join(RUNS))
+    parser.add_argument("--ci", action="store_true", help="short form")
+    parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed in the line")
+    parser.add_argument("--loong", metavar="PATH", help="console script of an installation")
+    parser.add_argument("-n", type=int, default=None, help="how many faults, instead of the usual number")
+    args = parser.parse_args()
+    unknown = sorted(set(args.ids) - set(RUNS))
+    if unknown:
+        parser.error(f"unknown experiment {unknown[0]}; there are {', '.join(RUNS)}")
+    good = True
+    for name in args.ids or RUNS:
+        seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)
+        short, full = SIZES[name]
+        size = args.n or (short if args.ci else full)
+        outcome = RUNS[name](size, seed, [args.loong] if args.loong else ())
+        print(outcome.line(), flush=True)
+        good = good and outcome.passed
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

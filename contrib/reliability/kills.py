@@ -1,0 +1,155 @@
+"""kill -9 at random moments under steady load, over and over on one home."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+
+from tests.e2e.gateway import Gateway, config_for
+from tests.fakes.model import FakeModel
+from tests.fakes.telegram import FakeTelegram
+
+from .ledger import Ledger
+from .report import Outcome
+from .store_view import look
+
+CHATS = 6
+EVERY_S = 0.03
+MODEL_S = 0.04
+SEND_S = 0.015
+LONGEST_LIFE_S = 1.5
+START_S = 20.0
+DRAIN_S = 90.0
+# Longer than any pause of a daemon that still works on what it has.
+QUIET_S = 20.0
+# The breaker would rightly hold the channels back after some of these lives.
+MORE = "[gateway]\ncrash_loop_boots = 0\n"
+
+
+class Load(threading.Thread):
+    """Writes numbered messages to the chats in turn until `end` is called."""
+
+    def __init__(self, telegram: FakeTelegram) -> None:
+        super().__init__(name="load", daemon=True)
+        self._telegram = telegram
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Write at a steady pace."""
+        number = 0
+        while not self._over.wait(EVERY_S):
+            self._telegram.say(f"m{number}", 1001 + number % CHATS)
+            number += 1
+
+    def end(self) -> None:
+        """Write no more."""
+        self._over.set()
+        self.join()
+
+
+def run(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
+    """The experiment. `command` runs loong, default: the checkout."""
+    outcome = Outcome("R1", kills, seed)
+    chance = random.Random(seed)
+    begin = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="loong-kills-"))
+        telegram = stack.enter_context(FakeTelegram())
+        model = stack.enter_context(FakeModel(delay_s=MODEL_S))
+        config = config_for(telegram, model, chats=range(1001, 1001 + CHATS), more=MORE)
+        gateway = stack.enter_context(Gateway(directory, config, command=command))
+        _experiment(outcome, chance, gateway, telegram)
+    outcome.duration_s = time.monotonic() - begin
+    return outcome
+
+
+def _experiment(outcome: Outcome, chance: random.Random, gateway: Gateway, telegram: FakeTelegram) -> None:
+    ledger = Ledger(telegram)
+    load = Load(telegram)
+    load.start()
+    first_polls = []
+    for turn in range(outcome.n):
+        _slow_sends(chance, telegram)
+        polled = _live(gateway, telegram, chance.uniform(0.0, LONGEST_LIFE_S))
+        if polled is not None:
+            first_polls.append(polled)
+        if gateway.process is not None and gateway.process.poll() is not None:
+            ended = gateway.process.returncode
+            outcome.failures.append(f"life {turn} ended by itself with {ended}: {gateway.output()[-500:]}")
+            break
+        gateway.kill()
+        view = look(gateway.store_path)
+        if not view.sound:
+            outcome.failures.append(f"the store is damaged after kill {turn}")
+        outcome.failures += ledger.note_kill(view.sending)
+    load.end()
+    telegram.clear_faults()
+    _drain(outcome, gateway, telegram, ledger)
+    metrics, failures = ledger.verdict()
+    outcome.failures += failures
+    first_polls.sort()
+    outcome.metrics.update(metrics)
+    outcome.metrics["lives_that_polled"] = len(first_polls)
+    if first_polls:
+        outcome.metrics["first_poll_s_p50"] = round(first_polls[len(first_polls) // 2], 3)
+        outcome.metrics["first_poll_s_p99"] = round(first_polls[int(len(first_polls) * 0.99)], 3)
+
+
+def _slow_sends(chance: random.Random, telegram: FakeTelegram) -> None:
+    """In some lives the platform takes its time, before it takes the message or before it says so."""
+    telegram.clear_faults()
+    kind = chance.choice(("", "delay", "hold"))
+    if kind:
+        telegram.fault("sendMessage", kind, times=None, seconds=SEND_S)
+
+
+def _live(gateway: Gateway, telegram: FakeTelegram, life_s: float) -> float | None:
+    """Start the daemon and let it live; seconds until its first poll, None when it did not get so far."""
+    polls_before = len(telegram.calls("getUpdates"))
+    begin = time.monotonic()
+    gateway.spawn()
+    # Half of the lives are counted from the first poll, so that most kills hit a daemon at work.
+    if life_s > LONGEST_LIFE_S / 3:
+        telegram.wait_for(
+            lambda: len(telegram.calls("getUpdates")) > polls_before or gateway.process.poll() is not None,  # type: ignore[union-attr]
+            START_S,
+        )
+        life_s -= LONGEST_LIFE_S / 3
+    threading.Event().wait(life_s)
+    polls = telegram.calls("getUpdates")[polls_before:]
+    return polls[0].at - begin if polls else None
+
+
+def _drain(outcome: Outcome, gateway: Gateway, telegram: FakeTelegram, ledger: Ledger) -> None:
+    """One last life, in which everything must be answered."""
+    begin = time.monotonic()
+    gateway.spawn()
+    outcome.failures += finish(gateway, telegram, ledger, DRAIN_S)
+    outcome.metrics["drained_s"] = round(time.monotonic() - begin, 2)
+
+
+def finish(gateway: Gateway, telegram: FakeTelegram, ledger: Ledger, timeout_s: float) -> list[str]:
+    """Let the running daemon answer everything and stop it as an operator does; what went wrong."""
+    end = quiet_end = time.monotonic() + timeout_s
+    seen = -1
+    while ledger.open() and time.monotonic() < min(end, quiet_end):
+        if len(telegram.messages) != seen:
+            seen = len(telegram.messages)
+            quiet_end = time.monotonic() + QUIET_S
+        telegram.wait_count(seen + 1, 0.5)
+    try:
+        gateway.wait_ready(START_S)
+        code = gateway.stop()
+    except AssertionError as error:
+        return [str(error)[:1500]]
+    failures = [] if code == 0 else [f"the last stop ended with {code}"]
+    view = look(gateway.store_path)
+    left = {f"inbox {state}": n for state, n in view.inbox.items() if state != "done"}
+    left.update({f"outbox {state}": n for state, n in view.outbox.items() if state != "sent"})
+    if left:
+        failures.append(f"rows left at the end: {left}")
+    return failures

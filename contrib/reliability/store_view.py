@@ -1,0 +1,58 @@
+"""Looks into the store of a dead daemon without touching it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+from dataclasses import dataclass
+
+from .ledger import Key, key_of
+
+BODY = re.compile(rb"re: m\d+(?: p\d+)?")
+
+
+@dataclass(frozen=True)
+class StoreView:
+    """What the store held. `sending` are (conversation, key) of parts on their way."""
+
+    sound: bool
+    inbox: dict[str, int]
+    outbox: dict[str, int]
+    sending: list[tuple[str, Key | None]]
+
+
+NOTHING = StoreView(True, {}, {}, [])
+
+
+def look(path: str) -> StoreView:
+    """Copy the files of the store and read the copy, so that its log stays as the daemon left it."""
+    if not os.path.exists(path):
+        return NOTHING
+    with tempfile.TemporaryDirectory(prefix="loong-view-") as directory:
+        copy = os.path.join(directory, "copy.sqlite3")
+        shutil.copyfile(path, copy)
+        if os.path.exists(f"{path}-wal"):
+            shutil.copyfile(f"{path}-wal", f"{copy}-wal")
+        connection = sqlite3.connect(copy)
+        try:
+            return _read(connection)
+        finally:
+            connection.close()
+
+
+def _read(connection: sqlite3.Connection) -> StoreView:
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not {"inbox", "outbox"} <= tables:
+        return NOTHING
+    sound = connection.execute("PRAGMA quick_check").fetchone()[0] == "ok"
+    inbox = dict(connection.execute("SELECT state, count(*) FROM inbox GROUP BY state"))
+    outbox = dict(connection.execute("SELECT state, count(*) FROM outbox GROUP BY state"))
+    sending = []
+    for lane, payload in connection.execute("SELECT lane, payload FROM outbox WHERE state = 'sending'"):
+        raw = payload if isinstance(payload, bytes) else str(payload).encode()
+        match = BODY.search(raw)
+        sending.append((str(lane), key_of(match.group(0).decode()) if match else None))
+    return StoreView(sound, inbox, outbox, sending)

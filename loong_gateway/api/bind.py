@@ -1,0 +1,203 @@
+"""Opens the port: which address and number, by whose word, and never to the network without a secret."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import ipaddress
+import os
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.faults import CommandError
+from loong_gateway.snapshot import GatewaySettings, SecretRef
+
+from .port_owner import other_port, port_owner
+
+__all__ = ["Bound", "first_tailnet_address", "open_listener"]
+
+BACKLOG = 512
+BUSY_S = 0.5
+BUSY_POLL_S = 0.05
+EPHEMERAL_TRIES = 8
+LOOPBACK = ("127.0.0.1", "::1")
+TAILNET = ipaddress.ip_network("100.64.0.0/10")
+TAILNET_RESOLVER = "100.100.100.100"
+# The host has no IPv6, or has it switched off.
+NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+# https://man7.org/linux/man-pages/man7/netdevice.7.html
+SIOCGIFADDR = 0x8915
+
+
+class Bound(NamedTuple):
+    """Listening sockets, the address and port to reach them by, and where the port number came from.
+
+    `source`: "cli", "ephemeral_cli", "env", "config" or "default".
+    """
+
+    sockets: list[socket.socket]
+    address: str
+    port: int
+    source: str
+
+
+def open_listener(
+    settings: GatewaySettings,
+    *,
+    port_override: int | None = None,
+    bind_override: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Bound:
+    """Bind and listen. Blocks up to 0.5 s for a port that is just being given up.
+
+    The overrides are the values of --port and --bind. Raises CommandError `port.*`.
+    """
+    port, source = _choose_port(settings, port_override, environ)
+    addresses = _choose_addresses(settings, bind_override)
+    if not all(ipaddress.ip_address(a).is_loopback for a in addresses) and not _has_secret(settings, environ):
+        raise CommandError("port.no_auth", bind=bind_override or settings.bind)
+    try:
+        sockets = _open_patiently(addresses, port)
+    except OSError as error:
+        raise _refusal(error, addresses[0], port) from error
+    return Bound(sockets, addresses[0], int(sockets[0].getsockname()[1]), source)
+
+
+def first_tailnet_address() -> str | None:
+    """The first address of this host within 100.64.0.0/10, or None."""
+    candidates: list[str | None] = [*_interface_addresses()] if sys.platform == "linux" else []
+    candidates.append(_address_towards(TAILNET_RESOLVER))
+    return next((a for a in candidates if a and ipaddress.ip_address(a) in TAILNET), None)
+
+
+def _choose_port(
+    settings: GatewaySettings, override: int | None, environ: Mapping[str, str]
+) -> tuple[int, str]:
+    if override is not None:
+        if not 0 <= override <= 65535:
+            raise CommandError("port.bad_port_flag", given=override)
+        return override, "cli" if override else "ephemeral_cli"
+    given = environ.get("LOONG_GATEWAY_PORT")
+    if given:
+        if not (given.isascii() and given.isdigit() and len(given) <= 5 and int(given) <= 65535):
+            raise CommandError("port.bad_variable", given=given)
+        return int(given), "env"
+    return settings.port, str(getattr(settings, "port_source", "default"))
+
+
+def _choose_addresses(settings: GatewaySettings, override: str | None) -> tuple[str, ...]:
+    bind = settings.bind if override is None else override
+    if bind in ("loopback", "auto"):
+        return LOOPBACK
+    if bind == "lan":
+        return ("0.0.0.0",)  # noqa: S104  asked for by name, and only with a secret
+    if bind == "tailnet":
+        address = first_tailnet_address()
+        if address is None:
+            raise CommandError("port.no_tailnet")
+        return (address,)
+    code = "port.unknown_bind" if override is None else "port.bad_bind_flag"
+    if bind == "custom":
+        bind, code = settings.custom_bind_host or "", "port.no_custom_host"
+    try:
+        return (str(ipaddress.ip_address(bind.strip("[]"))),)
+    except ValueError:
+        raise CommandError(code, bind=bind) from None
+
+
+def _has_secret(settings: GatewaySettings, environ: Mapping[str, str]) -> bool:
+    return any(_configured(ref, environ) for ref in (settings.token, settings.password))
+
+
+def _configured(ref: SecretRef, environ: Mapping[str, str]) -> bool:
+    if ref.form == "absent":
+        return any(environ.get(name) for name in ref.fallback_env)
+    if ref.form == "env":
+        return bool(environ.get(str(ref.value)))
+    return bool(ref.value)
+
+
+def _open_patiently(addresses: tuple[str, ...], port: int) -> list[socket.socket]:
+    deadline = Deadline(BUSY_S)
+    never = StopToken()
+    while True:
+        try:
+            return _open_all(addresses, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or deadline.expired:
+                raise
+        never.wait(BUSY_POLL_S)
+
+
+def _open_all(addresses: tuple[str, ...], port: int) -> list[socket.socket]:
+    """Listen on every address with one port number. A free number may be taken on the second address: try others."""
+    for attempt in range(EPHEMERAL_TRIES):
+        sockets = [_open(addresses[0], port)]
+        chosen = int(sockets[0].getsockname()[1])
+        try:
+            for address in addresses[1:]:
+                try:
+                    sockets.append(_open(address, chosen))
+                except OSError as error:
+                    if error.errno not in NO_SUCH_FAMILY:
+                        raise
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            if port or error.errno != errno.EADDRINUSE or attempt == EPHEMERAL_TRIES - 1:
+                raise
+        else:
+            return sockets
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _open(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _refusal(error: OSError, address: str, port: int) -> CommandError:
+    if error.errno == errno.EADDRINUSE:
+        owner = port_owner(port)
+        by = "" if owner is None else f" by pid {owner.pid} ({owner.command})"
+        return CommandError("port.busy", port=port, address=address, owner=by, other=other_port(port))
+    detail = (error.strerror or str(error)).lower()
+    return CommandError("port.failed", port=port, address=address, detail=detail)
+
+
+def _interface_addresses() -> list[str]:
+    """The first IPv4 address of every interface, in the order of the interfaces. Linux only."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(sock.fileno(), SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                # An interface without an IPv4 address.
+                continue
+            found.append(socket.inet_ntoa(answer[20:24]))
+    return found
+
+
+def _address_towards(target: str) -> str | None:
+    """The address that packets to `target` would leave from. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((target, 53))
+            return str(sock.getsockname()[0])
+        except OSError:
+            return None

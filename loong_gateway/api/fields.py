@@ -1,0 +1,91 @@
+"""Reads a JSON object out of a request body and its members out of the object, with errors that name the member."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+__all__ = ["BadFields", "bounded_number", "json_object", "optional_text", "required_text"]
+
+MAX_DIGITS = 20
+
+
+class BadFields(Exception):
+    """Raised for a body that is not what the route takes. `str()` names the member, never its value."""
+
+
+def json_object(body: bytes) -> Mapping[str, object]:
+    """The object in `body`; an empty body is an empty object. Raises BadFields."""
+    if not body:
+        return {}
+    try:
+        document = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_number,
+            parse_constant=_constant,
+        )
+    except (ValueError, RecursionError):
+        raise BadFields("the body is not valid JSON") from None
+    if not isinstance(document, dict):
+        raise BadFields("the body must be a JSON object")
+    return document
+
+
+def required_text(document: Mapping[str, object], name: str) -> str:
+    """A text of at least one visible character. Raises BadFields."""
+    value = optional_text(document, name)
+    if value is None or not value.strip():
+        raise BadFields(f"{name}: must be a non-empty string")
+    return value
+
+
+def optional_text(document: Mapping[str, object], name: str) -> str | None:
+    """A text, or None when the member is missing or null. Raises BadFields, also for what UTF-8 cannot carry."""
+    value = document.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadFields(f"{name}: must be a string")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadFields(f"{name}: must be valid Unicode") from None
+    return value
+
+
+def bounded_number(
+    document: Mapping[str, object], name: str, *, default: float, minimum: float, maximum: float
+) -> float:
+    """A number within its bounds. Raises BadFields."""
+    value = document.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value <= maximum:
+        raise BadFields(f"{name}: must be a number from {minimum:g} to {maximum:g}")
+    return float(value)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a member is there twice")
+    return document
+
+
+def _integer(digits: str) -> int:
+    # Turning a megabyte of digits into a number takes seconds.
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("too many digits")
+    return int(digits)
+
+
+def _number(text: str) -> float:
+    if len(text) > 64:
+        raise ValueError("too many digits")
+    return float(text)
+
+
+def _constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")

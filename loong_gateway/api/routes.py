@@ -1,0 +1,176 @@
+"""The routes of the first floor: probes without credential, control and turns with one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Callable
+
+from loong_gateway.control import ControlPlane, SendRequest, TurnRequest
+from loong_gateway.faults import CommandError, StoreUnwritable
+
+from .answers import Answer, error_answer, json_answer
+from .fields import BadFields, bounded_number, json_object, optional_text, required_text
+from .router import Request, Route
+
+__all__ = ["control_routes"]
+
+LONGEST_TURN_S = 600.0
+LONGEST_WAIT_S = 120.0
+STOP_MESSAGES = {
+    "requested": "gateway stop requested",
+    "already_requested": "gateway stop already requested",
+    "already_stopped": "gateway is not running",
+}
+# Everything the provider did wrong is a bad gateway to our client, so that nobody takes it for their own credential.
+FAULT_STATUS = {
+    "busy": 503,
+    "interrupted": 503,
+    "not_stored": 503,
+    "rate_limited": 429,
+    "stopping": 503,
+    "store_unwritable": 503,
+    "timed_out": 504,
+}
+_Handler = Callable[[Request], Answer]
+
+
+def control_routes(control: ControlPlane) -> list[Route]:
+    """The routes over `control`. The probes touch nothing but memory."""
+    probes = _Probes(control)
+    verbs = _Verbs(control)
+    return [
+        *(Route("GET", path, probes.live, access="open", probe=True) for path in ("/health", "/healthz")),
+        *(Route("GET", path, probes.ready, access="optional", probe=True) for path in ("/ready", "/readyz")),
+        *(
+            Route("GET", path, probes.started, access="optional", probe=True)
+            for path in ("/startup", "/startupz")
+        ),
+        Route("GET", "/api/gateway/status", verbs.status),
+        Route("GET", "/v1/status", verbs.status),
+        Route("POST", "/api/gateway/stop", _checked(verbs.stop, shape="control")),
+        Route("POST", "/api/gateway/resume", _checked(verbs.resume, shape="control")),
+        Route("POST", "/api/gateway/send", _checked(verbs.send, shape="control")),
+        Route("POST", "/v1/turn", _checked(verbs.turn, shape="plain"), shape="plain"),
+    ]
+
+
+class _Probes:
+    """Answers for load balancers and supervisors: alive, ready, started."""
+
+    def __init__(self, control: ControlPlane) -> None:
+        self._control = control
+        self._live = json_answer(200, {"ok": True, "status": "live"})
+
+    def live(self, _request: Request) -> Answer:
+        return self._live
+
+    def ready(self, request: Request) -> Answer:
+        failing = self._control.ready()
+        status = 503 if failing else 200
+        if not request.authenticated:
+            return json_answer(status, {"ready": not failing})
+        return json_answer(status, {"ready": not failing, "failing": list(failing), **self._uptime()})
+
+    def started(self, request: Request) -> Answer:
+        stopping = "stopping" in self._control.ready()
+        started = self._control.started() and not stopping
+        document: dict[str, object] = {
+            "ok": started,
+            "status": "draining" if stopping else "started" if started else "starting",
+        }
+        if request.authenticated:
+            document.update(self._uptime(), version=self._control.status().get("version"))
+        return json_answer(200 if started else 503, document)
+
+    def _uptime(self) -> dict[str, object]:
+        return {"uptimeMs": self._control.status().get("uptime_ms")}
+
+
+class _Verbs:
+    """What an operator's tools ask of the gateway."""
+
+    def __init__(self, control: ControlPlane) -> None:
+        self._control = control
+
+    def status(self, _request: Request) -> Answer:
+        return json_answer(200, self._control.status())
+
+    def stop(self, request: Request) -> Answer:
+        json_object(request.body)
+        outcome = self._control.request_stop("gateway stop requested")
+        return json_answer(200, {"outcome": outcome, "message": STOP_MESSAGES.get(outcome, outcome)})
+
+    def resume(self, request: Request) -> Answer:
+        json_object(request.body)
+        return json_answer(200, {"outcome": "resumed" if self._control.resume() else "already_running"})
+
+    def send(self, request: Request) -> Answer:
+        document = json_object(request.body)
+        outcome = self._control.send(
+            SendRequest(
+                channel=required_text(document, "channel"),
+                account=optional_text(document, "account"),
+                target=required_text(document, "target"),
+                target_kind=optional_text(document, "target_kind") or "conversation",
+                text=required_text(document, "text"),
+                wait_s=bounded_number(document, "wait_s", default=30.0, minimum=0.0, maximum=LONGEST_WAIT_S),
+                idempotency_key=optional_text(document, "idempotency_key"),
+            )
+        )
+        return json_answer(
+            200,
+            {
+                "id": outcome.id,
+                "state": outcome.state,
+                "account": outcome.account,
+                "message_ids": list(outcome.message_ids),
+                "error": outcome.error,
+            },
+        )
+
+    def turn(self, request: Request) -> Answer:
+        document = json_object(request.body)
+        timeout_ms = bounded_number(
+            document, "timeout_ms", default=LONGEST_TURN_S * 1000, minimum=1000, maximum=LONGEST_TURN_S * 1000
+        )
+        for name in ("channel_id", "account_id", "conversation_id", "participant_id", "thread_id"):
+            optional_text(document, name)
+        asked = TurnRequest(
+            session=required_text(document, "session_id"),
+            text=required_text(document, "input"),
+            timeout_s=timeout_ms / 1000,
+        )
+        result = self._control.turn(asked)
+        if result.error_code or result.error:
+            status = FAULT_STATUS.get(result.error_code, 502)
+            return error_answer(status, result.error_code, result.error, shape="plain")
+        return json_answer(200, _turn_document(result.text, result.usage))
+
+
+def _turn_document(text: str, usage: Mapping[str, int] | None) -> dict[str, object]:
+    return {
+        "output_text": text,
+        "state": "completed",
+        "stop_reason": "completed",
+        "usage": None if usage is None else dict(usage),
+        "event_count": 0,
+    }
+
+
+def _checked(handler: _Handler, *, shape: str) -> _Handler:
+    """The handler with the refusals of the gateway turned into answers of the route's shape."""
+
+    def run(request: Request) -> Answer:
+        try:
+            return handler(request)
+        except BadFields as error:
+            return error_answer(400, "invalid_request", str(error), shape=shape)
+        except CommandError as error:
+            details = {"where": error.where, "fix": error.fix, "exit_code": error.exit_code}
+            return error_answer(400, error.code, error.message, shape=shape, details=details)
+        except StoreUnwritable:
+            message = "the gateway cannot write its store; nothing was taken, try again later"
+            answer = error_answer(503, "store_unwritable", message, shape=shape)
+            return Answer(503, answer.body, headers=(("Retry-After", "5"),))
+
+    return run

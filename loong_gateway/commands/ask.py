@@ -1,0 +1,61 @@
+"""`loong ask`: one question, one answer, nothing else on stdout."""
+
+from __future__ import annotations
+
+import argparse
+
+from loong_gateway.commands.common import Context
+from loong_gateway.commands.talk import open_talk
+from loong_gateway.faults import CommandError
+from loong_gateway.sessions import DEFAULT_SESSION, display_name
+
+HELP = "ask one question and print the answer"
+EXAMPLES = (
+    "loong ask --message 'what is a durable queue?'",
+    "git diff | loong ask --message - --session review",
+)
+EXIT_CODES = "0 done; 2 no usable answer"
+MAX_CHARACTERS = 1_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of this verb."""
+    parser.add_argument(
+        "-m", "--message", required=True, metavar="TEXT", help="the question; - reads standard input"
+    )
+    parser.add_argument("--session", default=DEFAULT_SESSION, metavar="NAME", help="a session, or latest")
+    add_agent_flags(parser)
+
+
+def add_agent_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags for outside agents, accepted so that scripts written for them go on working; they change nothing."""
+    hidden = argparse.SUPPRESS
+    parser.add_argument("--acp", action="store_true", help=hidden)
+    parser.add_argument("--acp-event-stream", action="store_true", help=hidden)
+    parser.add_argument("--acp-bootstrap-mcp-server", action="append", help=hidden)
+    parser.add_argument("--acp-cwd", help=hidden)
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Print the answer and a newline; 2 when there is none."""
+    text = args.message
+    if text == "-":
+        raw = context.stdin.buffer.read(4 * MAX_CHARACTERS)
+        text = raw.decode("utf-8", "replace").rstrip("\n")
+    if not text.strip():
+        raise CommandError("talk.empty_message")
+    talk = open_talk(context, args.session)
+    reply = talk.ask(text)
+    if context.json:
+        context.document(
+            {
+                "schema_version": 1,
+                "session": display_name(talk.session),
+                "text": reply.text,
+                "model": reply.model or None,
+                "usage": reply.usage,
+            }
+        )
+    else:
+        context.out(reply.text)
+    return 0

@@ -1,0 +1,259 @@
+"""`loong channels send`: one text to one target, through the running gateway or directly."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loong_channels import catalog
+from loong_channels.contract import Address, ChannelSpec
+from loong_channels.faults import Fault, Unreachable
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.commands.channel_word import chosen_channel
+from loong_gateway.commands.common import Context
+from loong_gateway.commands.config_access import load_config
+from loong_gateway.control_client import ControlClient
+from loong_gateway.faults import CommandError
+from loong_gateway.ids import new_id
+from loong_gateway.local_send import DirectSend, Fate
+from loong_gateway.local_store import LocalStore
+from loong_gateway.outside import egress_of, resolve_account
+from loong_gateway.secrets import SecretUnavailable
+from loong_gateway.selectors import account_for, fallback_warning
+from loong_gateway.snapshot import AccountConfig, ChannelConfig, Config
+
+HELP = "send one text to a conversation"
+EXAMPLES = (
+    "loong channels send telegram --target 123456789 --text hello",
+    "date | loong channels send telegram --target 123456789 --text -",
+)
+EXIT_CODES = "0 sent or kept; 1 the platform refused or did not confirm; 2 it was never asked"
+WAIT_S = 30.0
+MAX_CHARACTERS = 200_000
+TARGET_KINDS = ("conversation", "message_reply", "receive_id", "address", "endpoint")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be sent and through which account."""
+
+    config: Config
+    channel: ChannelConfig
+    account: AccountConfig
+    spec: ChannelSpec
+    target: str
+    target_kind: str
+    text: str
+    selected_by_default: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of it. `state` as in control.SendOutcome."""
+
+    id: str
+    state: str
+    message_ids: tuple[str, ...]
+    error: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of this verb."""
+    parser.add_argument("channel_word", nargs="?", metavar="CHANNEL", help="telegram, ... (or --channel)")
+    parser.add_argument("--channel", metavar="CHANNEL", help=argparse.SUPPRESS)
+    parser.add_argument("--target", "--receive-id", required=True, metavar="ID", help="where to send it")
+    parser.add_argument("--text", required=True, metavar="TEXT", help="what to send; - reads standard input")
+    parser.add_argument(
+        "--account", metavar="ID", help="the configured account; otherwise the channel's default"
+    )
+    parser.add_argument(
+        "--target-kind", metavar="KIND", help="what the target is; otherwise the channel's usual"
+    )
+    wait = parser.add_mutually_exclusive_group()
+    wait.add_argument(
+        "--wait", dest="wait", action="store_true", default=True, help="wait for the outcome (usual)"
+    )
+    wait.add_argument(
+        "--no-wait", dest="wait", action="store_false", help="return once the running gateway keeps it"
+    )
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Send; the exit code says whether the platform took it."""
+    order = _order(args, context)
+    for line in _warnings(order, args.account):
+        context.err(line)
+    client = ControlClient(context.places)
+    alive = client.available()
+    outcome = _through_owner(client, order, wait=args.wait) if alive else _directly(context, order)
+    _report(context, order, outcome)
+    return 0
+
+
+def _order(args: argparse.Namespace, context: Context) -> Order:
+    name = chosen_channel(args.channel_word, args.channel)
+    text = _text(args.text, context)
+    target = args.target.strip()
+    if not target:
+        raise CommandError("channels.empty_target")
+    config = load_config(context)
+    if catalog.KNOWN[name].package is None:
+        raise CommandError("selector.channel_not_in_this_build", channel=name)
+    spec = catalog.spec(name)
+    kind = _target_kind(args.target_kind, spec)
+    account = account_for(config, name, args.account)
+    channel = config.channels[name]
+    return Order(config, channel, account, spec, target, kind, text, selected_by_default=args.account is None)
+
+
+def _text(given: str, context: Context) -> str:
+    text = given
+    if given == "-":
+        raw = context.stdin.buffer.read(4 * MAX_CHARACTERS + 1)
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if len(raw) <= 4 * MAX_CHARACTERS:
+                raise CommandError("channels.bad_text", detail=f"byte {error.start}") from None
+            text = raw.decode("utf-8", "replace")
+        text = text.rstrip("\n")
+    if not text.strip():
+        raise CommandError("channels.empty_text")
+    if len(text) > MAX_CHARACTERS:
+        raise CommandError("channels.long_text", characters=len(text), limit=MAX_CHARACTERS)
+    return text
+
+
+def _target_kind(given: str | None, spec: ChannelSpec) -> str:
+    if given is None:
+        return spec.target_kinds[0]
+    kind = given.strip().lower().replace("-", "_")
+    if kind not in spec.target_kinds:
+        raise CommandError(
+            "channels.target_kind", channel=spec.name, given=given, allowed="` or `".join(spec.target_kinds)
+        )
+    return kind
+
+
+def _warnings(order: Order, account_given: str | None) -> list[str]:
+    name = order.channel.name
+    found = [fallback_warning(order.config, name, account_given) or ""]
+    listed = order.account.settings.get(order.spec.conversation_setting)
+    values = [str(value) for value in listed] if isinstance(listed, (list, tuple)) else []
+    if order.target not in values and "*" not in values:
+        found.append(
+            f"warning: {order.target} is not in {name}.{order.spec.conversation_setting}; "
+            "the message is sent, but an answer from there would be dropped"
+        )
+    return [line for line in found if line]
+
+
+def _through_owner(client: ControlClient, order: Order, *, wait: bool) -> Outcome:
+    wait_s = WAIT_S if wait else 0.0
+    body = {
+        "channel": order.channel.name,
+        "account": order.account.id,
+        "target": order.target,
+        "target_kind": order.target_kind,
+        "text": order.text,
+        "wait_s": wait_s,
+        "idempotency_key": new_id("send"),
+    }
+    answer = client.post("/api/gateway/send", body, timeout_s=wait_s + 10)
+    ids = answer.get("message_ids")
+    return Outcome(
+        id=str(answer.get("id") or ""),
+        state=str(answer.get("state") or "unknown"),
+        message_ids=tuple(str(one) for one in ids) if isinstance(ids, list) else (),
+        error=str(answer.get("error") or ""),
+    )
+
+
+def _directly(context: Context, order: Order) -> Outcome:
+    try:
+        account = resolve_account(order.spec, order.account, context.environ)
+    except SecretUnavailable as error:
+        raise CommandError(
+            "channels.secret_missing",
+            detail=error.message,
+            setting=error.where or order.channel.name,
+            config=order.config.path,
+            fix=error.fix or f"set it, then: {context.places.command('doctor')}",
+        ) from error
+    egress = egress_of(order.config.network, context.environ)
+    channel = catalog.channel_class(order.channel.name)(account, egress)
+    sender = DirectSend(channel, order.spec, LocalStore(context.places), context.clock)
+    address = Address(order.channel.name, order.account.id, order.target)
+    fate = sender.send(
+        address,
+        order.text,
+        ttl_s=order.config.delivery.push_ttl_s,
+        deadline=Deadline(WAIT_S),
+        stop=StopToken(),
+    )
+    if not fate.recorded:
+        context.err("warning: the outcome could not be written down; a gateway may send the text again")
+    if fate.fault is not None:
+        raise _fault_error(order, fate, fate.fault)
+    return Outcome(fate.id, "sent", fate.message_ids)
+
+
+def _fault_error(order: Order, fate: Fate, fault: Fault) -> CommandError:
+    values: Mapping[str, object] = {
+        "channel": order.channel.name,
+        "account": order.account.id,
+        "detail": str(fault),
+        "sent": fate.sent,
+        "parts": fate.parts,
+        "fix": "loong channels status --probe",
+    }
+    if fate.sent:
+        return CommandError("channels.partly_sent", **values)
+    if isinstance(fault, Unreachable):
+        return CommandError(
+            "channels.unknown_fate" if fault.maybe_processed else "channels.not_asked", **values
+        )
+    return CommandError("channels.refused", **values)
+
+
+def _report(context: Context, order: Order, outcome: Outcome) -> None:
+    """Print what became of it. Raises CommandError for everything but a message that was taken or kept."""
+    values = {
+        "channel": order.channel.name,
+        "account": order.account.id,
+        "detail": outcome.error or "no reason given",
+    }
+    fix = context.places.command("channels status --probe")
+    if outcome.state == "unknown":
+        raise CommandError("channels.unknown_fate", **values)
+    if outcome.state in ("failed", "expired"):
+        raise CommandError("channels.refused", fix=fix, **values)
+    if outcome.state == "refused":
+        raise CommandError("channels.not_asked", **values)
+    if context.json:
+        context.document(_document(order, outcome))
+        return
+    verb = "sent" if outcome.state == "sent" else "queued"
+    context.out(
+        f"{order.channel.name} message {verb} (config={order.config.path}, "
+        f"configured_account={order.account.id}, account={order.account.label}, "
+        f"selected_by_default={str(order.selected_by_default).lower()}, "
+        f"default_source={order.channel.default_source}, target_kind={order.target_kind})"
+    )
+    if verb == "queued":
+        context.err("the gateway keeps it and sends it as soon as it can")
+
+
+def _document(order: Order, outcome: Outcome) -> dict[str, object]:
+    return {
+        "channel": order.channel.name,
+        "configured_account": order.account.id,
+        "account": order.account.label,
+        "target": order.target,
+        "target_kind": order.target_kind,
+        "message_ids": list(outcome.message_ids),
+        "schema_version": 1,
+        "state": outcome.state,
+        "id": outcome.id,
+    }

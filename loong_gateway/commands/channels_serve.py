@@ -1,0 +1,113 @@
+"""`loong channels serve`: own this home for one channel account, without a chat and without the others."""
+
+from __future__ import annotations
+
+import argparse
+
+from loong_channels import catalog
+from loong_gateway.commands.channel_word import chosen_channel
+from loong_gateway.commands.common import Context
+from loong_gateway.commands.config_access import load_config
+from loong_gateway.commands.starting import Announcer, check_may_start, show_warnings, stderr_for_log
+from loong_gateway.faults import CommandError
+from loong_gateway.launch import Launch, launch
+from loong_gateway.owner import request_stop
+from loong_gateway.selectors import account_for, fallback_warning
+from loong_gateway.snapshot import AccountConfig, Config
+from loong_gateway.status import collect
+
+HELP = "serve one channel account in the foreground until stopped"
+EXAMPLES = ("loong channels serve telegram", "loong channels serve telegram --account work --once")
+EXIT_CODES = "0 stopped; 2 it cannot be served; 78 invalid config, lock held, or port taken"
+JSON = False
+
+MODE = "multi_channel_serve"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of this verb."""
+    parser.add_argument("channel_word", nargs="?", metavar="CHANNEL", help="telegram, ... (or --channel)")
+    parser.add_argument("--channel", metavar="CHANNEL", help=argparse.SUPPRESS)
+    parser.add_argument("--account", metavar="ID", help="the configured account; otherwise the default")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--once", action="store_true", help="take one batch, answer it, end")
+    what.add_argument("--stop", action="store_true", help="ask a running serve of this home to stop")
+    what.add_argument("--stop-duplicates", action="store_true", help="there are none: a lock sees to it")
+    parser.add_argument("--port", type=int, metavar="N", help="the control port; 0 takes any free one")
+    parser.add_argument("--bind", metavar="ADDRESS", help="for callback channels; polling ones ignore it")
+    parser.add_argument("--path", metavar="PATH", help="for callback channels; polling ones ignore it")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Serve, or stop who serves."""
+    family = chosen_channel(args.channel_word, args.channel)
+    config = load_config(context, starting=not (args.stop or args.stop_duplicates))
+    account = account_for(config, family, args.account)
+    if args.stop or args.stop_duplicates:
+        return _stop(context, account, duplicates=args.stop_duplicates)
+    check_may_start(context, config)
+    _check_can_serve(config, account)
+    show_warnings(context, config)
+    warning = fallback_warning(config, family, args.account)
+    if warning is not None:
+        context.err(warning)
+    announce = Announcer(context)
+    announce(_banner(config, account, by_default=args.account is None))
+    return launch(
+        Launch(
+            places=context.places,
+            environ=context.environ,
+            config=config,
+            accounts=[account],
+            verb=f"channels serve {account.channel}",
+            mode=MODE,
+            announce=announce,
+            stderr=stderr_for_log(context),
+            level="debug" if context.verbose else config.logging.level,
+            port=args.port,
+            once=args.once,
+        )
+    )
+
+
+def _check_can_serve(config: Config, account: AccountConfig) -> None:
+    spec = catalog.spec(account.channel)
+    if not spec.serves:
+        raise CommandError(
+            "run.nothing_to_serve", channel=account.channel, fix=f"loong channels send {account.channel}"
+        )
+    if not account.settings.get(spec.conversation_setting):
+        raise CommandError(
+            "run.nobody_allowed",
+            setting=f"{account.channel}.{spec.conversation_setting}",
+            word=spec.conversation_word,
+            path=config.path,
+        )
+
+
+def _banner(config: Config, account: AccountConfig, *, by_default: bool) -> str:
+    source = config.channels[account.channel].default_source
+    return (
+        f"{account.channel} channel started (config={config.path}, configured_account={account.id}, "
+        f"account={account.label}, selected_by_default={str(by_default).lower()}, default_source={source})"
+    )
+
+
+def _stop(context: Context, account: AccountConfig, *, duplicates: bool) -> int:
+    document = collect(context.places, probe=False)
+    serving = bool(document["lock_held"]) and document["mode"] == MODE
+    names = f"configured_account={account.id}, account={account.label}"
+    if duplicates:
+        outcome = "no_duplicates" if serving else "already_stopped"
+        pid = document["pid"] if serving else "-"
+        context.out(
+            f"{account.channel} serve duplicate cleanup {outcome} "
+            f"({names}, preferred_owner_pid={pid}, cleanup_owner_pids=-)"
+        )
+        return 0
+    if document["lock_held"] and not serving:
+        raise CommandError("run.owned_by_gateway", pid=document["pid"])
+    outcome = request_stop(context.places) if serving else "not_running"
+    words = {"not_running": "already_stopped"}
+    context.out(f"{account.channel} serve stop {words.get(outcome, outcome)} ({names})")
+    return 0

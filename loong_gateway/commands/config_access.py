@@ -1,0 +1,48 @@
+"""What several commands need first: the configuration, the owner's state, the provider, a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from loong_gateway import config as configuration
+from loong_gateway.commands.common import Context
+from loong_gateway.faults import CommandError
+from loong_gateway.providers.contract import Provider, ProviderFault
+from loong_gateway.providers.factory import build_provider
+from loong_gateway.snapshot import Config
+from loong_gateway.status import collect
+
+__all__ = ["load_config", "open_provider", "provider_error", "status_or_none"]
+
+
+def load_config(context: Context, *, starting: bool = False) -> Config:
+    """The validated configuration of these places. Raises ConfigInvalid with every finding.
+
+    `starting` says that a gateway is to be started with it, which gives an error its own exit code.
+    """
+    return configuration.load(
+        context.places, environ=context.environ, dev=context.places.dev, starting=starting
+    )
+
+
+def status_or_none(context: Context, *, probe: bool = False) -> Mapping[str, object] | None:
+    """The status document; None when the state of the gateway cannot be read by this user."""
+    try:
+        return collect(context.places, probe=probe)
+    except CommandError:
+        return None
+
+
+def open_provider(context: Context, config: Config) -> Provider:
+    """The active provider, ready to be asked. Raises ProviderFault when there is none or its key cannot be had."""
+    return build_provider(config, environ=context.environ)
+
+
+def provider_error(context: Context, fault: ProviderFault) -> CommandError:
+    """The same failure as an error of the command line."""
+    return CommandError(
+        "talk.no_answer",
+        detail=str(fault),
+        where=fault.where,
+        fix=fault.fix or f"see what it answers: {context.places.command('list-models')}",
+    )

@@ -1,0 +1,228 @@
+"""Shows the gateway's log: the last lines, from the end of the newest file backwards, and what is added meanwhile."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from typing import BinaryIO
+
+from loong_channels.waiting import StopToken
+from loong_gateway.commands.common import Context
+from loong_gateway.faults import CommandError
+from loong_gateway.log import FILES, LEVELS, log_path, short_name, visible
+
+HELP = "show the last lines of the gateway's log"
+EXAMPLES = ("loong logs --lines 50", "loong logs --follow --level warning --channel telegram")
+
+DEFAULT_LINES = 100
+MAX_LINES = 1_000_000
+BLOCK_BYTES = 65536
+# A line of ours is far shorter; what is longer is no line of ours and shown in pieces.
+MAX_LINE_BYTES = 1024 * 1024
+FOLLOW_S = 0.25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of this verb."""
+    parser.add_argument(
+        "--lines",
+        type=int,
+        default=DEFAULT_LINES,
+        metavar="N",
+        help="how many lines, counted after the filters",
+    )
+    parser.add_argument("--level", choices=tuple(LEVELS), default="debug", help="this level and above")
+    parser.add_argument(
+        "--channel", metavar="C", help="only this channel, or one account of it: telegram=work"
+    )
+    parser.add_argument("--follow", action="store_true", help="go on with new lines until Ctrl-C")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Print the lines that pass the filters, oldest first. With --json they are the file's own JSON lines."""
+    if not 0 <= args.lines <= MAX_LINES:
+        raise CommandError("logs.bad_lines", given=args.lines, most=MAX_LINES)
+    path = log_path(context.places)
+    wanted = _Filter(args.level, args.channel)
+    follower = _Follower(path) if args.follow else None
+    try:
+        chosen = _last_lines(path, args.lines, wanted)
+        if not chosen and not _any_file(path) and follower is None:
+            say = context.err if context.json else context.out
+            say(f"No log yet: {path} is written while the gateway runs.")
+            return 0
+        for line in chosen:
+            _print(context, line)
+        if follower is not None:
+            _follow(follower, wanted, context)
+    except OSError as error:
+        detail = (error.strerror or str(error)).lower()
+        raise CommandError("logs.unreadable", path=path, detail=detail) from error
+    finally:
+        if follower is not None:
+            follower.close()
+    return 0
+
+
+class _Filter:
+    """Says which lines are wanted. A line that is not ours passes unless a filter needs its fields."""
+
+    def __init__(self, level: str, channel: str | None) -> None:
+        self._level = LEVELS[level]
+        self._channel = "" if channel is None else channel.replace("=", ".").replace("/", ".").strip(".")
+
+    def __call__(self, line: bytes) -> bool:
+        if self._level <= LEVELS["debug"] and not self._channel:
+            return True
+        document = _parse(line)
+        if document is None:
+            return False
+        if LEVELS.get(str(document.get("level")), LEVELS["error"]) < self._level:
+            return False
+        logger = f"{document.get('logger')}."
+        return not self._channel or logger.startswith(f"loong.channel.{self._channel}.")
+
+
+class _Follower:
+    """Reads what is appended to a log from now on, through rotation, deletion and truncation."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._partial = b""
+        self._file = self._open()
+        if self._file is not None:
+            self._file.seek(0, os.SEEK_END)
+
+    def lines(self) -> list[bytes]:
+        """The whole lines that were added since the last call. Does not wait."""
+        found = self._read()
+        if self._replaced():
+            # What was written between that read and the renaming is still in the old file.
+            found += self._read()
+            self.close()
+            self._file = self._open()
+            found += self._read()
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> BinaryIO | None:
+        self._partial = b""
+        try:
+            return open(self._path, "rb")
+        except FileNotFoundError:
+            return None
+
+    def _read(self) -> list[bytes]:
+        if self._file is None:
+            return []
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            self._file.seek(0)
+        *lines, self._partial = (self._partial + self._file.read()).split(b"\n")
+        return lines
+
+    def _replaced(self) -> bool:
+        if self._file is None:
+            return os.path.exists(self._path)
+        try:
+            named = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        opened = os.fstat(self._file.fileno())
+        return (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino)
+
+
+def _follow(follower: _Follower, wanted: _Filter, context: Context) -> None:
+    never = StopToken()
+    with contextlib.suppress(KeyboardInterrupt):
+        while not never.wait(FOLLOW_S):
+            for line in follower.lines():
+                if line and wanted(line):
+                    _print(context, line)
+            context.stdout.flush()
+
+
+def _any_file(path: str) -> bool:
+    return any(os.path.exists(name) for name in _files(path))
+
+
+def _files(path: str) -> list[str]:
+    """The log's files, newest first."""
+    return [path, *(f"{path}.{number}" for number in range(1, FILES))]
+
+
+def _last_lines(path: str, count: int, wanted: _Filter) -> list[bytes]:
+    """The last `count` wanted lines over all files, oldest first."""
+    found: list[bytes] = []
+    for name in _files(path):
+        if len(found) >= count:
+            break
+        try:
+            file = open(name, "rb")  # noqa: SIM115  closed by the with below
+        except FileNotFoundError:
+            continue
+        with file:
+            for line in _backwards(file):
+                if wanted(line):
+                    found.append(line)
+                    if len(found) >= count:
+                        break
+    return found[::-1]
+
+
+def _backwards(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file from its end, without their ends; empty ones are left out."""
+    position = file.seek(0, os.SEEK_END)
+    tail = b""
+    while position:
+        size = min(BLOCK_BYTES, position)
+        position -= size
+        file.seek(position)
+        first, *rest = (file.read(size) + tail).split(b"\n")
+        for line in reversed(rest):
+            if line:
+                yield line
+        if len(first) > MAX_LINE_BYTES:
+            yield first
+            first = b""
+        tail = first
+    if tail:
+        yield tail
+
+
+def _parse(line: bytes) -> dict[str, object] | None:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and "message" in document else None
+
+
+def _print(context: Context, line: bytes) -> None:
+    document = _parse(line)
+    if context.json:
+        text = line.decode("utf-8", "replace")
+        context.out(text if document is not None else json.dumps({"message": text}, ensure_ascii=False))
+    elif document is None:
+        context.out(visible(line.decode("utf-8", "replace")))
+    else:
+        level, logger = str(document.get("level", "")), short_name(str(document.get("logger", "")))
+        context.out(f"{_local(document.get('time'))} {level:7} {logger}: {visible(str(document['message']))}")
+        for part in str(document.get("trace", "")).splitlines():
+            context.out(f"    {visible(part)}")
+
+
+def _local(moment: object) -> str:
+    """A time of the log in local time with its offset, as people read it; what is no time is shown as it is."""
+    try:
+        return datetime.fromisoformat(str(moment)).astimezone().isoformat(" ", "milliseconds")
+    except ValueError:
+        return visible(str(moment))

@@ -1,0 +1,93 @@
+"""What the verbs that become an owner check and say before they start."""
+
+from __future__ import annotations
+
+import select
+import time
+from datetime import datetime
+from typing import TextIO
+
+from loong_gateway.api.port_owner import end_port_owner, port_owner
+from loong_gateway.commands.common import Context
+from loong_gateway.faults import CommandError
+from loong_gateway.owner import lock_state, request_stop
+from loong_gateway.snapshot import Config
+from loong_gateway.wording import duration
+
+__all__ = ["Announcer", "check_may_start", "make_way", "show_warnings", "stderr_for_log"]
+
+STOP_EXTRA_S = 10.0
+LOOK_EVERY_S = 0.05
+
+
+def check_may_start(context: Context, config: Config, *, allow_unconfigured: bool = False) -> None:
+    """Raise CommandError when this configuration is not meant to be started."""
+    if context.places.dev or allow_unconfigured:
+        return
+    check = context.places.command("validate-config")
+    if not config.exists:
+        raise CommandError("run.no_config", path=config.path, check=check)
+    if config.gateway.mode not in (None, "local"):
+        raise CommandError("run.remote_mode", mode=config.gateway.mode, path=config.path, check=check)
+
+
+def show_warnings(context: Context, config: Config) -> None:
+    """Print what the configuration warns about, one line each, on stderr."""
+    for found in config.warnings:
+        place = config.path if found.line is None else f"{config.path}:{found.line}"
+        context.err(f"warning: {place} {found.field_path}: {found.message}")
+
+
+def stderr_for_log(context: Context) -> TextIO | None:
+    """Where log lines go besides the file: not onto a terminal that shows the start and perhaps a chat."""
+    stream: TextIO = context.stderr
+    return None if stream.isatty() and not context.verbose else stream
+
+
+class Announcer:
+    """Prints the lines of start and stop: plain on a terminal, with the time elsewhere.
+
+    A reader that has gone away does not stop a gateway.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._stream: TextIO = context.stdout
+        self._timed = not self._stream.isatty()
+
+    def __call__(self, line: str) -> None:
+        """Print one line at once."""
+        stamp = datetime.now().astimezone().isoformat(timespec="seconds") + " " if self._timed else ""
+        try:
+            self._stream.write(f"{stamp}{line}\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            # The pipe's reader has ended, or the disk behind it is full; the log has all of this as well.
+            return
+
+
+def make_way(context: Context, config: Config, *, port: int | None, yes: bool) -> None:
+    """End our own running owner with its full drain, and a foreign listener of our own user. Blocks; prints both."""
+    wanted = config.gateway.port if port is None else port
+    owned = lock_state(context.places).held
+    if not owned and port_owner(wanted) is None:
+        return
+    if not yes and not context.stdin.isatty():
+        raise CommandError("run.force_needs_yes")
+    if owned:
+        context.err(f"stopping the gateway that owns {context.places.home}")
+        request_stop(context.places)
+        _wait_until_stopped(context, config.gateway.drain_s + STOP_EXTRA_S)
+    foreign = port_owner(wanted)
+    if foreign is None:
+        return
+    context.err(f"ending pid {foreign.pid} ({foreign.command}), which listens on port {wanted}")
+    end_port_owner(wanted)
+
+
+def _wait_until_stopped(context: Context, patience_s: float) -> None:
+    end_s = time.monotonic() + patience_s
+    while lock_state(context.places).held:
+        if time.monotonic() >= end_s:
+            raise CommandError("run.owner_not_stopped", waited=duration(patience_s))
+        # The kernel tells nobody who waits for a lock that is held for life.
+        select.select([], [], [], LOOK_EVERY_S)

@@ -1,0 +1,216 @@
+"""`loong status`: gateway, provider, queues and sessions on one page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from loong_gateway.channel_views import channels_document
+from loong_gateway.commands.common import Context
+from loong_gateway.commands.config_access import load_config
+from loong_gateway.commands.render import count, duration, size, style_of
+from loong_gateway.doctor.host import nearest_directory
+from loong_gateway.faults import CommandError
+from loong_gateway.local_store import LocalStore
+from loong_gateway.operator_summary import operator_summary
+from loong_gateway.snapshot import Config
+from loong_gateway.status import observe
+from loong_gateway.store_facts import StoreFacts, store_facts
+from loong_gateway.verdict import headline, start_command
+
+HELP = "show gateway, provider, queues and sessions on one page"
+EXAMPLES = ("loong status", "loong status --json")
+EXIT_CODES = "0 ready; 1 not ready, or degraded; 2 it could not run"
+NOTHING = "-"
+INBOX = ("new", "claimed", "failed", "rejected")
+OUTBOX = ("queued", "sending", "unknown", "failed")
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything the page is made of.
+
+    `headline` is line 1 of `gateway status`; `trouble` says why the store could not be read.
+    """
+
+    config: Config
+    headline: str
+    status: Json
+    facts: StoreFacts | None
+    trouble: str
+    now_ms: int
+
+    @property
+    def live(self) -> bool:
+        """True while an owner holds the home."""
+        return bool(self.status["lock_held"])
+
+    @property
+    def good(self) -> bool:
+        """True when nothing needs attention."""
+        return bool(self.status["ready"]) and not self.status["degraded_reasons"]
+
+    def surfaces(self) -> list[Json]:
+        """The surfaces of the live owner."""
+        found = self.status["surfaces"]
+        return found if self.live and isinstance(found, list) else []
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """This verb has no flags of its own."""
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Print the page; the exit code says whether all is well."""
+    del args
+    view = _look(context)
+    if context.json:
+        channels = channels_document(view.config, context.environ, view.status)
+        context.document(
+            operator_summary(view.config, view.status, channels, view.facts, _next(context, view))
+        )
+    else:
+        _print(context, view)
+    return 0 if view.good else 1
+
+
+def _look(context: Context) -> View:
+    config = load_config(context)
+    seen = observe(context.places)
+    now_ms = context.clock.wall_ms()
+    facts, trouble = None, ""
+    try:
+        facts = LocalStore(context.places).read(lambda conn: store_facts(conn, now_ms))
+    except CommandError as error:
+        trouble = error.message
+    return View(config, headline(seen, context.places), seen.document, facts, trouble, now_ms)
+
+
+def _next(context: Context, view: View) -> list[tuple[str, str]]:
+    places = context.places
+    if not view.config.exists and not places.dev:
+        return [("check the configuration", places.command("validate-config"))]
+    if not view.live:
+        return [("start the gateway", start_command(places))]
+    if not view.good:
+        return [("see what needs attention", places.command("gateway status"))]
+    return []
+
+
+def _print(context: Context, view: View) -> None:
+    style = style_of(context.stdout, context.environ, no_color=context.no_color)
+    context.out(style.paint(_verdict(view), "good" if view.good else "bad"))
+    rows = [
+        ("Gateway", _gateway(view)),
+        ("Provider", _provider(view)),
+        ("Inbox", _queue(view, INBOX, inbox=True)),
+        ("Outbox", _queue(view, OUTBOX, inbox=False)),
+        ("Sessions", _sessions(view)),
+        ("ACP", "off"),
+        ("Work", "not in this build yet"),
+        ("Config", _config(view)),
+        ("Disk", _disk(context)),
+    ]
+    for name, text in rows:
+        context.out(f"{name:<8}  {text}")
+    for label, command in _next(context, view):
+        context.out(f"  {label}: {command}")
+
+
+def _verdict(view: View) -> str:
+    if not view.live:
+        return view.headline
+    word = "Ready" if view.good else "Stalled" if view.status["stale"] else _word(view)
+    reasons = view.status["degraded_reasons"]
+    if not view.good and isinstance(reasons, list) and reasons:
+        word += f" ({', '.join(map(str, reasons[:3]))})"
+    if view.facts is None:
+        return f"{word}. What the store holds is not known{': ' + view.trouble if view.trouble else ''}."
+    waiting = _waiting(view.facts)
+    return (
+        f"{word}. {count(view.facts.inbound_last_hour, 'message')} in, {view.facts.outbound_last_hour} out in the "
+        f"last hour; {'nothing is' if not waiting else f'{waiting} are' if waiting > 1 else '1 is'} waiting; "
+        f"{view.facts.failed_last_day} failed in the last day."
+    )
+
+
+def _word(view: View) -> str:
+    return "Degraded" if view.status["ready"] else str(view.status["phase"]).capitalize()
+
+
+def _waiting(facts: StoreFacts) -> int:
+    inbox = sum(facts.inbox.get(state, 0) for state in ("new", "claimed"))
+    return inbox + sum(facts.outbox.get(state, 0) for state in ("queued", "sending", "unknown"))
+
+
+def _gateway(view: View) -> str:
+    if not view.live:
+        return "not running"
+    status, surfaces = view.status, view.surfaces()
+    ready = sum(1 for surface in surfaces if surface.get("phase") == "ready")
+    uptime_ms = status["uptime_ms"]
+    uptime = duration(uptime_ms // 1000) if isinstance(uptime_ms, int) else "?"
+    word = "stalled" if status["stale"] else status["phase"]
+    return f"{word}, pid {status['pid']}, up {uptime}, {ready} of {count(len(surfaces), 'surface')} ready"
+
+
+def _provider(view: View) -> str:
+    profile = view.config.providers.get(view.config.active_provider or "")
+    if profile is None:
+        return "none is configured"
+    return f"{profile.kind}, model {profile.model}, not asked"
+
+
+def _queue(view: View, states: Sequence[str], *, inbox: bool) -> str:
+    if view.facts is None:
+        return f"not known: {view.trouble}" if view.trouble else "empty, there is no store yet"
+    counts = view.facts.inbox if inbox else view.facts.outbox
+    oldest_ms = view.facts.oldest_inbox_ms if inbox else view.facts.oldest_outbox_ms
+    text = ", ".join(f"{state} {counts.get(state, 0)}" for state in states)
+    oldest = duration(max(0, view.now_ms - oldest_ms) // 1000) if oldest_ms else NOTHING
+    return f"{text}    oldest waiting: {oldest}{'' if view.live else '    (from disk, not live)'}"
+
+
+def _sessions(view: View) -> str:
+    if view.facts is None:
+        return NOTHING
+    running = view.facts.inbox.get("claimed", 0) if view.live else 0
+    return f"{view.facts.sessions}, {running} running now"
+
+
+def _config(view: View) -> str:
+    if not view.config.exists:
+        return f"{view.config.path} does not exist; defaults stand in"
+    reasons = view.status["degraded_reasons"]
+    refused = isinstance(reasons, list) and "config_reload_refused" in reasons
+    return f"{view.config.path}{', the last change was refused' if refused else ''}"
+
+
+def _disk(context: Context) -> str:
+    places = context.places
+    store = _bytes([places.store, f"{places.store}-wal"])
+    try:
+        logs = _bytes([entry.path for entry in os.scandir(places.logs)])
+    except OSError:
+        logs = None
+    try:
+        facts = os.statvfs(nearest_directory(places.state))
+        free: int | None = facts.f_bavail * facts.f_frsize
+    except OSError:
+        free = None
+    return f"store {size(store)}, log {size(logs)}, {size(free)} free"
+
+
+def _bytes(paths: Sequence[str]) -> int | None:
+    total = None
+    for path in paths:
+        try:
+            total = (total or 0) + os.stat(path).st_size
+        except OSError:
+            # Gone, or never there.
+            continue
+    return total

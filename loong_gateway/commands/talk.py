@@ -1,0 +1,195 @@
+"""One conversation of this terminal: through the running gateway, or in this process when none runs."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Callable, Protocol
+
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway import transcripts
+from loong_gateway.commands.common import Context
+from loong_gateway.commands.config_access import load_config, open_provider, provider_error
+from loong_gateway.control_client import ControlClient
+from loong_gateway.conversation import build_call
+from loong_gateway.faults import CommandError, StoreUnwritable
+from loong_gateway.local_store import LocalStore
+from loong_gateway.providers.contract import Provider, ProviderFault
+from loong_gateway.sessions import session_key, session_keys
+from loong_gateway.snapshot import Config
+
+__all__ = ["LATEST", "Reply", "Talk", "open_talk"]
+
+LATEST = "latest"
+TURN_MARGIN_S = 10.0
+NEW = "/new"
+
+Write = Callable[[str], None]
+
+
+class Reply:
+    """An answer. `usage` counts tokens, None where the provider did not say; `model` is "" when it is not known."""
+
+    def __init__(self, text: str, model: str = "", usage: dict[str, int] | None = None) -> None:
+        self.text = text
+        self.model = model
+        self.usage = usage
+
+
+class Talk(Protocol):
+    """A conversation; `session` is its stored key. Used from one thread."""
+
+    session: str
+
+    def ask(self, text: str, on_text: Write | None = None) -> Reply:
+        """Answer `text`. `on_text` gets the answer as it grows, where that is possible. Raises CommandError."""
+
+    def start_new(self) -> str:
+        """Begin a fresh session; returns a sentence for the person."""
+
+    def history(self) -> list[tuple[str, str]]:
+        """(role, text) of what the model would be shown, oldest first."""
+
+    def describe(self) -> str:
+        """One line: who answers, and how."""
+
+
+def open_talk(context: Context, session: str) -> Talk:
+    """The conversation called `session`: a name, a stored key, another spelling of one, or `latest`."""
+    config = load_config(context)
+    client = ControlClient(context.places)
+    if client.available():
+        return _OwnerTalk(context, config, client, session)
+    return _LocalTalk(context, config, session)
+
+
+class _OwnerTalk:
+    """Every turn is run by the owner, in the lane of its session."""
+
+    def __init__(self, context: Context, config: Config, client: ControlClient, session: str) -> None:
+        self._context = context
+        self._timeout_s = _turn_timeout_s(config)
+        self._client = client
+        self.session = _resolve(LocalStore(context.places), session)
+
+    def ask(self, text: str, on_text: Write | None = None) -> Reply:
+        """See Talk."""
+        body = {"session_id": self.session, "input": text, "timeout_ms": int(self._timeout_s * 1000)}
+        answer = self._client.post("/v1/turn", body, timeout_s=self._timeout_s + TURN_MARGIN_S)
+        reply = str(answer.get("output_text") or "")
+        if on_text is not None:
+            on_text(reply)
+        usage = answer.get("usage")
+        return Reply(reply, usage=usage if isinstance(usage, dict) else None)
+
+    def start_new(self) -> str:
+        """See Talk."""
+        return self.ask(NEW).text
+
+    def history(self) -> list[tuple[str, str]]:
+        """See Talk."""
+        return LocalStore(self._context.places).read(lambda conn: _window(conn, self.session, 64)) or []
+
+    def describe(self) -> str:
+        """See Talk."""
+        return "answered by the running gateway"
+
+
+class _LocalTalk:
+    """Every turn is run here; the store is only held for the moments of reading and writing."""
+
+    def __init__(self, context: Context, config: Config, session: str) -> None:
+        self._context = context
+        self._config = config
+        self._store = LocalStore(context.places)
+        self._provider: Provider | None = None
+        self._kept = True
+        self.session = _resolve(self._store, session)
+
+    def ask(self, text: str, on_text: Write | None = None) -> Reply:
+        """See Talk."""
+        call = build_call(self._config, self._remembered(), text)
+        try:
+            completion = self._open().complete(
+                call, deadline=Deadline(_turn_timeout_s(self._config)), stop=StopToken(), on_text=on_text
+            )
+        except ProviderFault as fault:
+            raise provider_error(self._context, fault) from fault
+        self._keep(text, completion.text)
+        usage = completion.usage
+        counted = (
+            {} if usage is None else {"input": usage.input, "output": usage.output, "total": usage.total}
+        )
+        known = {name: value for name, value in counted.items() if value is not None}
+        return Reply(completion.text, completion.model, known or None)
+
+    def start_new(self) -> str:
+        """See Talk."""
+        now_ms = self._context.clock.wall_ms()
+        session = self._store.write(lambda conn: transcripts.start_new(conn, self.session, now_ms))
+        return f"Started a new session for this conversation. Session ID: {session}"
+
+    def history(self) -> list[tuple[str, str]]:
+        """See Talk."""
+        turns = self._config.memory.sliding_window
+        return self._store.read(lambda conn: _window(conn, self.session, turns)) or []
+
+    def describe(self) -> str:
+        """See Talk."""
+        try:
+            provider = self._open()
+        except CommandError as error:
+            return error.message
+        return f"answered in this process by {provider.kind}, model {provider.model}; no gateway is running"
+
+    def _open(self) -> Provider:
+        if self._provider is None:
+            try:
+                self._provider = open_provider(self._context, self._config)
+            except ProviderFault as fault:
+                raise provider_error(self._context, fault) from fault
+        return self._provider
+
+    def _remembered(self) -> list[tuple[str, str]]:
+        try:
+            return self.history()
+        except (CommandError, StoreUnwritable) as error:
+            # An answer without the past is worth more than none.
+            self._context.err(f"warning: what was said before cannot be read: {error}")
+            return []
+
+    def _keep(self, question: str, answer: str) -> None:
+        now_ms = self._context.clock.wall_ms()
+
+        def op(conn: sqlite3.Connection) -> None:
+            session = transcripts.active_session(conn, self.session)
+            transcripts.append(conn, session, "user", question, now_ms)
+            transcripts.append(conn, session, "assistant", answer, now_ms)
+
+        try:
+            self._store.write(op)
+        except (CommandError, StoreUnwritable) as error:
+            # The answer is there and must be shown; only the memory of it is lost.
+            self._context.err(f"warning: this turn could not be kept: {error}")
+
+
+def _turn_timeout_s(config: Config) -> float:
+    profile = config.providers.get(config.active_provider or "")
+    return profile.turn_timeout_ms / 1000 if profile is not None else 600.0
+
+
+def _window(conn: sqlite3.Connection, session: str, turns: int) -> list[tuple[str, str]]:
+    return transcripts.window(conn, transcripts.active_session(conn, session), turns)
+
+
+def _resolve(store: LocalStore, given: str) -> str:
+    """The stored key that a person means; a spelling that fits several goes to the one that exists."""
+    if given.strip() == LATEST:
+        found = store.read(lambda conn: transcripts.sessions(conn, 1))
+        if not found:
+            raise CommandError("talk.no_latest")
+        return found[0].route
+    keys = session_keys(given)
+    if len(keys) == 1:
+        return keys[0]
+    known = store.read(lambda conn: [row.route for row in transcripts.sessions(conn, 10_000)]) or []
+    return next((key for key in keys if key in known), session_key(given))

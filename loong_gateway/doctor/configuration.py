@@ -1,0 +1,156 @@
+"""Checks of the configuration: validity, provider and channel credentials, allow-lists."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from loong_channels import catalog
+from loong_channels.contract import ChannelSpec
+from loong_gateway.diagnostics import as_lines
+from loong_gateway.doctor.contract import FAIL, WARN, Check, Inspection, failed, passed, warned
+from loong_gateway.secrets import SecretUnavailable, resolve
+from loong_gateway.snapshot import AccountConfig, Config, SecretRef
+
+# Findings of the validation that a check of its own looks at more closely.
+CHECKED_ELSEWHERE = ("config.file.mode", "config.channel_account.shared_credential")
+
+__all__ = ["account_name", "check_configuration", "served_accounts"]
+
+
+def check_configuration(inspection: Inspection) -> list[Check]:
+    """All checks of this file. Resolves secrets, which may read files and run the configured commands."""
+    checks = _validity(inspection)
+    if inspection.config is None:
+        return checks
+    checks += _provider(inspection, inspection.config)
+    digests: dict[str, list[str]] = {}
+    for spec, account in served_accounts(inspection.config):
+        checks += _account(inspection, spec, account, digests)
+    checks += [
+        warned(
+            "duplicate credentials",
+            f"{' and '.join(names)} use one credential; only one of them can receive.",
+            "give each account its own, then: loong validate-config",
+        )
+        for names in digests.values()
+        if len(names) > 1
+    ]
+    return checks
+
+
+def served_accounts(config: Config) -> Iterator[tuple[ChannelSpec, AccountConfig]]:
+    """Every enabled account of every enabled channel that this build can run, in the order of the configuration."""
+    for channel in config.channels.values():
+        if not channel.enabled:
+            continue
+        try:
+            spec = catalog.spec(channel.name)
+        except KeyError:
+            # Known by name only; the validation has already said so.
+            continue
+        for account in channel.accounts.values():
+            if account.enabled:
+                yield spec, account
+
+
+def account_name(check: str, config: Config, account: AccountConfig) -> str:
+    """The name of a check that belongs to one account: the account stands in it where there are several."""
+    explicit = config.channels[account.channel].explicit_accounts
+    return f"{account.channel} {check} [{account.id}]" if explicit else f"{account.channel} {check}"
+
+
+def _validity(inspection: Inspection) -> list[Check]:
+    path = inspection.places.config
+    shown = [finding for finding in inspection.diagnostics if finding.code not in CHECKED_ELSEWHERE]
+    found = [
+        Check(
+            "config",
+            FAIL if finding.severity == "error" else WARN,
+            line.replace("  warning: ", "  ", 1),
+            finding.fix,
+        )
+        for finding, line in zip(shown, as_lines(shown, path))
+    ]
+    if not found and inspection.config is not None and not inspection.config.exists:
+        return [
+            failed(
+                "config",
+                f"there is no {path}; the gateway will not start without it.",
+                "write one, then: loong validate-config",
+            )
+        ]
+    return found or [passed("config", path)]
+
+
+def _provider(inspection: Inspection, config: Config) -> list[Check]:
+    name = "provider credentials"
+    serving = any(True for _ in served_accounts(config))
+    if config.active_provider is None:
+        if not serving:
+            return []
+        return [
+            failed(
+                name,
+                f"no provider is configured in {inspection.places.config}; no message can be answered.",
+                "add [provider] with kind, model and api_key, then: loong list-models",
+            )
+        ]
+    profile = config.providers[config.active_provider]
+    if profile.api_key.form == "absent" and not profile.api_key.fallback_env:
+        return [passed(name, f"{profile.kind} needs no key")]
+    return [_secret(name, inspection, profile.api_key)]
+
+
+def _secret(name: str, inspection: Inspection, ref: SecretRef) -> Check:
+    try:
+        resolve(ref, inspection.environ)
+    except SecretUnavailable as error:
+        return failed(name, f"{error}.", error.fix or "set it, then: loong doctor")
+    return passed(name, f"{ref.setting} ({ref.display})")
+
+
+def _account(
+    inspection: Inspection, spec: ChannelSpec, account: AccountConfig, digests: dict[str, list[str]]
+) -> list[Check]:
+    config = inspection.config
+    assert config is not None
+    name = account_name("channel", config, account)
+    checks = []
+    for setting in spec.secrets:
+        ref = account.settings.get(setting)
+        if not isinstance(ref, SecretRef):
+            continue
+        try:
+            value = resolve(ref, inspection.environ)
+        except SecretUnavailable as error:
+            checks.append(_tagged(failed(name, f"{error}.", error.fix), account, "credential_missing"))
+            continue
+        # Compared by digest, so that no value outlives this line.
+        digest = hashlib.sha256(
+            f"{spec.name}\0{setting}\0{value}".encode("utf-8", "surrogatepass")
+        ).hexdigest()
+        digests.setdefault(digest, []).append(f"{account.channel}/{account.id}")
+    if not account.settings.get(spec.conversation_setting):
+        checks.append(_empty_list(name, config, spec, account))
+    return checks or [passed(name, f"{spec.label}, {spec.transport}")]
+
+
+def _empty_list(name: str, config: Config, spec: ChannelSpec, account: AccountConfig) -> Check:
+    prefix = account.channel
+    if config.channels[account.channel].explicit_accounts:
+        prefix = f"{account.channel}.accounts.{account.id}"
+    noun = "chat" if "chat" in spec.conversation_setting else "conversation"
+    return _tagged(
+        failed(
+            name,
+            f"{prefix}.{spec.conversation_setting} is empty; configure at least one trusted {noun} id.",
+            "add the id, then: loong validate-config",
+        ),
+        account,
+        "allow_list_empty",
+    )
+
+
+def _tagged(check: Check, account: AccountConfig, reason: str) -> Check:
+    return Check(check.name, check.level, check.detail, check.fix, None, account.channel, account.id, reason)

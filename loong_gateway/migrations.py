@@ -1,0 +1,130 @@
+"""The shape of the store, as steps that are applied once each and remembered by name.
+
+A step that was released is never changed; a new one is added at the end. Nothing newer than SQLite 3.24 is used,
+because long-term distributions ship it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Callable
+
+__all__ = ["STEPS", "apply", "unknown_steps"]
+
+
+# The payload stands last in its row, so that looking at the other columns never reads its pages.
+_FIRST_SHAPE = (
+    """CREATE TABLE inbox(
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        conversation TEXT NOT NULL,
+        event_id TEXT NOT NULL,
+        message_id TEXT,
+        lane TEXT NOT NULL,
+        sent_ms INTEGER,
+        received_ms INTEGER NOT NULL,
+        stored_ms INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK(state IN ('new','claimed','done','failed','rejected','skipped_old')),
+        attempts INTEGER NOT NULL DEFAULT 0,
+        crashes INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT,
+        has_payload INTEGER NOT NULL DEFAULT 1,
+        crc INTEGER NOT NULL,
+        payload BLOB NOT NULL,
+        UNIQUE(channel, account, event_id))""",
+    # Message ids are unique within a conversation only (Telegram counts them per chat).
+    """CREATE UNIQUE INDEX inbox_message ON inbox(channel, account, conversation, message_id)
+        WHERE message_id IS NOT NULL""",
+    "CREATE INDEX inbox_state ON inbox(state, channel, account)",
+    "CREATE INDEX inbox_age ON inbox(has_payload, stored_ms)",
+    # Numbers go on from the clock: keys made of them must not come back after a store was set aside or removed,
+    # or a platform would take a new answer for a repeated one.
+    """INSERT INTO sqlite_sequence(name, seq)
+        VALUES('inbox', CAST(strftime('%s','now') AS INTEGER) * 1000)""",
+    """CREATE TABLE outbox(
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        grp TEXT NOT NULL,
+        part INTEGER NOT NULL,
+        inbox_seq INTEGER,
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        lane TEXT NOT NULL,
+        state TEXT NOT NULL
+            CHECK(state IN ('queued','sending','sent','unknown','failed','expired','cancelled')),
+        attempts INTEGER NOT NULL DEFAULT 0,
+        resends INTEGER NOT NULL DEFAULT 0,
+        not_before_ms INTEGER NOT NULL DEFAULT 0,
+        expires_ms INTEGER NOT NULL,
+        stored_ms INTEGER NOT NULL,
+        last_error TEXT,
+        message_ids TEXT,
+        has_payload INTEGER NOT NULL DEFAULT 1,
+        crc INTEGER NOT NULL,
+        payload BLOB NOT NULL,
+        UNIQUE(grp, part))""",
+    "CREATE INDEX outbox_state ON outbox(state, channel, account)",
+    "CREATE INDEX outbox_age ON outbox(has_payload, stored_ms)",
+    "CREATE TABLE cursor(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE alias(
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        old TEXT NOT NULL,
+        new TEXT NOT NULL,
+        PRIMARY KEY(channel, account, old)) WITHOUT ROWID""",
+    "CREATE TABLE counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE session(
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        route TEXT NOT NULL,
+        started_ms INTEGER NOT NULL,
+        last_ms INTEGER NOT NULL,
+        messages INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE INDEX session_route ON session(route, n)",
+    """CREATE TABLE transcript(
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        session TEXT NOT NULL,
+        role TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        text TEXT NOT NULL)""",
+    "CREATE INDEX transcript_session ON transcript(session, n)",
+)
+
+
+def _first_shape(conn: sqlite3.Connection) -> None:
+    for statement in _FIRST_SHAPE:
+        conn.execute(statement)
+
+
+STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (("first_shape", _first_shape),)
+
+
+def unknown_steps(conn: sqlite3.Connection) -> list[str]:
+    """The names of applied steps that this version does not know: a newer one wrote the file. Changes nothing."""
+    known = {name for name, _ in STEPS}
+    return sorted(_applied(conn) - known)
+
+
+def apply(conn: sqlite3.Connection) -> None:
+    """Bring the file to the present shape, one transaction per step. Raises sqlite3.Error; no half step stays."""
+    applied = _applied(conn)
+    for name, step in STEPS:
+        if name in applied:
+            continue
+        conn.execute("BEGIN IMMEDIATE")
+        try:
+            conn.execute("CREATE TABLE IF NOT EXISTS migration(name TEXT PRIMARY KEY) WITHOUT ROWID")
+            step(conn)
+            conn.execute("INSERT INTO migration(name) VALUES(?)", (name,))
+            conn.execute("COMMIT")
+        finally:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+
+
+def _applied(conn: sqlite3.Connection) -> set[str]:
+    table = conn.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name='migration'").fetchone()
+    if table is None:
+        return set()
+    return {str(row[0]) for row in conn.execute("SELECT name FROM migration")}

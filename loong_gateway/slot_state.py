@@ -1,0 +1,46 @@
+"""The words for how a surface is, in one place, and the value that status, doctor and the port show of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PHASES", "SENDABLE", "SlotState"]
+
+PHASES = (
+    "starting",
+    "connecting",
+    "authenticating",
+    "ready",
+    "degraded",
+    "conflict",
+    "auth_failed",
+    "backoff",
+    "stopping",
+    "stopped",
+)
+SENDABLE = frozenset({"ready", "degraded", "conflict"})
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """A surface at a moment. Times are wall-clock milliseconds, None where it never happened.
+
+    `trouble` is "" or the code of what needs attention: "auth_failed", "conflict", "unreachable", "secret_missing",
+    "allow_list_empty" or "throttled". `restarts` counts connections after the first. `started`: a first try was made.
+    """
+
+    channel: str
+    account: str
+    since_ms: int
+    phase: str = "starting"
+    trouble: str = ""
+    identity: str | None = None
+    last_error: str | None = None
+    where: str | None = None
+    fix: str | None = None
+    next_try_ms: int | None = None
+    last_heard_ms: int | None = None
+    last_inbound_ms: int | None = None
+    last_outbound_ms: int | None = None
+    restarts: int = 0
+    started: bool = False

@@ -1,0 +1,67 @@
+"""Counts and ages of what the store holds, for people and for status. Functions on a connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["StoreFacts", "store_facts"]
+
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class StoreFacts:
+    """`inbox` and `outbox` count rows by state; a moment is None when nothing waits. Times are wall-clock ms."""
+
+    inbox: Mapping[str, int]
+    outbox: Mapping[str, int]
+    oldest_inbox_ms: int | None
+    oldest_outbox_ms: int | None
+    sessions: int
+    inbound_last_hour: int
+    outbound_last_hour: int
+    failed_last_day: int
+
+
+def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
+    """Count everything once; reads indexes only, except for the last hour and day."""
+    return StoreFacts(
+        inbox=_states(conn, "SELECT state, count(*) FROM inbox GROUP BY state"),
+        outbox=_states(conn, "SELECT state, count(*) FROM outbox GROUP BY state"),
+        oldest_inbox_ms=_one(conn, "SELECT min(stored_ms) FROM inbox WHERE state IN ('new', 'claimed')"),
+        oldest_outbox_ms=_one(
+            conn, "SELECT min(stored_ms) FROM outbox WHERE state IN ('queued', 'sending', 'unknown')"
+        ),
+        sessions=_one(conn, "SELECT count(*) FROM session") or 0,
+        inbound_last_hour=_one(
+            conn,
+            "SELECT count(*) FROM inbox WHERE has_payload IN (0, 1) AND stored_ms > ?",
+            now_ms - HOUR_MS,
+        )
+        or 0,
+        outbound_last_hour=_one(
+            conn,
+            "SELECT count(*) FROM outbox WHERE has_payload IN (0, 1) AND stored_ms > ? AND state = 'sent'",
+            now_ms - HOUR_MS,
+        )
+        or 0,
+        failed_last_day=sum(
+            _one(conn, statement, now_ms - DAY_MS) or 0
+            for statement in (
+                "SELECT count(*) FROM inbox WHERE state = 'failed' AND stored_ms > ?",
+                "SELECT count(*) FROM outbox WHERE state IN ('failed', 'expired') AND stored_ms > ?",
+            )
+        ),
+    )
+
+
+def _states(conn: sqlite3.Connection, statement: str) -> dict[str, int]:
+    return {str(state): int(number) for state, number in conn.execute(statement)}
+
+
+def _one(conn: sqlite3.Connection, statement: str, *values: int) -> int | None:
+    value = conn.execute(statement, values).fetchone()[0]
+    return None if value is None else int(value)

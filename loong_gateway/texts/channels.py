@@ -1,0 +1,63 @@
+"""Texts about channels: listing, sending, asking a platform."""
+
+from __future__ import annotations
+
+TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
+    "channels.no_channel": (
+        "canonical grouped channel commands require a channel id; pass `CHANNEL` positionally or `--channel <CHANNEL>`",
+        None,
+        "loong channels send --help",
+        2,
+    ),
+    "channels.two_channels": (
+        "two channels are named: {first} and {second}",
+        None,
+        "loong channels send --help",
+        2,
+    ),
+    "channels.target_kind": (
+        "{channel} --target-kind does not support `{given}`; use `{allowed}`",
+        None,
+        "loong channels send --help",
+        2,
+    ),
+    "channels.empty_text": ("the text to send must not be empty", None, "loong channels send --help", 2),
+    "channels.long_text": (
+        "the text to send has {characters} characters; at most {limit} are sent at once",
+        None,
+        "loong channels send --help",
+        2,
+    ),
+    "channels.empty_target": ("--target must not be empty", None, "loong channels send --help", 2),
+    "channels.bad_text": (
+        "the text on standard input is not UTF-8: {detail}",
+        None,
+        "loong channels send --help",
+        2,
+    ),
+    "channels.secret_missing": (
+        "{detail}; nothing was sent",
+        "{setting} in {config}",
+        "{fix}",
+        2,
+    ),
+    "channels.not_asked": (
+        "{channel}/{account} could not be reached: {detail}; nothing was sent",
+        None,
+        "loong channels status --probe",
+        2,
+    ),
+    "channels.refused": ("{channel}/{account} refused the message: {detail}", None, "{fix}", 1),
+    "channels.unknown_fate": (
+        "{channel}/{account} did not confirm the message: {detail}; it may have arrived",
+        None,
+        "look into the conversation before sending again",
+        1,
+    ),
+    "channels.partly_sent": (
+        "{channel}/{account} took {sent} of {parts} parts, then: {detail}",
+        None,
+        "send only the rest again; see: loong channels status --probe",
+        1,
+    ),
+}

@@ -1,0 +1,60 @@
+"""Texts about starting a gateway."""
+
+from __future__ import annotations
+
+TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
+    "run.no_config": (
+        "there is no configuration, nothing was started",
+        "{path}",
+        "write it, then: {check}    or try without one: loong --dev gateway run",
+        78,
+    ),
+    "run.remote_mode": (
+        "gateway start blocked: gateway.mode is {mode}, not local",
+        "gateway.mode in {path}",
+        'set gateway.mode = "local", then: {check}',
+        78,
+    ),
+    "run.secret_missing": (
+        "{detail}; nothing was started",
+        "{where}",
+        "{fix}",
+        78,
+    ),
+    "run.not_up": (
+        "the gateway is {phase}; it takes no work now",
+        None,
+        "loong gateway status",
+        2,
+    ),
+    "run.force_needs_yes": (
+        "--force may end another process and needs a terminal",
+        None,
+        "loong gateway run --force --yes",
+        2,
+    ),
+    "run.owner_not_stopped": (
+        "the running gateway did not stop within {waited}",
+        None,
+        "loong gateway status",
+        78,
+    ),
+    "run.nobody_allowed": (
+        "{setting} is empty; configure at least one trusted {word}",
+        "{path}",
+        "list who may talk to it there, then: loong validate-config",
+        2,
+    ),
+    "run.owned_by_gateway": (
+        "a gateway owns this home (pid {pid}), not a serve of one channel",
+        None,
+        "loong gateway stop",
+        2,
+    ),
+    "run.nothing_to_serve": (
+        "{channel} cannot receive messages",
+        None,
+        "{fix}",
+        2,
+    ),
+}

@@ -1,0 +1,1 @@
+"""The tests: a package, so that the doubles of the outside world can be imported and run as programs."""

@@ -1,0 +1,187 @@
+"""`loong channels send`: spellings, refusals, the way through a running gateway."""
+
+from __future__ import annotations
+
+import pathlib
+import sqlite3
+
+import pytest
+
+from tests.commands.loong_cli import TOKEN, Loong, running_owner, telegram_config
+from tests.fakes.telegram import FakeTelegram
+
+SEND = ("channels", "send", "telegram", "--target", "1001", "--text", "hello")
+
+
+def rows(loong: Loong) -> list[tuple[str, str]]:
+    with sqlite3.connect(loong.places.store) as conn:
+        return conn.execute("SELECT state, coalesce(last_error, '') FROM outbox ORDER BY n").fetchall()
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        ("channels", "send", "telegram", "--target", "1001"),
+        ("channels", "send", "--channel", "Telegram", "--receive-id", "1001"),
+        ("telegram-send", "--target", "1001", "--account", "Work", "--target-kind", "conversation"),
+    ],
+)
+def test_every_spelling_sends(tmp_path: pathlib.Path, spelling: tuple[str, ...]) -> None:
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        ran = loong(*spelling, "--text", "hello")
+        assert ran.code == 0, ran.err
+        assert [sent.text for sent in telegram.messages] == ["hello"]
+    by_default = str("--account" not in spelling).lower()
+    assert ran.out == (
+        f"telegram message sent (config={loong.config}, configured_account=work, account=work, "
+        f"selected_by_default={by_default}, default_source=explicit_default, target_kind=conversation)\n"
+    )
+    assert rows(loong) == [("sent", "")]
+
+
+def test_json_carries_the_message_ids(tmp_path: pathlib.Path) -> None:
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        ran = Loong(tmp_path, telegram_config(telegram.base_url))(*SEND, "--json")
+        assert ran.document["message_ids"] == [str(telegram.messages[0].message_id)]
+    assert ran.document["state"] == "sent"
+    assert list(ran.document)[:6] == [
+        "channel",
+        "configured_account",
+        "account",
+        "target",
+        "target_kind",
+        "message_ids",
+    ]
+
+
+def test_a_long_text_from_standard_input_goes_out_in_order(tmp_path: pathlib.Path) -> None:
+    text = "\n".join(f"line {number} of a long text" for number in range(400))
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        ran = loong(*SEND[:-1], "-", stdin=text + "\n")
+        assert ran.code == 0, ran.err
+        sent = [message.text for message in telegram.messages]
+    assert len(sent) > 1
+    assert "\n".join(sent).split() == text.split()
+    assert {state for state, _ in rows(loong)} == {"sent"}
+
+
+def test_a_target_that_is_not_listed_is_sent_with_one_warning(tmp_path: pathlib.Path) -> None:
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        ran = Loong(tmp_path, telegram_config(telegram.base_url, chats="[7]"))(*SEND)
+    assert ran.code == 0
+    assert ran.err.count("warning:") == 1
+    assert "1001 is not in telegram.allowed_chat_ids" in ran.err
+
+
+def test_what_the_platform_refuses_is_exit_1_and_recorded(tmp_path: pathlib.Path) -> None:
+    with FakeTelegram() as telegram:
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        ran = loong(*SEND)
+    assert ran.code == 1
+    assert ran.err.startswith("error: telegram/work refused the message: ")
+    assert [state for state, _ in rows(loong)] == ["failed"]
+
+
+def test_a_platform_that_cannot_be_reached_is_exit_2(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    ran = loong(*SEND)
+    assert ran.code == 2
+    assert "nothing was sent" in ran.err
+    assert [state for state, _ in rows(loong)] == ["failed"]
+
+
+def test_a_missing_token_is_named_and_nothing_is_stored(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    del loong.environ["TELEGRAM_BOT_TOKEN"]
+    ran = loong(*SEND)
+    assert ran.code == 2
+    assert ran.err.splitlines()[0] == "error: env TELEGRAM_BOT_TOKEN is not set; nothing was sent"
+    assert not pathlib.Path(loong.places.store).exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--target", "1", "--text", "x"), "canonical grouped channel commands require a channel id"),
+        (("telegrm", "--target", "1", "--text", "x"), "did you mean telegram?"),
+        (("feishu", "--target", "1", "--text", "x"), "channel `feishu` is not supported in this build"),
+        (("telegram", "--channel", "feishu", "--target", "1", "--text", "x"), "two channels are named"),
+        (("telegram", "--target", "1", "--text", " \n"), "must not be empty"),
+        (("telegram", "--target", " ", "--text", "x"), "--target must not be empty"),
+        (
+            ("telegram", "--target", "1", "--text", "x", "--target-kind", "address"),
+            "telegram --target-kind does not support `address`; use `conversation`",
+        ),
+        (
+            ("telegram", "--target", "1", "--text", "x", "--account", "wrk"),
+            "requested account `wrk` is not configured (configured accounts: work); did you mean work?",
+        ),
+        (("telegram", "--target", "1"), "--text"),
+    ],
+)
+def test_a_wrong_call_is_one_error_and_touches_nothing(
+    tmp_path: pathlib.Path, args: tuple[str, ...], message: str
+) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    ran = loong("channels", "send", *args)
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.out == ""
+    assert sorted(path.name for path in loong.home.iterdir()) == ["config.toml"]
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:
+    ran = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))(*SEND[:-1], "-", stdin=b"abc\xff")
+    assert ran.code == 2
+    assert "not UTF-8: byte 3" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "said"),
+    [
+        ("sent", 0, "telegram message sent ("),
+        ("queued", 0, "telegram message queued ("),
+        ("unknown", 1, "did not confirm the message: lost"),
+        ("failed", 1, "refused the message: lost"),
+        ("expired", 1, "refused the message: lost"),
+        ("refused", 2, "could not be reached: lost; nothing was sent"),
+    ],
+)
+def test_a_running_gateway_does_the_sending(tmp_path: pathlib.Path, state: str, code: int, said: str) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    with running_owner(loong) as owner:
+        answer = {"id": "send-1", "state": state, "account": "work", "message_ids": ["5"], "error": "lost"}
+        owner.answers["/api/gateway/send"] = (200, answer)
+        ran = loong(*SEND)
+    assert ran.code == code
+    assert said in ran.out + ran.err
+    ((path, body),) = owner.requests
+    assert path == "/api/gateway/send"
+    assert (body["channel"], body["account"], body["target"]) == ("telegram", "work", "1001")
+    assert body["wait_s"] == 30
+
+
+def test_no_wait_asks_the_gateway_only_to_keep_it(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    with running_owner(loong) as owner:
+        owner.answers["/api/gateway/send"] = (200, {"id": "send-1", "state": "queued", "message_ids": []})
+        ran = loong(*SEND, "--no-wait", "--json")
+    assert ran.code == 0
+    assert owner.requests[0][1]["wait_s"] == 0
+    assert ran.document["state"] == "queued"
+
+
+def test_a_gateway_that_refuses_says_why(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    with running_owner(loong) as owner:
+        owner.answers["/api/gateway/send"] = (503, {"error": {"message": "the store cannot be written"}})
+        ran = loong(*SEND)
+    assert ran.code == 2
+    assert "the store cannot be written" in ran.err
+    assert TOKEN not in ran.err

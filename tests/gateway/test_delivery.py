@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import pytest
+
+from loong_channels.contract import Address, Outbound
+from loong_channels.faults import (
+    BadAnswer,
+    BadCredentials,
+    Moved,
+    Overloaded,
+    Refused,
+    Throttled,
+    TimedOut,
+    Unreachable,
+)
+from loong_channels.waiting import StopToken
+from loong_gateway import outbox
+from loong_gateway.delivery import Fate
+from loong_gateway.outbox import Part
+from tests.gateway.engine_rig import CONFIG, rig_at
+
+CHAT = Address("telegram", "work", "7")
+LOST = TimedOut("no answer", maybe_processed=True)
+NOT_SENT = Unreachable("refused", maybe_processed=False)
+
+
+@pytest.fixture
+def rig(tmp_path):
+    with rig_at(tmp_path / "store.sqlite3") as made:
+        yield made
+
+
+def put(rig, *texts, group="g", inbox_seq=None, ttl_s=3600, first_sending=False):
+    parts = [
+        Part(
+            f"{group}-{n}",
+            group,
+            n,
+            inbox_seq,
+            Outbound(CHAT, text, f"{group}-{n}"),
+            rig.clock.wall_ms() + ttl_s * 1000,
+        )
+        for n, text in enumerate(texts)
+    ]
+    rig.store.write(
+        lambda conn: outbox.add(conn, parts, now_ms=rig.clock.wall_ms(), first_sending=first_sending)
+    )
+    return group
+
+
+def test_parts_go_out_in_order_and_are_recorded_with_the_platforms_ids(rig):
+    fates = []
+    group = put(rig, "one", "two", "three")
+    rig.delivery.watch(group, fates.append)
+    assert rig.deliver(group) is None
+    assert rig.channel.texts() == ["one", "two", "three"]
+    assert set(rig.outbox_states().values()) == {"sent"}
+    assert fates == [Fate("sent", ("m1", "m2", "m3"))]
+
+
+def test_a_part_is_sending_on_disk_before_it_leaves(rig):
+    seen = []
+    rig.channel.faults = [
+        lambda _: seen.append(rig.outbox_states()),
+        lambda _: seen.append(rig.outbox_states()),
+    ]
+    rig.deliver(put(rig, "one", "two"))
+    assert seen == [{"g-0": "sending", "g-1": "queued"}, {"g-0": "sent", "g-1": "sending"}]
+
+
+def test_a_refused_part_fails_its_group_and_the_later_parts_stay_unsent(rig):
+    fates = []
+    rig.delivery.watch("g", fates.append)
+    rig.channel.faults = [Refused("bot was blocked", code="403")]
+    assert rig.deliver(put(rig, "one", "two")) is None
+    assert rig.channel.sent == []
+    assert rig.outbox_states() == {"g-0": "failed", "g-1": "failed"}
+    assert fates[0].state == "failed"
+    assert "blocked" in fates[0].error
+
+
+def test_a_throttled_conversation_is_silent_for_exactly_as_long_as_told(rig):
+    rig.channel.faults = [Throttled("429", retry_after_s=7.0)]
+    later = rig.deliver(put(rig, "one"))
+    assert later.after_s == 7.0
+    assert rig.parking.wait_s(CHAT) == 7.0
+    rig.clock.advance(6.5)
+    again = rig.run(later.task)
+    assert len(rig.channel.tried) == 1
+    assert again.after_s == pytest.approx(0.5)
+    rig.clock.advance(0.5)
+    assert rig.run(again.task) is None
+    assert rig.channel.texts() == ["one"]
+    assert rig.rows("g")[0].attempts == 1
+
+
+def test_another_group_to_a_throttled_conversation_waits_too(rig):
+    rig.channel.faults = [Throttled("429", retry_after_s=7.0)]
+    rig.deliver(put(rig, "one"))
+    later = rig.deliver(put(rig, "two", group="h"))
+    assert later.after_s == 7.0
+    assert len(rig.channel.tried) == 1
+
+
+def test_a_throttled_account_parks_its_other_conversations(rig):
+    rig.channel.faults = [Throttled("429", retry_after_s=7.0, whole_account=True)]
+    rig.deliver(put(rig, "one"))
+    assert rig.parking.wait_s(Address("telegram", "work", "8")) == 7.0
+
+
+def test_what_surely_was_not_sent_is_tried_again_quickly_and_then_waits(rig):
+    rig.channel.faults = [NOT_SENT, NOT_SENT, NOT_SENT]
+    later = rig.deliver(put(rig, "one"))
+    assert len(rig.channel.tried) == 3
+    assert later.gate == "telegram=work"
+    assert 0 < later.after_s <= 10
+    assert rig.outbox_states() == {"g-0": "queued"}
+    rig.clock.advance(later.after_s)
+    assert rig.run(later.task) is None
+    assert rig.channel.texts() == ["one"]
+
+
+def test_an_overloaded_platform_is_given_the_time_it_asks_for(rig):
+    rig.channel.faults = [Overloaded("502", retry_after_s=40.0)] * 3
+    later = rig.deliver(put(rig, "one"))
+    assert later.after_s >= 40.0
+
+
+@pytest.mark.parametrize("fault", [LOST, BadAnswer("half an answer"), RuntimeError("a bug in the channel")])
+def test_a_send_of_unknown_fate_is_repeated_once_with_the_same_key(rig, fault):
+    rig.channel.faults = [fault]
+    later = rig.deliver(put(rig, "one"))
+    assert rig.outbox_states() == {"g-0": "queued"}
+    rig.clock.advance(later.after_s)
+    assert rig.run(later.task) is None
+    assert {outbound.idempotency_key for outbound in rig.channel.tried} == {"g-0"}
+    assert rig.outbox_states() == {"g-0": "sent"}
+    assert rig.metrics.get("send_unknown:telegram=work") == 1
+
+
+def test_a_send_that_stays_unknown_is_held_and_the_next_part_goes_on(rig):
+    rig.channel.faults = [LOST, LOST]
+    later = rig.deliver(put(rig, "one", "two"))
+    rig.clock.advance(later.after_s)
+    assert rig.run(later.task) is None
+    assert rig.outbox_states() == {"g-0": "unknown", "g-1": "sent"}
+    assert rig.channel.texts() == ["two"]
+
+
+def test_the_hold_policy_never_repeats(tmp_path):
+    config = CONFIG + b'\n[delivery]\nambiguous = "hold"\n'
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        rig.channel.faults = [LOST]
+        assert rig.deliver(put(rig, "one")) is None
+        assert rig.outbox_states() == {"g-0": "unknown"}
+        assert len(rig.channel.tried) == 1
+
+
+def test_waiting_for_an_account_costs_no_attempt(rig):
+    rig.surface.sendable = False
+    later = rig.deliver(put(rig, "one", first_sending=True))
+    assert later.gate == "telegram=work"
+    assert rig.outbox_states() == {"g-0": "queued"}
+    assert rig.rows("g")[0].attempts == 0
+    rig.surface.sendable = True
+    assert rig.run(later.task) is None
+    assert rig.rows("g")[0].state == "sent"
+
+
+def test_a_refused_credential_keeps_the_reply_and_tells_the_surface(rig):
+    rig.channel.faults = [BadCredentials("401")]
+    later = rig.deliver(put(rig, "one"))
+    assert later.gate == "telegram=work"
+    assert rig.outbox_states() == {"g-0": "queued"}
+    assert [str(fault) for fault in rig.surface.troubles] == ["401"]
+
+
+def test_a_moved_conversation_gets_the_part_once_under_its_new_id(rig):
+    rig.channel.faults = [Moved("upgraded", conversation="-1007")]
+    assert rig.deliver(put(rig, "one")) is None
+    assert [outbound.address.conversation for outbound in rig.channel.sent] == ["-1007"]
+    assert rig.surface.moves == {"7": "-1007"}
+    rig.deliver(put(rig, "two", group="h"))
+    assert rig.channel.sent[1].address.conversation == "-1007"
+
+
+def test_an_expired_part_is_never_sent_and_is_counted(rig):
+    group = put(rig, "one", "two", ttl_s=10)
+    rig.clock.advance(11)
+    assert rig.deliver(group) is None
+    assert rig.channel.tried == []
+    assert set(rig.outbox_states().values()) == {"expired"}
+    assert rig.metrics.get("expired:telegram=work") == 1
+
+
+def test_a_reply_to_a_conversation_that_is_no_longer_allowed_is_cancelled(rig):
+    seq = rig.put(rig.message())
+    rig.surface.allowed = False
+    assert rig.deliver(put(rig, "one", inbox_seq=seq)) is None
+    assert rig.outbox_states() == {"g-0": "cancelled"}
+    assert rig.channel.tried == []
+
+
+def test_an_operators_own_send_is_not_gated_by_the_allow_list(rig):
+    rig.surface.allowed = False
+    assert rig.deliver(put(rig, "one")) is None
+    assert rig.channel.texts() == ["one"]
+
+
+def test_a_stop_leaves_the_rest_queued(rig):
+    stop = StopToken()
+    rig.channel.faults = [lambda _: stop.set("stopping")]
+    later = rig.deliver(put(rig, "one", "two"), stop)
+    assert rig.outbox_states() == {"g-0": "sent", "g-1": "queued"}
+    assert later.gate == "telegram=work"
+
+
+def test_after_a_death_a_part_that_was_being_sent_is_sent_once_more(rig):
+    put(rig, "one", "two", first_sending=True)
+    rig.store.write(outbox.recover)
+    assert rig.deliver("g") is None
+    assert rig.channel.texts() == ["one", "two"]
+    assert rig.rows("g")[0].resends == 1

@@ -1,0 +1,227 @@
+"""CHANNEL=ACCOUNT selectors: every refusal word by word."""
+
+from __future__ import annotations
+
+import pytest
+
+from loong_gateway.config import validate_source
+from loong_gateway.faults import CommandError
+from loong_gateway.selectors import account_for, fallback_warning, parse_selectors, select
+from loong_gateway.snapshot import Config
+
+TWO = """
+[telegram]
+enabled = true
+default_account = "Work"
+[telegram.accounts.work]
+bot_token = { env = "W" }
+[telegram.accounts."Ops Room"]
+bot_token = { env = "O" }
+[telegram.accounts.off]
+enabled = false
+"""
+
+
+def config(text: str) -> Config:
+    made, found = validate_source("/home/x/config.toml", text.encode(), environ={})
+    assert made is not None, found
+    return made
+
+
+PARSING = [
+    ("", "selector.empty", "multi-channel channel-account entries cannot be empty"),
+    ("   ", "selector.empty", "multi-channel channel-account entries cannot be empty"),
+    (
+        " telegram ",
+        "selector.no_equals",
+        "multi-channel channel-account `telegram` must use CHANNEL=ACCOUNT syntax",
+    ),
+    ("=work", "selector.no_channel", "multi-channel channel-account `=work` is missing a channel id"),
+    (
+        "pigeon=a",
+        "selector.unknown_channel",
+        "unrecognized multi-channel service channel `pigeon` (available runtime-backed channels: telegram)",
+    ),
+    (
+        "lark=work",
+        "selector.not_supported",
+        (
+            "multi-channel service channel `lark` resolves to `feishu` but is not supported in this build "
+            "(expected one of: telegram)"
+        ),
+    ),
+    (
+        "slack_bot=a",
+        "selector.not_supported",
+        (
+            "multi-channel service channel `slack_bot` resolves to `slack` but is not supported in this build "
+            "(expected one of: telegram) (outbound-only: use `channels send slack`)"
+        ),
+    ),
+    (
+        "telegram=",
+        "selector.no_account",
+        "multi-channel channel-account `telegram=` is missing an account id",
+    ),
+]
+
+
+@pytest.mark.parametrize(("entry", "code", "message"), PARSING)
+def test_each_malformed_selector_has_its_sentence(entry: str, code: str, message: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_selectors([entry])
+    assert (caught.value.code, caught.value.message, caught.value.exit_code) == (code, message, 2)
+    assert caught.value.fix
+
+
+def test_the_channel_is_judged_before_the_account() -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_selectors(["pigeon="])
+    assert caught.value.code == "selector.unknown_channel"
+
+
+@pytest.mark.parametrize("second", ["telegram=b", "telegram=a", "TELEGRAM = A"])
+def test_a_family_appears_once(second: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_selectors(["telegram=a", second])
+    assert caught.value.message == "duplicate multi-channel account selection configured for `telegram`"
+    assert caught.value.exit_code == 2
+
+
+def test_selectors_are_split_at_the_first_equals_and_normalised() -> None:
+    assert parse_selectors([" Telegram = Ops Room "]) == {"telegram": "ops-room"}
+    assert parse_selectors(["telegram=a=b"]) == {"telegram": "a-b"}
+    assert parse_selectors([]) == {}
+
+
+def test_a_near_miss_is_named() -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_selectors(["telegarm=a"])
+    assert "did you mean telegram?" in str(caught.value.fix)
+
+
+def test_one_account_per_enabled_family_runs() -> None:
+    assert [a.id for a in select(config(TWO), {})] == ["work"]
+    assert [a.id for a in select(config(TWO), {"telegram": "ops-room"})] == ["ops-room"]
+    assert select(config("[telegram]\n"), {}) == []
+    assert select(config(""), {}) == []
+    assert [a.id for a in select(config("[telegram]\nenabled = true"), {})] == ["default"]
+
+
+AFTER_LOAD = [
+    (
+        TWO,
+        "wrk",
+        "selector.unknown_account",
+        "requested account `wrk` is not configured (configured accounts: off, ops-room, work); did you mean work?",
+    ),
+    (
+        TWO,
+        "zzzzzz",
+        "selector.unknown_account",
+        "requested account `zzzzzz` is not configured (configured accounts: off, ops-room, work)",
+    ),
+    (TWO, "off", "selector.account_disabled", "telegram account `off` is disabled by configuration"),
+    ("", "work", "selector.channel_disabled", "selected channel `telegram` is not enabled"),
+    (
+        TWO.replace("enabled = true", "enabled = false"),
+        "work",
+        "selector.channel_disabled",
+        "selected channel `telegram` is not enabled",
+    ),
+    (
+        "[telegram]\nenabled = true",
+        "work",
+        "selector.no_accounts",
+        (
+            "requested account `work` is not configured for telegram (configured accounts: none); "
+            "add telegram.default_account and telegram.accounts.work, or run without the selector"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "account", "code", "message"), AFTER_LOAD)
+def test_each_selector_that_the_config_cannot_honour_has_its_sentence(
+    text: str, account: str, code: str, message: str
+) -> None:
+    with pytest.raises(CommandError) as caught:
+        select(config(text), {"telegram": account})
+    assert (caught.value.code, caught.value.message, caught.value.exit_code) == (code, message, 2)
+    assert "/home/x/config.toml" in str(caught.value.where)
+
+
+def test_the_fix_of_a_typo_can_be_pasted() -> None:
+    with pytest.raises(CommandError) as caught:
+        select(config(TWO), {"telegram": "wrk"})
+    assert caught.value.fix == "loong gateway run --channel-account telegram=work"
+
+
+def test_a_disabled_default_account_is_not_skipped_silently() -> None:
+    with pytest.raises(CommandError) as caught:
+        select(config(TWO.replace('"Work"', '"off"')), {})
+    assert caught.value.code == "selector.account_disabled"
+    assert caught.value.where == "telegram.accounts.off.enabled in /home/x/config.toml"
+
+
+def test_send_and_serve_find_their_account() -> None:
+    assert account_for(config(TWO), "Telegram", None).id == "work"
+    assert account_for(config(TWO), "telegram", "OPS ROOM").id == "ops-room"
+
+
+@pytest.mark.parametrize(
+    ("text", "channel", "account", "code", "words"),
+    [
+        (
+            TWO,
+            "pigeon",
+            None,
+            "selector.channel_unknown",
+            "unknown channel `pigeon`; run `loong channels` to inspect",
+        ),
+        (
+            TWO,
+            "lark",
+            None,
+            "selector.channel_not_in_this_build",
+            "channel `feishu` is not supported in this build",
+        ),
+        ("", "telegram", None, "selector.channel_not_configured", "telegram is not configured"),
+        (
+            TWO,
+            "telegram",
+            "nobody",
+            "selector.unknown_account",
+            "requested account `nobody` is not configured",
+        ),
+        (TWO, "telegram", "off", "selector.account_disabled", "telegram account `off` is disabled"),
+        (
+            "[telegram]",
+            "telegram",
+            None,
+            "selector.account_disabled",
+            "telegram account `default` is disabled",
+        ),
+    ],
+)
+def test_send_and_serve_are_refused_with_a_sentence(
+    text: str, channel: str, account: str | None, code: str, words: str
+) -> None:
+    with pytest.raises(CommandError) as caught:
+        account_for(config(text), channel, account)
+    assert caught.value.code == code
+    assert words in caught.value.message
+    assert caught.value.exit_code == 2
+    assert caught.value.fix
+
+
+def test_a_guessed_default_is_said() -> None:
+    guessed = config(TWO.replace('default_account = "Work"', ""))
+    assert fallback_warning(guessed, "Telegram", None) == (
+        "warning: telegram omitted --account and routed to configured account `off` via fallback default selection; "
+        "set telegram.default_account or pass --account to avoid routing surprises"
+    )
+    assert fallback_warning(guessed, "telegram", "work") is None
+    assert fallback_warning(config(TWO), "telegram", None) is None
+    assert fallback_warning(config("[telegram.accounts.only]"), "telegram", None) is None
+    assert fallback_warning(config(""), "pigeon", None) is None

@@ -1,0 +1,109 @@
+"""The tables of settings and of provider kinds are complete and consistent."""
+
+from __future__ import annotations
+
+import pytest
+
+from loong_channels import catalog
+from loong_channels.settings import Setting
+from loong_gateway.casting import cast
+from loong_gateway.providers.kinds import KINDS, canonical, kinds_in_build
+from loong_gateway.settings import ACTIVE_PROVIDER, CHANNEL_COMMON, LATER_CHANNEL_SETTINGS, PROVIDER, SECTIONS
+from loong_gateway.tables import fold
+from loong_gateway.urls import check_base_url
+
+ROWS = [
+    *((section.path, setting) for section in (*SECTIONS.values(), PROVIDER) for setting in section.settings),
+    *(("channel", setting) for setting in (*CHANNEL_COMMON, ACTIVE_PROVIDER)),
+    *(
+        (row.id, setting)
+        for row in catalog.KNOWN.values()
+        if row.package is not None
+        for setting in catalog.spec(row.id).settings
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "setting"), ROWS, ids=lambda value: getattr(value, "name", value))
+def test_each_row_is_sane(path: str, setting: Setting) -> None:
+    assert setting.help
+    assert setting.reload in ("hot", "channel", "restart")
+    assert (setting.env is not None) <= (setting.kind == "secret")
+    assert bool(setting.choices) == (setting.kind == "choice")
+    if setting.kind in ("int", "float"):
+        assert setting.minimum is not None
+        assert setting.maximum is not None
+    if setting.default is None or setting.kind == "secret":
+        return
+    written = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+    done = cast(setting, written)
+    assert done.problems == ()
+    assert done.value == setting.default
+
+
+def test_no_table_has_a_name_twice() -> None:
+    for section in (*SECTIONS.values(), PROVIDER):
+        names = [
+            fold(name) for name in (*(s.name for s in section.settings), *section.tables, *section.later)
+        ]
+        assert len(names) == len(set(names)), section.path
+    for names_of_channel in LATER_CHANNEL_SETTINGS.values():
+        assert len(names_of_channel) == len(set(names_of_channel))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("bot_token", "bot_token"),
+        ("botToken", "bot_token"),
+        ("controlUi", "control_ui"),
+        ("max_per_peer", "max_per_peer"),
+        ("rateLimit", "rate_limit"),
+        ("maxTokens2", "max_tokens2"),
+    ],
+)
+def test_spellings_fold(given: str, expected: str) -> None:
+    assert fold(given) == expected
+
+
+def test_no_spelling_means_two_kinds() -> None:
+    spellings = [name for kind in KINDS.values() for name in (kind.name, *kind.aliases)]
+    assert len(spellings) == len(set(spellings))
+    assert len(KINDS) == 46
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("ark", "volcengine"),
+        (" Doubao ", "volcengine"),
+        ("GLM", "zhipu"),
+        ("echo", "echo"),
+        ("nothing", None),
+    ],
+)
+def test_kinds_are_found_by_alias(given: str, expected: str | None) -> None:
+    assert canonical(given) == expected
+
+
+def test_kinds_of_this_build() -> None:
+    assert kinds_in_build() == (
+        "byteplus",
+        "byteplus_coding",
+        "custom",
+        "echo",
+        "ollama",
+        "openai",
+        "volcengine",
+        "volcengine_coding",
+    )
+    for name in kinds_in_build():
+        kind = KINDS[name]
+        if kind.own_base_url or name == "echo":
+            continue
+        assert check_base_url(kind.base_url, plain_http=False) == ""
+        assert kind.always in kind.base_url
+        assert not kind.never or kind.never not in kind.base_url
+        assert kind.chat_path.startswith("/")
+        assert kind.models_path.startswith("/")
+        assert kind.key_optional == (not kind.key_env)

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import pytest
+
+from loong_channels.faults import Throttled
+from loong_channels.waiting import StopToken
+from loong_gateway import inbox
+from loong_gateway.control import TurnRequest
+from loong_gateway.lanes import Later
+from loong_gateway.providers.contract import Completion, ProviderFault
+from loong_gateway.turns import TurnTask
+from tests.gateway.engine_rig import CONFIG, rig_at
+
+
+@pytest.fixture
+def rig(tmp_path):
+    with rig_at(tmp_path / "store.sqlite3") as made:
+        yield made
+
+
+def test_a_message_is_answered_and_everything_is_recorded(rig):
+    assert rig.ask("hello") is None
+    assert rig.channel.texts() == ["re: hello"]
+    assert set(rig.inbox_states().values()) == {"done"}
+    assert set(rig.outbox_states().values()) == {"sent"}
+    assert rig.channel.sent[0].reply_to == "1"
+
+
+def test_the_model_sees_the_conversation_so_far(rig):
+    rig.ask("one")
+    rig.ask("two")
+    said = [
+        (message.role, message.content)
+        for message in rig.provider.calls[1].messages
+        if message.role != "system"
+    ]
+    assert said == [("user", "one"), ("assistant", "re: one"), ("user", "two")]
+
+
+def test_conversations_do_not_see_each_other(rig):
+    rig.ask("mine")
+    rig.ask("yours", address=rig.message().address.__class__("telegram", "work", "8"))
+    assert [message.content for message in rig.provider.calls[1].messages if message.role != "system"] == [
+        "yours"
+    ]
+
+
+def test_a_long_answer_is_split_and_only_its_first_part_replies(rig):
+    rig.provider.script = ["word " * 3000]
+    rig.ask()
+    assert len(rig.channel.sent) > 3
+    assert [outbound.reply_to for outbound in rig.channel.sent] == ["1"] + [None] * (
+        len(rig.channel.sent) - 1
+    )
+    assert all(len(text) <= 4096 for text in rig.channel.texts())
+
+
+def test_new_starts_a_session_without_history(rig):
+    rig.ask("one")
+    rig.ask("/new")
+    assert "Started a new session" in rig.channel.texts()[1]
+    rig.ask("two")
+    assert [message.content for message in rig.provider.calls[1].messages if message.role != "system"] == [
+        "two"
+    ]
+
+
+@pytest.mark.parametrize(("text", "answer"), [("/status", "all is well"), ("/help@loong_bot", "/new")])
+def test_commands_are_answered_without_the_model(rig, text, answer):
+    rig.ask(text)
+    assert answer in rig.channel.texts()[0]
+    assert rig.provider.calls == []
+
+
+@pytest.mark.parametrize("text", ["/newer", "/unknown", "/new please", "what is /new?"])
+def test_other_words_with_a_slash_go_to_the_model(rig, text):
+    rig.ask(text)
+    assert rig.channel.texts() == [f"re: {text}"]
+
+
+def test_a_transient_failure_is_tried_again_and_then_answered(rig):
+    rig.provider.script = [ProviderFault("provider_overloaded", "503")]
+    later = rig.ask("hello")
+    assert later.after_s > 0
+    assert list(rig.inbox_states().values()) == ["new"]
+    assert rig.run(later.task) is None
+    assert rig.channel.texts() == ["re: hello"]
+
+
+def test_a_message_that_keeps_failing_is_given_up_with_one_notice(rig):
+    rig.provider.script = [ProviderFault("transport_failure", "no route")] * 9
+    later = rig.ask("hello")
+    tries = 1
+    while later is not None:
+        later = rig.run(later.task)
+        tries += 1
+    assert tries == 3
+    assert list(rig.inbox_states().values()) == ["failed"]
+    assert rig.channel.texts() == [rig.config.delivery.failure_text]
+
+
+def test_a_final_failure_is_not_tried_again_and_hides_its_cause_from_the_chat(rig):
+    rig.provider.script = [ProviderFault("auth_rejected", "the key was refused")]
+    assert rig.ask("hello") is None
+    assert list(rig.inbox_states().values()) == ["failed"]
+    assert rig.channel.texts() == [rig.config.delivery.failure_text]
+    assert "key" not in rig.channel.texts()[0]
+
+
+def test_the_operators_terminal_shows_the_cause(rig):
+    rig.surface.shows_errors = True
+    rig.provider.script = [ProviderFault("provider_missing", "no provider is configured", fix="write one")]
+    rig.ask("hello")
+    assert "no provider is configured" in rig.channel.texts()[0]
+    assert "write one" in rig.channel.texts()[0]
+
+
+def test_a_bug_in_a_turn_counts_as_an_attempt(rig):
+    rig.provider.script = [ValueError("a bug")] * 3
+    later = rig.ask("hello")
+    while later is not None:
+        later = rig.run(later.task)
+    assert list(rig.inbox_states().values()) == ["failed"]
+
+
+def test_a_stop_gives_the_message_back_uncounted(rig):
+    stop = StopToken()
+
+    def cut(call, token, on_text):
+        token.set("stopping")
+        raise ProviderFault("interrupted", "stopping")
+
+    rig.provider.script = [cut]
+    seq = rig.put(rig.message("hello"))
+    assert rig.run(TurnTask(rig.turns, seq), stop) is None
+    assert list(rig.inbox_states().values()) == ["new"]
+    assert rig.store.read(lambda conn: inbox.load(conn, seq)).attempts == 0
+    assert rig.channel.sent == []
+    assert rig.run(TurnTask(rig.turns, seq)) is None
+    assert rig.channel.texts() == ["re: hello"]
+
+
+def test_a_user_who_says_stop_ends_the_answer_without_a_reply(rig):
+    stop = StopToken()
+
+    def cut(call, token, on_text):
+        token.set("user")
+        raise ProviderFault("interrupted", "stopped by the user")
+
+    rig.provider.script = [cut]
+    assert rig.ask("hello", stop=stop) is None
+    assert list(rig.inbox_states().values()) == ["done"]
+    assert rig.channel.sent == []
+
+
+def test_an_answer_that_was_settled_elsewhere_is_not_sent(rig):
+    def meanwhile(call, stop, on_text):
+        rig.turns.abandon(seq)
+        rig.settle()
+        return Completion("too late", "scripted")
+
+    seq = rig.put(rig.message("hello"))
+    rig.provider.script = [meanwhile]
+    assert rig.run(TurnTask(rig.turns, seq)) is None
+    assert list(rig.inbox_states().values()) == ["failed"]
+    assert rig.channel.sent == []
+
+
+def test_a_message_that_waited_too_long_at_the_platform_gets_one_line_per_conversation(rig):
+    old_ms = rig.clock.wall_ms() - 2 * 3600 * 1000
+    rig.ask("old", sent_ms=old_ms)
+    rig.ask("older", sent_ms=old_ms)
+    rig.ask("fresh")
+    assert set(rig.inbox_states().values()) == {"skipped_old", "done"}
+    assert len(rig.channel.texts()) == 2
+    assert "60 minutes" in rig.channel.texts()[0]
+    assert rig.channel.texts()[1] == "re: fresh"
+
+
+def test_what_waited_in_our_own_queue_is_answered_however_late(rig):
+    seq = rig.put(rig.message("hello"))
+    rig.clock.advance(5 * 3600)
+    rig.run(TurnTask(rig.turns, seq))
+    assert rig.channel.texts() == ["re: hello"]
+
+
+def test_the_answer_policy_answers_old_messages(tmp_path):
+    config = CONFIG + b'\n[delivery]\nmax_inbound_age_policy = "answer"\n'
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        rig.ask("old", sent_ms=rig.clock.wall_ms() - 5 * 3600 * 1000)
+        assert rig.channel.texts() == ["re: old"]
+
+
+def test_a_reply_to_a_throttled_conversation_is_stored_and_waits(rig):
+    rig.channel.faults = [Throttled("429", retry_after_s=30.0)]
+    later = rig.ask("one")
+    assert later.after_s == 30.0
+    waiting = rig.ask("two")
+    assert isinstance(waiting, Later)
+    assert list(rig.inbox_states().values()) == ["done", "done"]
+    assert set(rig.outbox_states().values()) == {"queued"}
+
+
+def test_a_streamed_answer_replaces_its_preview(rig):
+    class Growing:
+        def __init__(self):
+            self.shown = []
+            self.ended = []
+
+        def update(self, text):
+            self.shown.append(text)
+
+        def finish(self):
+            self.ended.append("finish")
+            return {"preview_message_id": 5}
+
+        def abandon(self):
+            self.ended.append("abandon")
+
+    rig.surface.preview_made = preview = Growing()
+    rig.ask("hello")
+    assert preview.shown == ["re: hello"]
+    assert preview.ended == ["finish"]
+    assert rig.channel.sent[0].extra["preview_message_id"] == 5
+    rig.provider.script = [ProviderFault("request_rejected", "400")]
+    rig.ask("hello")
+    assert preview.ended == ["finish", "abandon"]
+
+
+def test_a_request_from_the_port_shares_the_memory_of_its_session(rig):
+    first = rig.turns.run_request(TurnRequest("demo", "one"), StopToken())
+    second = rig.turns.run_request(TurnRequest("demo", "two"), StopToken())
+    assert (first.text, second.text) == ("re: one", "re: two")
+    assert len(rig.provider.calls[1].messages) - len(rig.provider.calls[0].messages) == 2
+    assert rig.outbox_states() == {}
+
+
+def test_a_failed_request_from_the_port_says_why_and_remembers_nothing(rig):
+    rig.provider.script = [ProviderFault("auth_rejected", "the key was refused")]
+    failed = rig.turns.run_request(TurnRequest("demo", "one"), StopToken())
+    assert (failed.text, failed.error_code) == ("", "auth_rejected")
+    rig.turns.run_request(TurnRequest("demo", "two"), StopToken())
+    assert [m.content for m in rig.provider.calls[1].messages if m.role != "system"] == ["two"]
+
+
+def test_a_message_given_up_at_the_start_gets_its_notice(rig):
+    seq = rig.put(rig.message("poison"))
+    rig.store.write(lambda conn: inbox.settle(conn, seq, "failed", error="crashed"))
+    row = rig.store.read(lambda conn: inbox.load(conn, seq))
+    task = rig.turns.notice_of_failure(row)
+    assert rig.run(task) is None
+    assert rig.channel.texts() == [rig.config.delivery.failure_text]
