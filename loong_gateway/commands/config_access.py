@@ -8,7 +8,7 @@ from loong_gateway import config as configuration
 from loong_gateway.commands.common import Context
 from loong_gateway.faults import CommandError
 from loong_gateway.providers.contract import Provider, ProviderFault
-from loong_gateway.providers.factory import build_provider
+from loong_gateway.providers.factory import provider_of
 from loong_gateway.snapshot import Config
 from loong_gateway.status import collect
 
@@ -35,7 +35,7 @@ def status_or_none(context: Context, *, probe: bool = False) -> Mapping[str, obj
 
 def open_provider(context: Context, config: Config) -> Provider:
     """The active provider, ready to be asked. Raises ProviderFault when there is none or its key cannot be had."""
-    return build_provider(config, environ=context.environ)
+    return provider_of(config, environ=context.environ)
 
 
 def provider_error(context: Context, fault: ProviderFault) -> CommandError:
