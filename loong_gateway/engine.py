@@ -26,8 +26,8 @@ from loong_gateway.moves import Moves
 from loong_gateway.outbox import Part
 from loong_gateway.outside import resolve_account
 from loong_gateway.parking import Parking
-from loong_gateway.providers.contract import Provider, ProviderFault
-from loong_gateway.providers.factory import build_provider
+from loong_gateway.providers.contract import Provider
+from loong_gateway.providers.factory import provider_of
 from loong_gateway.redaction import Redactor
 from loong_gateway.selectors import account_for
 from loong_gateway.sessions import session_key
@@ -43,9 +43,6 @@ __all__ = ["Engine", "EngineParts", "RowCounts"]
 logger = logging.getLogger("loong.engine")
 
 FINAL_STATES = frozenset({"sent", "failed", "expired", "cancelled"})
-PROVIDER_MISSING_FIX = (
-    "write a [providers.ID] table and active_provider into the config, then: loong validate-config"
-)
 
 
 @dataclass(frozen=True)
@@ -190,16 +187,10 @@ class Engine:
 
     def provider(self) -> Provider:
         """The active provider, built at first use. Raises ProviderFault when none is configured."""
-        profile = self.config.providers.get(self.config.active_provider or "")
-        if profile is None:
-            raise ProviderFault("provider_missing", "no provider is configured", fix=PROVIDER_MISSING_FIX)
         with self._guard:
             if self._provider is None:
-                self._provider = build_provider(
-                    profile,
-                    egress=self._parts.egress,
-                    environ=self._parts.environ,
-                    resolve_secret=self._resolve,
+                self._provider = provider_of(
+                    self.config, environ=self._parts.environ, resolve_secret=self._resolve
                 )
             return self._provider
 

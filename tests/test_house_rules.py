@@ -59,6 +59,10 @@ loong_gateway.control loong_gateway.trust loong_gateway.lanes
 loong_gateway.providers.contract loong_gateway.providers.sse loong_gateway.providers.errors
 loong_gateway.providers.catalog loong_gateway.providers.echo loong_gateway.providers.openai_chat
 loong_gateway.providers.factory loong_gateway.active_provider
+loong_gateway.providers.attempts loong_gateway.providers.credentials loong_gateway.providers.endpoints
+loong_gateway.providers.catalog loong_gateway.providers.echo loong_gateway.providers.chat_answer
+loong_gateway.providers.chat_payload loong_gateway.providers.openai_chat
+loong_gateway.providers.factory
 
 loong_gateway.api loong_gateway.api.* loong_gateway.api.listener
 

@@ -1,4 +1,4 @@
-"""What several commands need first: the configuration, the owner's state, words for a provider's fault."""
+"""What several commands need first: the configuration, the owner's state, the provider, a channel."""
 
 from __future__ import annotations
 

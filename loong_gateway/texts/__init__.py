@@ -8,11 +8,13 @@ one of their codes is looked up.
 
 from __future__ import annotations
 
-from loong_gateway.texts import owner, usage
-from loong_gateway.texts import config, logs, owner, port, usage
+from loong_gateway.texts import config, logs, owner, port, provider, usage
 
 __all__ = ["AREAS", "all_rows", "find", "render"]
 
+TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {}
+for _area in (owner, usage, config, provider):
+    TEXTS.update(_area.TEXTS)
 AREAS = ("owner", "usage", "channels", "config", "logs", "port", "run", "store", "talk")
 
 _AT_HAND: dict[str, tuple[str, str | None, str | None, int]] = {**owner.TEXTS, **usage.TEXTS}
@@ -28,6 +30,8 @@ def all_rows() -> dict[str, tuple[str, str | None, str | None, int]]:
 def find(code: str) -> tuple[str, str | None, str | None, int] | None:
     """The row of `code`, None when there is none."""
     return _AT_HAND.get(code) or all_rows().get(code)
+
+
 TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {}
 for _area in (config, logs, owner, port, usage):
     TEXTS.update(_area.TEXTS)

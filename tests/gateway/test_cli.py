@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway import VERSION, parser, verbs
+from loong_gateway import VERSION, parser
 from loong_gateway.faults import CommandError
 from loong_gateway.verbs import ALIASES, VERBS, find_verb
 
@@ -147,7 +147,7 @@ def split(example: str) -> list[str]:
     """The words of the first `loong` command in a shell line."""
     import shlex
 
-    words = shlex.split(example.split("|")[-1] if "| loong" in example else example)
+    words = shlex.split(example.rsplit("|", maxsplit=1)[-1] if "| loong" in example else example)
     return words[words.index("loong") :]
 
 

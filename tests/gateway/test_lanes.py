@@ -52,6 +52,14 @@ def make(clock):
         assert lanes.wait_idle(Deadline(LONG_S)) == 0
 
 
+def both(first, second):
+    def run(stop):
+        first()
+        second()
+
+    return run
+
+
 def finished(events):
     return all(event.wait(LONG_S) for event in events)
 
@@ -148,7 +156,7 @@ def test_a_parked_lane_waits_for_its_time_and_keeps_its_order(make, clock):
         return Later(again, 30.0)
 
     lanes.offer("lane", Step(first))
-    lanes.offer("lane", Step(lambda stop: (ran.append("second"), done.set()) and None))
+    lanes.offer("lane", Step(both(lambda: ran.append("second"), done.set)))
     assert parked.wait(LONG_S)
     assert lanes.wait_idle(Deadline(LONG_S)) == 0
     clock.advance(29.0)
@@ -182,7 +190,7 @@ def test_what_follows_at_once_runs_before_another_lane_gets_the_worker(make):
     lanes.offer(
         "a", Step(lambda stop: gate.wait(LONG_S) and Later(Step(lambda s: ran.append("follow")), 0.0))
     )
-    lanes.offer("b", Step(lambda stop: (ran.append("b"), done.set()) and None))
+    lanes.offer("b", Step(both(lambda: ran.append("b"), done.set)))
     gate.set()
     assert done.wait(LONG_S)
     assert ran == ["follow", "b"]
