@@ -59,8 +59,8 @@ class LogControl:
 
     @property
     def dropped(self) -> int:
-        """How many entries were lost: full disk, stuck terminal, broken arguments."""
-        return self._handler.failed + sum(sink.dropped for sink in self._sinks)
+        """How many entries never got into the file: full disk, full queue, broken arguments."""
+        return self._handler.failed + self._sinks[0].dropped
 
     def set_level(self, level: str) -> None:
         """Change what is logged; a key of LEVELS."""
@@ -259,7 +259,7 @@ def _json_line(entry: Entry) -> str:
     }
     if entry.trace:
         document["trace"] = entry.trace
-    # What log viewers of the same wire protocol read: https://docs.openclaw.ai/gateway/logging
+    # Viewers of the gateway protocol find level, time and subsystem of a line here.
     document["_meta"] = {
         "logLevelName": word.upper(),
         "date": moment.replace("+00:00", "Z"),

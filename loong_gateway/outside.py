@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from loong_channels.egress import Egress
-
 from loong_channels.contract import Account, ChannelSpec
+from loong_channels.egress import Egress
 from loong_gateway.secrets import SecretUnavailable, resolve
 from loong_gateway.snapshot import AccountConfig, NetworkSettings, SecretRef
 

@@ -58,7 +58,7 @@ loong_gateway.outside loong_gateway.channel_views loong_gateway.operator_summary
 loong_gateway.control loong_gateway.trust loong_gateway.lanes
 loong_gateway.providers.contract loong_gateway.providers.sse loong_gateway.providers.errors
 loong_gateway.providers.catalog loong_gateway.providers.echo loong_gateway.providers.openai_chat
-loong_gateway.providers.factory
+loong_gateway.providers.factory loong_gateway.active_provider
 
 loong_gateway.api loong_gateway.api.* loong_gateway.api.listener
 

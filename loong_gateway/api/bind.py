@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.faults import CommandError
-from loong_gateway.snapshot import GatewaySettings, SecretRef
+from loong_gateway.snapshot import GatewaySettings
 
 from .port_owner import other_port, port_owner
 
-__all__ = ["Bound", "first_tailnet_address", "open_listener"]
+__all__ = ["Bound", "choose_port", "first_tailnet_address", "open_listener"]
 
 BACKLOG = 512
 BUSY_S = 0.5
@@ -56,7 +56,7 @@ def open_listener(
 
     The overrides are the values of --port and --bind. Raises CommandError `port.*`.
     """
-    port, source = _choose_port(settings, port_override, environ)
+    port, source = choose_port(settings, port_override, environ)
     addresses = _choose_addresses(settings, bind_override)
     if not all(ipaddress.ip_address(a).is_loopback for a in addresses) and not _has_secret(settings, environ):
         raise CommandError("port.no_auth", bind=bind_override or settings.bind)
@@ -74,9 +74,10 @@ def first_tailnet_address() -> str | None:
     return next((a for a in candidates if a and ipaddress.ip_address(a) in TAILNET), None)
 
 
-def _choose_port(
+def choose_port(
     settings: GatewaySettings, override: int | None, environ: Mapping[str, str]
 ) -> tuple[int, str]:
+    """The port number that `open_listener` would ask for, and where it comes from. Raises CommandError `port.*`."""
     if override is not None:
         if not 0 <= override <= 65535:
             raise CommandError("port.bad_port_flag", given=override)
@@ -86,12 +87,12 @@ def _choose_port(
         if not (given.isascii() and given.isdigit() and len(given) <= 5 and int(given) <= 65535):
             raise CommandError("port.bad_variable", given=given)
         return int(given), "env"
-    return settings.port, str(getattr(settings, "port_source", "default"))
+    return settings.port, settings.port_source
 
 
 def _choose_addresses(settings: GatewaySettings, override: str | None) -> tuple[str, ...]:
-    bind = settings.bind if override is None else override
-    if bind in ("loopback", "auto"):
+    bind = (settings.bind if override is None else override).strip().lower()
+    if bind in ("loopback", "localhost", "auto"):
         return LOOPBACK
     if bind == "lan":
         return ("0.0.0.0",)  # noqa: S104  asked for by name, and only with a secret
@@ -110,10 +111,8 @@ def _choose_addresses(settings: GatewaySettings, override: str | None) -> tuple[
 
 
 def _has_secret(settings: GatewaySettings, environ: Mapping[str, str]) -> bool:
-    return any(_configured(ref, environ) for ref in (settings.token, settings.password))
-
-
-def _configured(ref: SecretRef, environ: Mapping[str, str]) -> bool:
+    """True when there is a secret that a client on the network could prove; the mode says which one counts."""
+    ref = settings.password if settings.auth_mode == "password" else settings.token
     if ref.form == "absent":
         return any(environ.get(name) for name in ref.fallback_env)
     if ref.form == "env":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-__all__ = ["BadFields", "bounded_number", "json_object", "optional_text", "required_text"]
+__all__ = ["LONGEST_ID", "BadFields", "bounded_number", "json_object", "optional_text", "required_text"]
 
 MAX_DIGITS = 20
+LONGEST_ID = 512
+LONGEST_TEXT = 1024 * 1024
 
 
 class BadFields(Exception):
@@ -33,21 +35,23 @@ def json_object(body: bytes) -> Mapping[str, object]:
     return document
 
 
-def required_text(document: Mapping[str, object], name: str) -> str:
-    """A text of at least one visible character. Raises BadFields."""
-    value = optional_text(document, name)
+def required_text(document: Mapping[str, object], name: str, *, longest: int = LONGEST_TEXT) -> str:
+    """A text of at least one visible character and at most `longest`. Raises BadFields."""
+    value = optional_text(document, name, longest=longest)
     if value is None or not value.strip():
         raise BadFields(f"{name}: must be a non-empty string")
     return value
 
 
-def optional_text(document: Mapping[str, object], name: str) -> str | None:
+def optional_text(document: Mapping[str, object], name: str, *, longest: int = LONGEST_ID) -> str | None:
     """A text, or None when the member is missing or null. Raises BadFields, also for what UTF-8 cannot carry."""
     value = document.get(name)
     if value is None:
         return None
     if not isinstance(value, str):
         raise BadFields(f"{name}: must be a string")
+    if len(value) > longest:
+        raise BadFields(f"{name}: must have at most {longest} characters")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -25,7 +25,7 @@ from .connections import ConnectionTable
 from .exchange import Exchange, Rules
 from .guards import Guards
 from .http_request import Limits, Refusal
-from .peers import Peer, peer_of
+from .peers import peer_of
 from .router import Route, Router, Takeover
 from .routes import control_routes
 
@@ -105,7 +105,8 @@ class Listener:
             self._close_sockets()
         threads += self._table.close(deadline, grace_s=BUSY_GRACE_S)
         for thread in threads:
-            thread.join(deadline.remaining())
+            if thread is not threading.current_thread():
+                thread.join(deadline.remaining())
         return [thread.name for thread in threads if thread.is_alive()]
 
     def counts(self) -> tuple[int, int]:
@@ -139,7 +140,7 @@ class Listener:
                 self._accept_failed(error)
                 return
             try:
-                self._take(accepted, peer_of(str(address[0])))
+                self._take(accepted, str(address[0]))
             except OSError:
                 # The peer was gone before it was looked at.
                 accepted.close()
@@ -153,16 +154,17 @@ class Listener:
         self._table.relieve()
         self._stop.wait(SHORTAGE_WAIT_S)
 
-    def _take(self, accepted: socket.socket, peer: Peer) -> None:
+    def _take(self, accepted: socket.socket, address: str) -> None:
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = self._table.admit(accepted, peer, str(accepted.getsockname()[0]))
+        local_address = str(accepted.getsockname()[0])
+        connection = self._table.admit(accepted, peer_of(address, local_address), local_address)
         if connection is None:
             self._turn_away(accepted)
             return
         exchange = Exchange(connection, self._table, self._rules)
         try:
             connection.thread = self._threads.spawn(f"http:{connection.number}", exchange.serve)
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             logger.warning("no thread for a connection: the system gives no more")
             self._turn_away(accepted)
             self._table.remove(connection)

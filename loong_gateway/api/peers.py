@@ -8,6 +8,8 @@ from typing import Union
 
 __all__ = ["Peer", "is_loopback", "peer_of"]
 
+LOOPBACK_KEY = "loopback"
+
 _Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 _LOOPBACK_V4 = ipaddress.ip_network("127.0.0.0/8")
 _LOOPBACK_V6 = ipaddress.IPv6Address("::1")
@@ -15,7 +17,10 @@ _LOOPBACK_V6 = ipaddress.IPv6Address("::1")
 
 @dataclass(frozen=True)
 class Peer:
-    """`key` is what caps and lockouts count by: the address, for IPv6 its /64, for loopback one word for all."""
+    """`key` is what caps and lockouts count by: the address, for IPv6 its /64, for this host one word for all.
+
+    `loopback` says that the peer is on this host.
+    """
 
     address: str
     key: str
@@ -30,15 +35,26 @@ def is_loopback(host: str) -> bool:
     return address is not None and _is_loopback_address(address)
 
 
-def peer_of(address: str) -> Peer:
-    """Describe the peer with this numeric address. An IPv4-mapped address counts as the IPv4 one."""
+def peer_of(address: str, local_address: str | None = None) -> Peer:
+    """Describe the peer with this numeric address. An IPv4-mapped address counts as the IPv4 one.
+
+    With the connection's own `local_address`, a peer that has the same one is on this host as well: no system takes
+    a packet from outside that claims an address of its own.
+    """
+    peer = _described(address)
+    if local_address is not None and not peer.loopback and peer.address == _described(local_address).address:
+        return Peer(peer.address, LOOPBACK_KEY, loopback=True)
+    return peer
+
+
+def _described(address: str) -> Peer:
     parsed = _address(address.partition("%")[0])
     if parsed is None:
         return Peer(address, address, loopback=False)
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     if _is_loopback_address(parsed):
-        return Peer(str(parsed), "loopback", loopback=True)
+        return Peer(str(parsed), LOOPBACK_KEY, loopback=True)
     if isinstance(parsed, ipaddress.IPv6Address):
         # One host usually owns a whole /64 and could take a new address for every try.
         return Peer(str(parsed), str(ipaddress.ip_network((parsed, 64), strict=False)), loopback=False)

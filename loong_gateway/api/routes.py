@@ -9,7 +9,7 @@ from loong_gateway.control import ControlPlane, SendRequest, TurnRequest
 from loong_gateway.faults import CommandError, StoreUnwritable
 
 from .answers import Answer, error_answer, json_answer
-from .fields import BadFields, bounded_number, json_object, optional_text, required_text
+from .fields import LONGEST_ID, BadFields, bounded_number, json_object, optional_text, required_text
 from .router import Request, Route
 
 __all__ = ["control_routes"]
@@ -108,9 +108,9 @@ class _Verbs:
         document = json_object(request.body)
         outcome = self._control.send(
             SendRequest(
-                channel=required_text(document, "channel"),
+                channel=required_text(document, "channel", longest=LONGEST_ID),
                 account=optional_text(document, "account"),
-                target=required_text(document, "target"),
+                target=required_text(document, "target", longest=LONGEST_ID),
                 target_kind=optional_text(document, "target_kind") or "conversation",
                 text=required_text(document, "text"),
                 wait_s=bounded_number(document, "wait_s", default=30.0, minimum=0.0, maximum=LONGEST_WAIT_S),
@@ -136,7 +136,7 @@ class _Verbs:
         for name in ("channel_id", "account_id", "conversation_id", "participant_id", "thread_id"):
             optional_text(document, name)
         asked = TurnRequest(
-            session=required_text(document, "session_id"),
+            session=required_text(document, "session_id", longest=LONGEST_ID),
             text=required_text(document, "input"),
             timeout_s=timeout_ms / 1000,
         )

@@ -1,4 +1,4 @@
-"""What several commands need first: the configuration, the owner's state, the provider, a channel."""
+"""What several commands need first: the configuration, the owner's state, words for a provider's fault."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from loong_gateway import config as configuration
 from loong_gateway.commands.common import Context
 from loong_gateway.faults import CommandError
-from loong_gateway.providers.contract import Provider, ProviderFault
-from loong_gateway.providers.factory import build_provider
+from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.snapshot import Config
 from loong_gateway.status import collect
 
-__all__ = ["load_config", "open_provider", "provider_error", "status_or_none"]
+__all__ = ["load_config", "provider_error", "status_or_none"]
 
 
 def load_config(context: Context, *, starting: bool = False) -> Config:
@@ -31,11 +30,6 @@ def status_or_none(context: Context, *, probe: bool = False) -> Mapping[str, obj
         return collect(context.places, probe=probe)
     except CommandError:
         return None
-
-
-def open_provider(context: Context, config: Config) -> Provider:
-    """The active provider, ready to be asked. Raises ProviderFault when there is none or its key cannot be had."""
-    return build_provider(config, environ=context.environ)
 
 
 def provider_error(context: Context, fault: ProviderFault) -> CommandError:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from loong_channels.waiting import StopToken
 from loong_gateway.commands.common import Context
+from loong_gateway.config import validate
 from loong_gateway.faults import CommandError
 from loong_gateway.log import FILES, LEVELS, log_path, short_name, visible
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Print the lines that pass the filters, oldest first. With --json they are the file's own JSON lines."""
     if not 0 <= args.lines <= MAX_LINES:
         raise CommandError("logs.bad_lines", given=args.lines, most=MAX_LINES)
-    path = log_path(context.places)
+    path = _path(context)
     wanted = _Filter(args.level, args.channel)
     follower = _Follower(path) if args.follow else None
     try:
@@ -66,6 +67,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
         if follower is not None:
             follower.close()
     return 0
+
+
+def _path(context: Context) -> str:
+    """Where this gateway logs. A configuration that cannot be read must not hide the log that says why."""
+    config, _ = validate(context.places, environ=context.environ, dev=context.places.dev)
+    return (config.logging.file if config is not None else None) or log_path(context.places)
 
 
 class _Filter:
@@ -214,8 +221,9 @@ def _print(context: Context, line: bytes) -> None:
     elif document is None:
         context.out(visible(line.decode("utf-8", "replace")))
     else:
-        level, logger = str(document.get("level", "")), short_name(str(document.get("logger", "")))
-        context.out(f"{_local(document.get('time'))} {level:7} {logger}: {visible(str(document['message']))}")
+        level, logger = visible(str(document.get("level", ""))), short_name(str(document.get("logger", "")))
+        text = f"{visible(logger)}: {visible(str(document['message']))}"
+        context.out(f"{_local(document.get('time'))} {level:7} {text}")
         for part in str(document.get("trace", "")).splitlines():
             context.out(f"    {visible(part)}")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from loong_channels.waiting import Deadline
+from loong_gateway.active_provider import active_provider
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.config_access import load_config, open_provider, provider_error
+from loong_gateway.commands.config_access import load_config, provider_error
 from loong_gateway.providers.contract import ProviderFault
 
 HELP = "list the models that the configured provider offers to this key"
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     del args
     config = load_config(context)
     try:
-        provider = open_provider(context, config)
+        provider = active_provider(config, context.environ)
         endpoint = provider.models_endpoint()
         models = list(provider.models(deadline=Deadline(WAIT_S)))
     except ProviderFault as fault:

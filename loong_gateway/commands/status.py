@@ -155,7 +155,8 @@ def _gateway(view: View) -> str:
     uptime_ms = status["uptime_ms"]
     uptime = duration(uptime_ms // 1000) if isinstance(uptime_ms, int) else "?"
     word = "stalled" if status["stale"] else status["phase"]
-    return f"{word}, pid {status['pid']}, up {uptime}, {ready} of {count(len(surfaces), 'surface')} ready"
+    counted = f"{ready} of {count(len(surfaces), 'surface')} ready" if surfaces else "no surface is enabled"
+    return f"{word}, pid {status['pid']}, up {uptime}, {counted}"
 
 
 def _provider(view: View) -> str:

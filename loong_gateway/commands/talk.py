@@ -7,8 +7,9 @@ from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway import transcripts
+from loong_gateway.active_provider import active_provider
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.config_access import load_config, open_provider, provider_error
+from loong_gateway.commands.config_access import load_config, provider_error
 from loong_gateway.control_client import ControlClient
 from loong_gateway.conversation import build_call
 from loong_gateway.faults import CommandError, StoreUnwritable
@@ -144,7 +145,7 @@ class _LocalTalk:
     def _open(self) -> Provider:
         if self._provider is None:
             try:
-                self._provider = open_provider(self._context, self._config)
+                self._provider = active_provider(self._config, self._context.environ)
             except ProviderFault as fault:
                 raise provider_error(self._context, fault) from fault
         return self._provider

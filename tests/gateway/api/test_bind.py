@@ -88,8 +88,9 @@ def test_loopback_means_both_families_on_one_port(opened: object) -> None:
         socket.create_connection(name, timeout=PATIENCE_S).close()
 
 
-def test_auto_is_loopback(opened: object) -> None:
-    assert opened(bind="auto").address == "127.0.0.1"
+@pytest.mark.parametrize("bind", ["auto", "localhost", "Loopback", " loopback "])
+def test_other_words_for_loopback(opened: object, bind: str) -> None:
+    assert opened(bind=bind).address == "127.0.0.1"
 
 
 def test_the_port_comes_from_flag_environment_config_or_default(opened: object, taken: int) -> None:
@@ -180,7 +181,10 @@ def test_an_empty_secret_is_no_secret(opened: object) -> None:
     [
         ({"token": ABSENT}, {"LOONG_GATEWAY_TOKEN": "a-secret"}),
         ({"token": SecretRef("env", "MINE", "gateway.auth.token")}, {"MINE": "a-secret"}),
-        ({"token": ABSENT, "password": SecretRef("inline", "a-secret", "gateway.auth.password")}, {}),
+        (
+            {"auth_mode": "password", "password": SecretRef("inline", "a-secret", "gateway.auth.password")},
+            {},
+        ),
         ({"token": SecretRef("file", "/x", "gateway.auth.token")}, {}),
     ],
 )
@@ -191,6 +195,12 @@ def test_with_a_secret_the_network_can_be_asked_for(
     assert bound.address == "0.0.0.0"
 
 
+def test_only_the_secret_of_the_chosen_mode_counts(opened: object) -> None:
+    password = SecretRef("inline", "a-secret", "gateway.auth.password")
+    assert refusal(opened, bind="lan", token=ABSENT, password=password).code == "port.no_auth"
+    assert refusal(opened, bind="lan", auth_mode="password").code == "port.no_auth"
+
+
 def test_custom_needs_its_address(opened: object) -> None:
     assert opened(bind="custom", custom_bind_host="127.0.0.1").address == "127.0.0.1"
     for host in (None, "", "not an address"):
@@ -198,7 +208,7 @@ def test_custom_needs_its_address(opened: object) -> None:
 
 
 def test_unknown_names_in_the_config_are_named() -> None:
-    for name in ("everywhere", "", "localhost", "0.0.0.0:80", "300.1.1.1"):
+    for name in ("everywhere", "", "localhost.", "0.0.0.0:80", "300.1.1.1"):
         with pytest.raises(CommandError) as refused:
             open_listener(gateway_settings(bind=name), port_override=0, environ={})
         assert (refused.value.code, refused.value.exit_code) == ("port.unknown_bind", 78)

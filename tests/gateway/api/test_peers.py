@@ -54,3 +54,11 @@ def test_the_addresses_of_one_ipv6_network_share_a_key() -> None:
 def test_a_name_that_is_no_address_stays_itself() -> None:
     peer = peer_of("unix")
     assert (peer.key, peer.loopback) == ("unix", False)
+
+
+def test_a_peer_with_our_own_address_is_on_this_host() -> None:
+    assert peer_of("192.0.2.10", "192.0.2.10").loopback
+    assert peer_of("::ffff:192.0.2.10", "192.0.2.10").key == "loopback"
+    assert not peer_of("192.0.2.11", "192.0.2.10").loopback
+    assert peer_of("127.0.0.1", "192.0.2.10").loopback
+    assert not peer_of("2001:db8::1", "2001:db8::2").loopback
