@@ -18,8 +18,6 @@ __all__ = ["headline", "next_steps", "problems", "runtime_word", "start_command"
 # Phases in which queued replies are what the operator worries about.
 _KEEPS_REPLIES = ("auth_failed", "backoff", "degraded", "stopped")
 
-_LONG = 2_000  # a path and a command are never cut
-
 
 def headline(seen: Observation, places: Places) -> str:
     """The state of the gateway in one sentence."""
@@ -222,10 +220,15 @@ def _reason_row(code: str, seen: Observation, places: Places) -> tuple[str, str 
 
 
 def _where_and_fix(where: object, fix: object) -> list[str]:
-    lines = [f"  where: {one_line(where, _LONG)}"] if where else []
+    lines = [f"  where: {_printable(where)}"] if where else []
     if fix:
-        lines.append(f"  fix:   {one_line(fix, _LONG)}" if where else f"  fix: {one_line(fix, _LONG)}")
+        lines.append(f"  fix:   {_printable(fix)}" if where else f"  fix: {_printable(fix)}")
     return lines
+
+
+def _printable(text: object) -> str:
+    """`text` without what could steer a terminal; paths and commands are never cut."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
 
 
 def _with_flags(fix: str, places: Places) -> str:

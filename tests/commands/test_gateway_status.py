@@ -352,7 +352,7 @@ def test_one_surface_in_trouble_is_told_on_the_first_line(
         (
             ["config_reload_refused", "crash_loop"],
             "Gateway is running, degraded: the changed config was refused and the old one is still in use, and 1 more.",
-            "  fix:   find the cause: loong logs --lines 50",
+            "  fix:   find the cause: loong logs --lines 50    then: loong gateway resume",
         ),
         (
             ["a_reason_of_tomorrow"],

@@ -37,6 +37,9 @@ COMMANDS = {
     "check": "loong validate-config",
     "command": "loong gateway stop",
     "verb": "gateway run",
+    # Numbers within a command.
+    "other": "18790",
+    "port": "18789",
 }
 
 
