@@ -67,7 +67,8 @@ loong_gateway.typing_notices loong_gateway.terminal loong_gateway.supervisor loo
 
 loong_gateway.doctor loong_gateway.doctor.contract loong_gateway.doctor.configuration loong_gateway.doctor.*
 loong_gateway.commands loong_gateway.commands.render loong_gateway.commands.common
-loong_gateway.commands.config_access loong_gateway.commands.talk loong_gateway.commands.ask loong_gateway.commands.*
+loong_gateway.commands.config_access loong_gateway.commands.channel_word loong_gateway.commands.starting
+loong_gateway.commands.talk loong_gateway.commands.ask loong_gateway.commands.*
 loong_gateway.verbs loong_gateway.parser loong_gateway.crash
 loong_gateway.cli loong
 """

@@ -9,7 +9,6 @@ one of their codes is looked up.
 from __future__ import annotations
 
 from loong_gateway.texts import owner, usage
-from loong_gateway.texts import config, logs, owner, port, usage
 
 __all__ = ["AREAS", "all_rows", "find", "render"]
 
@@ -28,6 +27,8 @@ def all_rows() -> dict[str, tuple[str, str | None, str | None, int]]:
 def find(code: str) -> tuple[str, str | None, str | None, int] | None:
     """The row of `code`, None when there is none."""
     return _AT_HAND.get(code) or all_rows().get(code)
+
+
 TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {}
 for _area in (config, logs, owner, port, usage):
     TEXTS.update(_area.TEXTS)
