@@ -70,6 +70,10 @@ class HttpStream:
             pieces.append(piece)
         return b"".join(pieces)
 
+    def hurry(self, seconds: float) -> None:
+        """From now on the rest of the body may take `seconds` in all. Does not block."""
+        self._watch.tighten(seconds)
+
     def settle(self, seconds: float) -> None:
         """Read what little may follow the part that mattered, so that the connection can be kept. Never raises."""
         self._watch.tighten(seconds)

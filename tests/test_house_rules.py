@@ -26,20 +26,6 @@ loong_gateway.texts.talk loong_gateway.texts.provider loong_gateway.texts.port l
 loong_gateway.texts.store loong_gateway.texts
 loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
-loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction loong_gateway.log
-loong_gateway.owner loong_gateway.boots loong_gateway.status
-loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
-loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gateway.cursors loong_gateway.aliases
-loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention
-loong_gateway.store_lock loong_gateway.store_file loong_gateway.store_queue loong_gateway.store_writer
-loong_gateway.store
-loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
-loong_gateway.log_sinks loong_gateway.log
-loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
-loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
-loong_gateway.loopback loong_gateway.status loong_gateway.verdict loong_gateway.control_client
-loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
-loong_gateway.store_file loong_gateway.retention
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
 loong_gateway.log_sinks loong_gateway.log
 loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
@@ -57,8 +43,10 @@ loong_gateway.outside loong_gateway.channel_views loong_gateway.operator_summary
 
 loong_gateway.control loong_gateway.trust loong_gateway.lanes
 loong_gateway.providers.contract loong_gateway.providers.sse loong_gateway.providers.errors
-loong_gateway.providers.catalog loong_gateway.providers.echo loong_gateway.providers.openai_chat
-loong_gateway.providers.factory loong_gateway.active_provider
+loong_gateway.providers.attempts loong_gateway.providers.credentials loong_gateway.providers.endpoints
+loong_gateway.providers.catalog loong_gateway.providers.echo loong_gateway.providers.chat_answer
+loong_gateway.providers.chat_payload loong_gateway.providers.openai_chat
+loong_gateway.providers.factory
 
 loong_gateway.api loong_gateway.api.* loong_gateway.api.listener
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from loong_channels.waiting import Deadline
-from loong_gateway.active_provider import active_provider
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
 from loong_gateway.providers.contract import ProviderFault
+from loong_gateway.providers.factory import provider_of
 
 HELP = "list the models that the configured provider offers to this key"
 EXAMPLES = ("loong list-models", "loong runtime models list --json")
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     del args
     config = load_config(context)
     try:
-        provider = active_provider(config, context.environ)
+        provider = provider_of(config, environ=context.environ)
         endpoint = provider.models_endpoint()
         models = list(provider.models(deadline=Deadline(WAIT_S)))
     except ProviderFault as fault:

@@ -7,7 +7,6 @@ from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway import transcripts
-from loong_gateway.active_provider import active_provider
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
 from loong_gateway.control_client import ControlClient
@@ -15,6 +14,7 @@ from loong_gateway.conversation import build_call
 from loong_gateway.faults import CommandError, StoreUnwritable
 from loong_gateway.local_store import LocalStore
 from loong_gateway.providers.contract import Provider, ProviderFault
+from loong_gateway.providers.factory import provider_of
 from loong_gateway.sessions import session_key, session_keys
 from loong_gateway.snapshot import Config
 
@@ -145,7 +145,7 @@ class _LocalTalk:
     def _open(self) -> Provider:
         if self._provider is None:
             try:
-                self._provider = active_provider(self._config, self._context.environ)
+                self._provider = provider_of(self._config, environ=self._context.environ)
             except ProviderFault as fault:
                 raise provider_error(self._context, fault) from fault
         return self._provider

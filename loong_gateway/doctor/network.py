@@ -9,12 +9,12 @@ from loong_channels import catalog
 from loong_channels.contract import ChannelSpec
 from loong_channels.faults import BadCredentials, Fault
 from loong_channels.waiting import Deadline
-from loong_gateway.active_provider import active_provider
 from loong_gateway.channel_views import surface_of
 from loong_gateway.doctor.configuration import account_name, served_accounts
 from loong_gateway.doctor.contract import Check, Inspection, failed, passed, warned
 from loong_gateway.outside import egress_of, resolve_account
 from loong_gateway.providers.contract import ProviderFault
+from loong_gateway.providers.factory import provider_of
 from loong_gateway.secrets import SecretUnavailable
 from loong_gateway.snapshot import AccountConfig, Config
 from loong_gateway.threads import ThreadRegistry
@@ -81,7 +81,7 @@ def _models(inspection: Inspection, config: Config, deadline: Deadline) -> list[
     transport, probe = "provider transport", "provider model probe"
     profile = config.providers[config.active_provider or ""]
     try:
-        provider = active_provider(config, inspection.environ)
+        provider = provider_of(config, environ=inspection.environ)
         where = provider.models_endpoint()
         models = provider.models(deadline=deadline)
     except ProviderFault as error:
