@@ -1,13 +1,15 @@
-"""Where a provider profile is reached: joins and checks addresses. Pure; the validation of a config uses it too."""
+"""Where a provider profile is reached: joins addresses and checks that they belong to the kind. Pure functions."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.providers.kinds import Kind
 from loong_gateway.snapshot import ProviderProfile
+from loong_gateway.texts import render
 
-__all__ = ["chat_url", "join", "models_url", "url_problems"]
+__all__ = ["chat_url", "check_addresses", "join", "models_url"]
 
 CHAT_SUFFIX = "/chat/completions"
 
@@ -20,16 +22,18 @@ def chat_url(profile: ProviderProfile, kind: Kind) -> str:
 
 
 def models_url(profile: ProviderProfile, kind: Kind) -> str:
-    """The address of the model list."""
+    """The address of the model list; beside the chat call where the config moved that and says no more."""
     if profile.models_endpoint:
         return profile.models_endpoint
-    if kind.models_path.startswith("http"):
-        return kind.models_path
     if profile.endpoint and profile.endpoint.endswith(CHAT_SUFFIX):
         return profile.endpoint[: -len(CHAT_SUFFIX)] + "/models"
-    chat_path = profile.chat_completions_path or kind.chat_path
-    derived = chat_path[: -len(CHAT_SUFFIX)] + "/models" if chat_path.endswith(CHAT_SUFFIX) else "/models"
-    return join(profile.base_url or kind.base_url, kind.models_path or derived)
+    if "://" in kind.models_path:
+        return kind.models_path
+    path = kind.models_path
+    moved = profile.chat_completions_path
+    if moved and moved.endswith(CHAT_SUFFIX):
+        path = moved[: -len(CHAT_SUFFIX)] + "/models"
+    return join(profile.base_url or kind.base_url, path)
 
 
 def join(base_url: str, path: str) -> str:
@@ -44,41 +48,37 @@ def join(base_url: str, path: str) -> str:
     return base + "/" + "/".join(segments)
 
 
-def url_problems(profile: ProviderProfile, kind: Kind) -> list[tuple[str, str]]:
-    """What is wrong with the addresses of a profile, as (key, sentence); empty when they can be used."""
-    if kind.protocol == "echo":
-        return []
-    problems = []
+def check_addresses(profile: ProviderProfile, kind: Kind) -> None:
+    """Refuse addresses that cannot be used or belong to another kind; raises ProviderFault naming the key."""
+    if kind.own_base_url and not profile.base_url and not profile.endpoint:
+        raise _unusable("provider.base_url_missing", kind=kind.name, setting=f"{profile.where}.base_url")
     for key in ("base_url", "endpoint", "models_endpoint"):
-        value = getattr(profile, key)
-        sentence = _shape_problem(value) if value else ""
-        if value and not sentence and key != "models_endpoint":
-            sentence = _kind_problem(value, kind)
-        if key == "base_url" and not sentence and value and value.rstrip("/").endswith(CHAT_SUFFIX):
-            sentence = f"ends in {CHAT_SUFFIX}; leave that away, or write the whole address as endpoint"
-        if sentence:
-            problems.append((key, sentence))
-    if not kind.base_url and not profile.base_url and not profile.endpoint:
-        problems.append(("base_url", f"is missing; kind {kind.name} has no address of its own"))
-    return problems
+        url = getattr(profile, key)
+        if not url:
+            continue
+        setting = f"{profile.where}.{key}"
+        if not _usable(url):
+            raise _unusable("provider.address_unusable", setting=setting)
+        if key == "base_url" and url.rstrip("/").endswith(CHAT_SUFFIX):
+            raise _unusable("provider.base_url_too_long", setting=setting)
+        if key != "models_endpoint":
+            if kind.never and kind.never in url:
+                raise _unusable("provider.coding_lane", kind=kind.name, setting=setting)
+            if kind.always and kind.always not in url:
+                raise _unusable(
+                    "provider.not_coding_lane", piece=kind.always, kind=kind.name, setting=setting
+                )
 
 
-def _shape_problem(url: str) -> str:
+def _unusable(code: str, **values: object) -> ProviderFault:
+    message, where, fix, _ = render(code, values)
+    return ProviderFault("provider_missing", message, where=where or "", fix=fix or "")
+
+
+def _usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable or "<" in url or any(char.isspace() or not char.isprintable() for char in url):
-        return "is not an http or https address"
-    if "@" in parts.netloc:
-        return "holds a user name or password; write the key as api_key"
-    if parts.query or parts.fragment:
-        return "may not hold ? or #"
-    return ""
-
-
-def _kind_problem(url: str, kind: Kind) -> str:
-    missing = kind.url_needs and kind.url_needs not in url
-    unwanted = kind.url_refuses and kind.url_refuses in url
-    return kind.url_reason if missing or unwanted else ""
+        return False
+    return fits and url.isascii() and url.isprintable() and not any(char in url for char in ' <>"@?#')

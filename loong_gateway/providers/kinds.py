@@ -16,6 +16,8 @@ class Kind:
     """One kind. `models_path` may be a full URL. `key_env` are the variables tried for the key, in order.
 
     `own_base_url` says that there is no default worth using. A base URL must contain `always` and not `never`.
+    `cap_parameter` is the name under which the token limit is sent. For `model = "auto"` the provider's list is used
+    unless `auto_lists` is false, and `auto_models` where there is nothing else.
     """
 
     name: str
@@ -31,6 +33,9 @@ class Kind:
     never: str = ""
     protocol: str = "openai_chat"
     in_build: bool = False
+    cap_parameter: str = "max_tokens"
+    auto_lists: bool = True
+    auto_models: tuple[str, ...] = ()
 
 
 def _row(
@@ -47,6 +52,7 @@ def _row(
     return replace(made, **rest)  # type: ignore[arg-type]
 
 
+# The coding lanes list the provider's whole catalogue, not what the plan holds: no `auto_lists` there.
 # fmt: off
 _ROWS = (
     _row("anthropic", "https://api.anthropic.com", "/v1/messages", "/v1/models",
@@ -60,7 +66,7 @@ _ROWS = (
          aliases="byteplus_compatible", env="BYTEPLUS_API_KEY ARK_API_KEY", never="/api/coding", in_build=True),
     _row("byteplus_coding", "https://ark.ap-southeast.bytepluses.com/api/coding/v3", "/chat/completions", "/models",
          aliases="byteplus_coding_compatible", env="BYTEPLUS_API_KEY ARK_API_KEY", always="/api/coding/v3",
-         in_build=True),
+         in_build=True, auto_lists=False),
     _row("cerebras", "https://api.cerebras.ai", "/v1/chat/completions", "/public/v1/models",
          aliases="cerebras_compatible", env="CEREBRAS_API_KEY"),
     _row("cloudflare_ai_gateway", "https://gateway.ai.cloudflare.com/v1/<account_id>/<gateway_name>/openai/compat",
@@ -100,7 +106,7 @@ _ROWS = (
     _row("ollama", "http://127.0.0.1:11434", "/v1/chat/completions", "/v1/models",
          aliases="ollama_compatible", key_optional=True, in_build=True),
     _row("openai", "https://api.openai.com", "/v1/chat/completions", "/v1/models",
-         aliases="openai_compatible", env="OPENAI_API_KEY", in_build=True),
+         aliases="openai_compatible", env="OPENAI_API_KEY", in_build=True, cap_parameter="max_completion_tokens"),
     _row("opencode_go", "https://opencode.ai/zen/go/v1", "/chat/completions", "/models",
          aliases="opencode-go", env="OPENCODE_API_KEY"),
     _row("opencode_zen", "https://opencode.ai/zen/v1", "/chat/completions", "/models",
@@ -135,7 +141,8 @@ _ROWS = (
          aliases="volcengine_custom volcengine_compatible doubao ark", env="ARK_API_KEY", never="/api/coding",
          in_build=True),
     _row("volcengine_coding", "https://ark.cn-beijing.volces.com/api/coding/v3", "/chat/completions", "/models",
-         aliases="volcengine_coding_compatible", env="ARK_API_KEY", always="/api/coding/v3", in_build=True),
+         aliases="volcengine_coding_compatible", env="ARK_API_KEY", always="/api/coding/v3", in_build=True,
+         auto_lists=False, auto_models=("ark-code-latest",)),
     _row("xai", "https://api.x.ai", "/v1/chat/completions", "/v1/language-models",
          aliases="xai_compatible grok", env="XAI_API_KEY"),
     _row("xiaomi", "https://api.xiaomimimo.com", "/v1/chat/completions", "/v1/models",
