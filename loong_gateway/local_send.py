@@ -62,8 +62,12 @@ class DirectSend:
             try:
                 receipt_ids, address = self._deliver(replace(row.outbound, address=address), deadline, stop)
             except Fault as fault:
-                self._record(_give_up(rows, index, fault))
+                self._record(_give_up(row.group, str(fault)))
                 return Fate(row.group, len(rows), index, tuple(taken), fault, self._recorded)
+            except BaseException:
+                # Ctrl-C: whoever ended this does not expect the next gateway to send the rest.
+                self._record(_give_up(row.group, "ended by the operator"))
+                raise
             taken += receipt_ids
             following = rows[index + 1].id if index + 1 < len(rows) else None
             self._record(_taken(row.id, receipt_ids, following))
@@ -138,8 +142,8 @@ def _taken(
     return op
 
 
-def _give_up(rows: Sequence[outbox.Part], index: int, fault: Fault) -> Callable[[sqlite3.Connection], None]:
+def _give_up(group: str, reason: str) -> Callable[[sqlite3.Connection], None]:
     def op(conn: sqlite3.Connection) -> None:
-        outbox.end_group(conn, rows[index].group, "failed", str(fault))
+        outbox.end_group(conn, group, "failed", reason)
 
     return op

@@ -26,20 +26,6 @@ loong_gateway.texts.talk loong_gateway.texts.provider loong_gateway.texts.port l
 loong_gateway.texts.store loong_gateway.texts
 loong_gateway.faults loong_gateway.clock loong_gateway.ids loong_gateway.tinyjson loong_gateway.wording
 
-loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction loong_gateway.log
-loong_gateway.owner loong_gateway.boots loong_gateway.status
-loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
-loong_gateway.payloads loong_gateway.migrations loong_gateway.counters loong_gateway.cursors loong_gateway.aliases
-loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts loong_gateway.retention
-loong_gateway.store_lock loong_gateway.store_file loong_gateway.store_queue loong_gateway.store_writer
-loong_gateway.store
-loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
-loong_gateway.log_sinks loong_gateway.log
-loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots loong_gateway.status
-loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
-loong_gateway.loopback loong_gateway.status loong_gateway.verdict loong_gateway.control_client
-loong_gateway.store loong_gateway.migrations loong_gateway.inbox loong_gateway.outbox loong_gateway.transcripts
-loong_gateway.store_file loong_gateway.retention
 loong_gateway.paths loong_gateway.atomic loong_gateway.threads loong_gateway.redaction
 loong_gateway.log_sinks loong_gateway.log
 loong_gateway.process loong_gateway.owner_files loong_gateway.owner loong_gateway.boots
@@ -71,7 +57,8 @@ loong_gateway.typing_notices loong_gateway.terminal loong_gateway.supervisor loo
 
 loong_gateway.doctor loong_gateway.doctor.contract loong_gateway.doctor.configuration loong_gateway.doctor.*
 loong_gateway.commands loong_gateway.commands.render loong_gateway.commands.common
-loong_gateway.commands.config_access loong_gateway.commands.talk loong_gateway.commands.ask loong_gateway.commands.*
+loong_gateway.commands.config_access loong_gateway.commands.channel_word loong_gateway.commands.starting
+loong_gateway.commands.talk loong_gateway.commands.ask loong_gateway.commands.*
 loong_gateway.verbs loong_gateway.parser loong_gateway.crash
 loong_gateway.cli loong
 """

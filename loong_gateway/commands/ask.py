@@ -42,6 +42,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if text == "-":
         raw = context.stdin.buffer.read(4 * MAX_CHARACTERS)
         text = raw.decode("utf-8", "replace").rstrip("\n")
+    # Bytes of the command line that are no text come as lone surrogates, which no provider takes.
+    text = text.encode("utf-8", "replace").decode("utf-8")
     if not text.strip():
         raise CommandError("talk.empty_message")
     talk = open_talk(context, args.session)

@@ -118,6 +118,12 @@ def _text(given: str, context: Context) -> str:
                 raise CommandError("channels.bad_text", detail=f"byte {error.start}") from None
             text = raw.decode("utf-8", "replace")
         text = text.rstrip("\n")
+    else:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            # Bytes of the command line that are no text come as lone surrogates.
+            raise CommandError("channels.bad_text", detail=f"character {error.start}") from None
     if not text.strip():
         raise CommandError("channels.empty_text")
     if len(text) > MAX_CHARACTERS:

@@ -54,7 +54,7 @@ class _Loop:
         self._context = context
         self._talk = talk
         self._exits = exits
-        self.interactive = bool(context.stdin.isatty())
+        self.interactive = bool(context.stdin.isatty() and context.stdout.isatty())
 
     def run(self) -> bool:
         """Go on until the end; True when an answer failed."""
@@ -80,12 +80,12 @@ class _Loop:
         if self.interactive:
             self._context.stdout.write(PROMPT)
             self._context.stdout.flush()
-        line = self._context.stdin.readline()
+        line = self._context.stdin.buffer.readline()
         if not line:
             if self.interactive:
                 self._context.out("")
             return None
-        return str(line).strip()
+        return str(line.decode("utf-8", "replace")).strip()
 
     def _answer(self, line: str) -> None:
         if line == "/help":

@@ -28,6 +28,7 @@ def check_configuration(inspection: Inspection) -> list[Check]:
     digests: dict[str, list[str]] = {}
     for spec, account in served_accounts(inspection.config):
         checks += _account(inspection, spec, account, digests)
+    checks += _limits(inspection.config)
     checks += [
         warned(
             "duplicate credentials",
@@ -137,6 +138,21 @@ def _account(
     if not account.settings.get(spec.conversation_setting):
         checks.append(_empty_list(name, config, spec, account))
     return checks or [passed(name, f"{spec.label}, {spec.transport}")]
+
+
+def _limits(config: Config) -> list[Check]:
+    if not any(True for _ in served_accounts(config)):
+        return []
+    limits = config.limits
+    if limits.sender_per_min and limits.conversation_per_min:
+        return [
+            passed(
+                "limits",
+                f"{limits.sender_per_min} per sender, {limits.conversation_per_min} per conversation",
+            )
+        ]
+    # Being off is the documented default, so it is no warning.
+    return [passed("limits", "off; 60 messages a minute per sender and 240 per conversation are reasonable")]
 
 
 def _empty_list(name: str, config: Config, spec: ChannelSpec, account: AccountConfig) -> Check:

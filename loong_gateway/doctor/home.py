@@ -6,7 +6,9 @@ import os
 import socket
 import stat
 
+from loong_gateway.api.bind import choose_port
 from loong_gateway.doctor.contract import Check, Inspection, Repair, failed, passed, warned
+from loong_gateway.faults import CommandError
 
 __all__ = ["check_home"]
 
@@ -116,7 +118,10 @@ def _port(inspection: Inspection) -> list[Check]:
         if status.get("rpc_probe") == "failed":
             return [failed("gateway port", f"no answer from {where}.", "see: loong gateway status")]
         return [passed("gateway port", f"answers at {where}")]
-    port = config.gateway.port
+    try:
+        port, _ = choose_port(config.gateway, None, inspection.environ)
+    except CommandError as error:
+        return [failed("gateway port", f"{error.message}.", error.fix)]
     if _taken(port):
         return [
             failed(

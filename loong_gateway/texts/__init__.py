@@ -8,14 +8,11 @@ one of their codes is looked up.
 
 from __future__ import annotations
 
-from loong_gateway.texts import config, logs, owner, port, provider, usage
+from loong_gateway.texts import owner, usage
 
 __all__ = ["AREAS", "all_rows", "find", "render"]
 
-TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {}
-for _area in (owner, usage, config, provider):
-    TEXTS.update(_area.TEXTS)
-AREAS = ("owner", "usage", "channels", "config", "logs", "port", "run", "store", "talk")
+AREAS = ("owner", "usage", "channels", "config", "logs", "port", "provider", "run", "store", "talk")
 
 _AT_HAND: dict[str, tuple[str, str | None, str | None, int]] = {**owner.TEXTS, **usage.TEXTS}
 

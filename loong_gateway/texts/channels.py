@@ -30,7 +30,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     ),
     "channels.empty_target": ("--target must not be empty", None, "loong channels send --help", 2),
     "channels.bad_text": (
-        "the text on standard input is not UTF-8: {detail}",
+        "the text is not UTF-8: {detail}",
         None,
         "loong channels send --help",
         2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import sqlite3
 
@@ -140,6 +141,12 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:
     ran = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))(*SEND[:-1], "-", stdin=b"abc\xff")
     assert ran.code == 2
     assert "not UTF-8: byte 3" in ran.err
+    (tmp_path / "again").mkdir()
+    ran = Loong(tmp_path / "again", telegram_config("http://127.0.0.1:9"))(
+        *SEND[:-1], os.fsdecode(b"abc\xff")
+    )
+    assert ran.code == 2
+    assert "not UTF-8: character 3" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,12 @@ def test_a_file_that_is_no_store_is_an_error_with_its_path(tmp_path: pathlib.Pat
         LocalStore(home).read(lambda conn: conn.execute("SELECT count(*) FROM outbox").fetchone())
     assert caught.value.code == "store.unreadable"
     assert caught.value.where == home.store
+
+
+def test_ctrl_c_gives_up_what_was_not_sent(tmp_path: pathlib.Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deliver(tmp_path, ScriptedChannel(before=interrupt))
+    assert states(tmp_path) == ["failed"]
