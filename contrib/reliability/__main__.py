@@ -1,7 +1,8 @@
 """python -m contrib.reliability [id ...] [--ci] [--seed N] [--loong PATH]
 
-Each experiment prints one JSON line. R1: kill -9 at random moments. R2-wire: kill -9 at every request
-the daemon makes; its size is the stride. --ci runs the short form.
+Each experiment prints one JSON line. R1: kill -9 at random moments. R2-wire: kill -9 at every request the daemon
+makes. R2-store: kill -9 before and after every change of the store. The size of the last two is a stride: 1 takes
+every point. --ci runs the short form.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from typing import Callable
 from . import kills, points
 from .report import Outcome
 
-SIZES = {"R1": (12, 200), "R2-wire": (5, 1)}
-RUNS: dict[str, Callable[..., Outcome]] = {"R1": kills.run, "R2-wire": points.run}
+SIZES = {"R1": (12, 200), "R2-wire": (7, 1), "R2-store": (9, 1)}
+RUNS: dict[str, Callable[..., Outcome]] = {
+    "R1": kills.run,
+    "R2-wire": points.run_wire,
+    "R2-store": points.run_store,
+}
 
 
 def main() -> int:
