@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import Any, Callable
 
+from loong_gateway.clock import Clock
 from loong_gateway.config import load
 from loong_gateway.engine import Engine, EngineParts
 from loong_gateway.outside import egress_of
@@ -21,8 +22,6 @@ from loong_gateway.paths import resolve_places
 from loong_gateway.redaction import Redactor
 from loong_gateway.selectors import select
 from loong_gateway.store import Store
-
-from loong_gateway.clock import Clock
 from loong_gateway.threads import ThreadRegistry
 
 TICK_S = 0.1
