@@ -82,11 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Send; the exit code says whether the platform took it."""
     order = _order(args, context)
-    for line in _warnings(order, args.account):
-        context.err(line)
+    warnings = _warnings(order, args.account)
     client = ControlClient(context.places)
     alive = client.available()
-    outcome = _through_owner(client, order, wait=args.wait) if alive else _directly(context, order)
+    if alive:
+        _warn(context, warnings)
+        outcome = _through_owner(client, order, wait=args.wait)
+    else:
+        outcome = _directly(context, order, warnings)
     _report(context, order, outcome)
     return 0
 
@@ -176,7 +179,12 @@ def _through_owner(client: ControlClient, order: Order, *, wait: bool) -> Outcom
     )
 
 
-def _directly(context: Context, order: Order) -> Outcome:
+def _warn(context: Context, warnings: list[str]) -> None:
+    for line in warnings:
+        context.err(line)
+
+
+def _directly(context: Context, order: Order, warnings: list[str]) -> Outcome:
     try:
         account = resolve_account(order.spec, order.account, context.environ)
     except SecretUnavailable as error:
@@ -187,6 +195,7 @@ def _directly(context: Context, order: Order) -> Outcome:
             config=order.config.path,
             fix=error.fix or f"set it, then: {context.places.command('doctor')}",
         ) from error
+    _warn(context, warnings)
     egress = egress_of(order.config.network, context.environ)
     channel = catalog.channel_class(order.channel.name)(account, egress)
     sender = DirectSend(channel, order.spec, LocalStore(context.places), context.clock)

@@ -22,6 +22,7 @@ __all__ = ["LATEST", "Reply", "Talk", "open_talk"]
 
 LATEST = "latest"
 TURN_MARGIN_S = 10.0
+KEEP_S = 1.0
 NEW = "/new"
 
 Write = Callable[[str], None]
@@ -101,7 +102,8 @@ class _LocalTalk:
     def __init__(self, context: Context, config: Config, session: str) -> None:
         self._context = context
         self._config = config
-        self._store = LocalStore(context.places)
+        # The person waits for an answer that is already there while this waits for the lock.
+        self._store = LocalStore(context.places, lock_s=KEEP_S)
         self._provider: Provider | None = None
         self._kept = True
         self.session = _resolve(self._store, session)

@@ -188,8 +188,9 @@ def test_a_damaged_store_fails_and_is_left_as_it_is(tmp_path: pathlib.Path) -> N
 
 
 def test_messages_that_wait_without_a_gateway_are_counted(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
-    loong("channels", "send", "telegram", "--target", "1001", "--text", "x")
+    with FakeTelegram() as telegram:
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        loong("channels", "send", "telegram", "--target", "1001", "--text", "x")
     with sqlite3.connect(loong.places.store) as conn:
         conn.execute("UPDATE outbox SET state = 'queued'")
     assert names(loong)["backlog"] == ("warn", "0 messages and 1 replies wait for a gateway.")

@@ -6,6 +6,7 @@ import pathlib
 import sqlite3
 
 from tests.commands.loong_cli import Loong, provider_config, running_owner, surface, telegram_config
+from tests.fakes.telegram import FakeTelegram
 
 CONFIG = provider_config("http://127.0.0.1:9/v1") + telegram_config("http://127.0.0.1:9")
 OWNER = [
@@ -41,8 +42,9 @@ def test_with_the_gateway_down_line_1_is_that_of_gateway_status(tmp_path: pathli
 
 
 def test_counts_from_disk_are_marked_as_such(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
-    loong("channels", "send", "telegram", "--target", "1001", "--text", "x")
+    with FakeTelegram() as telegram:
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        loong("channels", "send", "telegram", "--target", "1001", "--text", "x")
     with sqlite3.connect(loong.places.store) as conn:
         conn.execute("UPDATE outbox SET state = 'unknown'")
     outbox = next(line for line in loong("status").out.splitlines() if line.startswith("Outbox"))
