@@ -71,12 +71,11 @@ def _experiment(outcome: Outcome, chance: random.Random, gateway: Gateway, teleg
     ledger = Ledger(telegram)
     load = Load(telegram)
     load.start()
-    first_polls = []
+    polls: list[float] = []
+    answers: list[float] = []
     for turn in range(outcome.n):
         _slow_sends(chance, telegram)
-        polled = _live(gateway, telegram, chance.uniform(0.0, LONGEST_LIFE_S))
-        if polled is not None:
-            first_polls.append(polled)
+        _live(gateway, telegram, chance.uniform(0.0, LONGEST_LIFE_S), polls, answers)
         if gateway.process is not None and gateway.process.poll() is not None:
             ended = gateway.process.returncode
             outcome.failures.append(f"life {turn} ended by itself with {ended}: {gateway.output()[-500:]}")
@@ -91,12 +90,18 @@ def _experiment(outcome: Outcome, chance: random.Random, gateway: Gateway, teleg
     _drain(outcome, gateway, telegram, ledger)
     metrics, failures = ledger.verdict()
     outcome.failures += failures
-    first_polls.sort()
     outcome.metrics.update(metrics)
-    outcome.metrics["lives_that_polled"] = len(first_polls)
-    if first_polls:
-        outcome.metrics["first_poll_s_p50"] = round(first_polls[len(first_polls) // 2], 3)
-        outcome.metrics["first_poll_s_p99"] = round(first_polls[int(len(first_polls) * 0.99)], 3)
+    outcome.metrics["lives_that_polled"] = len(polls)
+    outcome.metrics.update(_spread("first_poll_s", polls))
+    outcome.metrics.update(_spread("first_answer_s", answers))
+
+
+def _spread(name: str, values: list[float]) -> dict[str, float]:
+    values.sort()
+    if not values:
+        return {}
+    p99 = values[min(len(values) - 1, int(len(values) * 0.99))]
+    return {f"{name}_p50": round(values[len(values) // 2], 3), f"{name}_p99": round(p99, 3)}
 
 
 def _slow_sends(chance: random.Random, telegram: FakeTelegram) -> None:
@@ -107,21 +112,23 @@ def _slow_sends(chance: random.Random, telegram: FakeTelegram) -> None:
         telegram.fault("sendMessage", kind, times=None, seconds=SEND_S)
 
 
-def _live(gateway: Gateway, telegram: FakeTelegram, life_s: float) -> float | None:
-    """Start the daemon and let it live; seconds until its first poll, None when it did not get so far."""
+def _live(
+    gateway: Gateway, telegram: FakeTelegram, life_s: float, polls: list[float], answers: list[float]
+) -> None:
+    """Start the daemon and let it live; notes how long its first poll and its first answer took, if it got so far."""
     polls_before = len(telegram.calls("getUpdates"))
+    answers_before = len(telegram.messages)
     begin = time.monotonic()
-    gateway.spawn()
-    # Half of the lives are counted from the first poll, so that most kills hit a daemon at work.
+    process = gateway.spawn()
+    # Two thirds of the lives are counted from the first poll, so that most kills hit a daemon at work.
     if life_s > LONGEST_LIFE_S / 3:
         telegram.wait_for(
-            lambda: len(telegram.calls("getUpdates")) > polls_before or gateway.process.poll() is not None,  # type: ignore[union-attr]
-            START_S,
+            lambda: len(telegram.calls("getUpdates")) > polls_before or process.poll() is not None, START_S
         )
         life_s -= LONGEST_LIFE_S / 3
     threading.Event().wait(life_s)
-    polls = telegram.calls("getUpdates")[polls_before:]
-    return polls[0].at - begin if polls else None
+    polls += [request.at - begin for request in telegram.calls("getUpdates")[polls_before:][:1]]
+    answers += [sent.at - begin for sent in telegram.messages[answers_before:][:1]]
 
 
 def _drain(outcome: Outcome, gateway: Gateway, telegram: FakeTelegram, ledger: Ledger) -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Callable
 
 from tests.e2e.gateway import ROOT, Gateway, config_for
 from tests.fakes.model import FakeModel
@@ -30,6 +31,7 @@ LONG_PARTS = 3
 FILLER = "word " * 600
 CHATS = (1001, 1001, 1001, 1002, 1003)
 LIFE_S = 30.0
+AFTERMATH_S = 0.5
 
 
 def answer(messages: Sequence[dict[str, object]]) -> str:
@@ -136,7 +138,8 @@ def _wire_point(outcome: Outcome, sums: Sums, phase: str, number: int, command: 
         trap = Trap(at.gateway, phase, number)
         at.telegram.on_request = at.model.on_request = trap
         at.gateway.spawn()
-        if not trap.sprung.wait(LIFE_S / 3):
+        _let_live(at, trap.sprung.is_set)
+        if not trap.sprung.is_set():
             # Requests run side by side, so this life may have needed fewer than the counted one.
             return
         at.telegram.on_request = at.model.on_request = None
@@ -191,14 +194,17 @@ def _live_with_fuse(at: Scene, moment: int) -> int:
     gateway.arguments = [str(moment), notes]
     gateway.environ = {**gateway.environ, "PYTHONPATH": ROOT}
     process = gateway.spawn()
-    end = time.monotonic() + LIFE_S
-    while process.poll() is None and at.ledger.open() and time.monotonic() < end:
-        at.telegram.wait_count(len(at.telegram.messages) + 1, 0.1)
-    if process.poll() is None:
-        # What follows the last answer also counts.
-        with contextlib.suppress(Exception):
-            process.wait(1.0)
+    _let_live(at, lambda: process.poll() is not None)
     gateway.kill()
     gateway.command, gateway.arguments, gateway.environ = usual
     with open(notes, encoding="ascii") as file:
         return len(file.readlines())
+
+
+def _let_live(at: Scene, ended: Callable[[], bool]) -> None:
+    """Wait until the life has ended, or all is answered and what follows the last answer is done."""
+    end = time.monotonic() + LIFE_S
+    while not ended() and time.monotonic() < end:
+        if not at.ledger.open():
+            end = min(end, time.monotonic() + AFTERMATH_S)
+        at.telegram.wait_count(len(at.telegram.messages) + 1, 0.05)
