@@ -111,6 +111,7 @@ class Runtime:
             self._start()
             while self._loop.stop_reason is None:
                 self._loop.step(self._seconds_to_next())
+                self._report_changes()
             self._stop(self._loop.stop_reason)
         except BaseException as error:
             self._phase = "failed"
@@ -157,7 +158,7 @@ class Runtime:
         self._engine.start(channels=self._channels_on)
         self._phase = "running"
         self._changed.set()
-        self._look()
+        self._report_changes()
 
     # Live
 
@@ -169,12 +170,14 @@ class Runtime:
         problem = self._parts.lock.beat()
         self._unpublished = self._publish() or problem
 
-    def _look(self) -> None:
+    def _report_changes(self) -> None:
         if self._changed.is_set():
             self._changed.clear()
             for line in self._news.of(self._engine.supervisor.states()):
                 self._parts.announce(line)
             self._publish()
+
+    def _look(self) -> None:
         self._engine.lanes.tick()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")

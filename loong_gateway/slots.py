@@ -87,6 +87,7 @@ class Slot:
         self._thread: threading.Thread | None = None
         self._channel: Channel | None = None
         self._typing: TypingNotices | None = None
+        self._sendable = False
         # Written by the channel's thread only.
         self._served = False
         self._heard_before = False
@@ -211,7 +212,7 @@ class Slot:
     def can_send(self) -> bool:
         """See surfaces.Surface."""
         with self._guard:
-            return self._channel is not None and self._state.phase in SENDABLE
+            return self._channel is not None and self._sendable
 
     def allows(self, address: Address) -> bool:
         """See surfaces.Surface."""
@@ -326,6 +327,9 @@ class Slot:
         with self._guard:
             if phase is not None and phase != self._state.phase:
                 changes.update(phase=phase, since_ms=self._services.clock.wall_ms())
+                # While stopping, what was being answered may still leave.
+                if phase not in ("stopping", "stopped"):
+                    self._sendable = phase in SENDABLE
             self._state = replace(self._state, **changes)  # type: ignore[arg-type]
         if not quiet:
             self._services.changed()
