@@ -29,11 +29,6 @@ def find(code: str) -> tuple[str, str | None, str | None, int] | None:
     return _AT_HAND.get(code) or all_rows().get(code)
 
 
-TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {}
-for _area in (config, logs, owner, port, usage):
-    TEXTS.update(_area.TEXTS)
-
-
 def render(code: str, values: dict[str, object]) -> tuple[str, str | None, str | None, int]:
     """Fill in the row of `code`; returns (message, where, fix, exit code). Raises KeyError for an unknown code."""
     row = find(code)
