@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-__all__ = ["read_private", "remove", "write_private"]
+__all__ = ["overwrite_private", "read_private", "remove", "write_private"]
 
 
 def write_private(path: str, data: bytes, *, durable: bool = True) -> None:
@@ -36,6 +36,18 @@ def write_private(path: str, data: bytes, *, durable: bool = True) -> None:
         raise
     if durable:
         _sync_directory(directory)
+
+
+def overwrite_private(path: str, data: bytes) -> None:
+    """Write `data` over the existing file `path`, in the space it already has: for when the disk has no more.
+
+    What is longer than `data` is filled up with blanks. A reader may see a mixture for a moment. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _write_all(descriptor, data.ljust(os.fstat(descriptor).st_size))
+    finally:
+        os.close(descriptor)
 
 
 def read_private(path: str, limit_bytes: int) -> bytes | None:

@@ -5,12 +5,13 @@ Plain on purpose: the status path imports this module.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
 
 from loong_gateway import wording
-from loong_gateway.atomic import read_private, remove, write_private
+from loong_gateway.atomic import overwrite_private, read_private, remove, write_private
 from loong_gateway.faults import CommandError
 from loong_gateway.paths import Places
 from loong_gateway.process import boot_clock_ns, boot_id, new_secret
@@ -47,10 +48,20 @@ def publish(places: Places, document: dict[str, object], *, durable: bool = Fals
     try:
         places.create_runtime_dir()
         for path in (places.owner_active, places.status_file):
-            write_private(path, data, durable=durable)
+            _write_document(path, data, durable=durable)
     except OSError as error:
         return f"the status files cannot be written: {reason(error)}"
     return None
+
+
+def _write_document(path: str, data: bytes, *, durable: bool) -> None:
+    try:
+        write_private(path, data, durable=durable)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # That the disk is full is what an operator must read there, so the old document makes room for it.
+        overwrite_private(path, data)
 
 
 def retire(places: Places, document: dict[str, object]) -> str | None:

@@ -88,7 +88,6 @@ class Runtime:
         self._resume_asked = False
         self._last_error: str | None = None
         self._shutdown_reason: str | None = None
-        self._unpublished: str | None = None
         self._ready_since_s: float | None = None
         self._progress_noted = False
         self._changed = threading.Event()
@@ -167,8 +166,9 @@ class Runtime:
         return STOP_LOOK_S if parked_s is None else min(STOP_LOOK_S, parked_s)
 
     def _beat(self) -> None:
-        problem = self._parts.lock.beat()
-        self._unpublished = self._publish() or problem
+        trouble = self._parts.lock.beat() or self._publish()
+        if trouble is not None:
+            logger.warning("%s", trouble)
 
     def _report_changes(self) -> None:
         if self._changed.is_set():
@@ -291,8 +291,6 @@ class Runtime:
         found = self._engine.problems()
         if not self._channels_on:
             found.append("crash_loop")
-        if self._unpublished is not None:
-            found.append("status_outdated")
         return found
 
     # control.ControlPlane
