@@ -1,0 +1,67 @@
+"""Makes the provider of a profile. The module that speaks its protocol is loaded only when it is needed."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from typing import Callable
+
+from loong_channels.egress import Egress
+from loong_channels.net import HttpClient
+from loong_gateway import VERSION
+from loong_gateway.outside import egress_of
+from loong_gateway.providers.contract import Provider, ProviderFault
+from loong_gateway.providers.credentials import Credential
+from loong_gateway.providers.echo import Echo
+from loong_gateway.providers.endpoints import check_addresses
+from loong_gateway.providers.kinds import KINDS, canonical
+from loong_gateway.secrets import resolve
+from loong_gateway.snapshot import Config, ProviderProfile, SecretRef
+from loong_gateway.texts import render
+
+__all__ = ["build_provider", "provider_of"]
+
+_PROTOCOLS = {"openai_chat": ("loong_gateway.providers.openai_chat", "OpenAIChat")}
+
+
+def build_provider(
+    profile: ProviderProfile,
+    *,
+    egress: Egress,
+    environ: Mapping[str, str],
+    resolve_secret: Callable[[SecretRef], str] | None = None,
+) -> Provider:
+    """The provider of a profile. Connects to nothing and reads no secret yet.
+
+    `resolve_secret` fetches a secret and may remember it for redaction; it raises SecretUnavailable. Left out, secrets
+    come from where `environ` and the references say. Raises ProviderFault for a kind or an address that cannot be used.
+    """
+    kind = KINDS[canonical(profile.kind) or profile.kind]
+    if kind.protocol == "echo":
+        return Echo(profile.id)
+    if not kind.in_build:
+        raise _fault("provider.kind_not_in_build", kind=kind.name, setting=f"{profile.where}.kind")
+    check_addresses(profile, kind)
+    credential = Credential(
+        profile.api_key,
+        resolve_secret or functools.partial(resolve, environ=environ),
+        required=not kind.key_optional,
+    )
+    http = HttpClient(egress, user_agent=f"loong/{VERSION}")
+    module, name = _PROTOCOLS[kind.protocol]
+    made: Provider = getattr(importlib.import_module(module), name)(profile, kind, http, credential)
+    return made
+
+
+def provider_of(config: Config, *, environ: Mapping[str, str]) -> Provider:
+    """The active provider of a configuration, for commands that ask it themselves. Raises ProviderFault."""
+    profile = config.providers.get(config.active_provider or "")
+    if profile is None:
+        raise _fault("provider.missing", config=config.path)
+    return build_provider(profile, egress=egress_of(config.network, environ), environ=environ)
+
+
+def _fault(code: str, **values: object) -> ProviderFault:
+    message, where, fix, _ = render(code, values)
+    return ProviderFault("provider_missing", message, where=where or "", fix=fix or "")
