@@ -71,6 +71,7 @@ class Watch:
     ) -> None:
         self.peer = peer
         self.idle_limit_s = idle_limit_s
+        self._whom = peer
         self.deadline = deadline
         self.sent_bytes = 0
         self.reused = False
@@ -83,14 +84,23 @@ class Watch:
         self._socket: WatchedSocket | None = None
         self._ending = ""
 
-    def begin_connect(self) -> None:
-        """Connect, proxy dialogue and handshake follow; together they may take as long as one connect."""
+    def begin_connect(self, whom: str) -> None:
+        """Connect, proxy dialogue and handshake follow; together they may take as long as one connect.
+
+        `whom` is the name of the proxy or of the peer.
+        """
         self.connecting = True
+        self._whom = whom
         self._step = self.deadline.within(CONNECT_S)
+
+    def begin_handshake(self) -> None:
+        """TLS with the peer itself follows, whatever the way there."""
+        self._whom = self.peer
 
     def begin_request(self, *, reused: bool) -> None:
         """The request's first byte follows."""
         self.connecting = False
+        self._whom = self.peer
         self.reused = reused
         self._step = None
 
@@ -125,7 +135,7 @@ class Watch:
         if self.deadline.expired:
             return TimedOut(f"{self.peer} did not finish in time", maybe_processed=processed)
         if self.connecting:
-            return TimedOut(f"cannot connect to {self.peer} within {CONNECT_S:g} s", maybe_processed=False)
+            return TimedOut(f"cannot connect to {self._whom} within {CONNECT_S:g} s", maybe_processed=False)
         if not self.answering and self._step is not None:
             return TimedOut(
                 f"no answer from {self.peer} within {self._first_byte_s:g} s", maybe_processed=True
@@ -138,7 +148,7 @@ class Watch:
             return Interrupted(self._ending)
         what = "cannot connect to" if self.connecting else "lost the connection to"
         return Unreachable(
-            f"{what} {self.peer}: {reason_of(error)}",
+            f"{what} {self._whom}: {reason_of(error)}",
             maybe_processed=not self.connecting and self.sent_bytes > 0,
         )
 
@@ -300,6 +310,15 @@ class TlsSocket(ssl.SSLSocket):
         if watch is None:
             super().do_handshake(block)
             return
+        try:
+            self._shake_hands(watch, block)
+        except Fault:
+            # Whoever wraps the socket cleans up after an OSError only.
+            self.close()
+            raise
+
+    def _shake_hands(self, watch: Watch, block: bool) -> None:
+        watch.begin_handshake()
         watch.attach(self)
         self.settimeout(watch.allow())
         try:
@@ -355,6 +374,8 @@ def _connect(sock: PlainSocket, address: Any, watch: Watch) -> None:
         code = _await_connect(sock, watch)
     if code:
         raise OSError(code, os.strerror(code))
+    # TLS is not started on a socket that does not block.
+    sock.settimeout(CONNECT_S)
 
 
 def _await_connect(sock: PlainSocket, watch: Watch) -> int:

@@ -168,7 +168,7 @@ class _WatchedConnection(HTTPConnection):
     def connect(self) -> None:
         """Connect, through the proxy if there is one, and shake hands. Raises faults."""
         watch = _this_watch()
-        watch.begin_connect()
+        watch.begin_connect(watch.peer if self.proxy is None else f"proxy {self.host}:{self.port}")
         self._calls = 0
         try:
             super().connect()

@@ -1,0 +1,151 @@
+"""A server whose every connection runs a function of the test: raw bytes in, raw bytes out, with all their faults."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import struct
+import threading
+from typing import Callable
+
+WAIT_S = 10.0
+
+
+class Connection:
+    """One accepted connection. `requests` is shared with the peer and holds (head, body) of each request read."""
+
+    def __init__(self, sock: socket.socket, peer: ScriptedPeer) -> None:
+        self.sock = sock
+        self.peer = peer
+        self._buffer = b""
+
+    def read_request(self) -> tuple[str, bytes] | None:
+        """The next request as (head, body), None when the client has closed."""
+        while b"\r\n\r\n" not in self._buffer:
+            piece = self.sock.recv(65536)
+            if not piece:
+                return None
+            self._buffer += piece
+        head, _, rest = self._buffer.partition(b"\r\n\r\n")
+        text = head.decode("latin-1")
+        length = 0
+        for line in text.split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            if name.lower() == "content-length":
+                length = int(value)
+        while len(rest) < length:
+            rest += self.sock.recv(65536)
+        self._buffer = rest[length:]
+        request = (text, rest[:length])
+        self.peer.requests.append(request)
+        return request
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def answer(
+        self, status: int, body: bytes, content_type: str = "application/json", extra: str = ""
+    ) -> None:
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+        self.send(head.encode() + body)
+
+    def answer_json(self, status: int, value: object, extra: str = "") -> None:
+        self.answer(status, json.dumps(value).encode(), extra=extra)
+
+    def chunk(self, data: bytes) -> None:
+        self.send(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def reset(self) -> None:
+        """Close with RST instead of FIN."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def wait_closed(self) -> None:
+        """Block until the client has gone or the test is over."""
+        with contextlib.suppress(OSError):
+            while self.sock.recv(65536):
+                pass
+
+
+class ScriptedPeer:
+    """Listens on loopback; `script` is called with each Connection in a thread of its own."""
+
+    def __init__(
+        self,
+        script: Callable[[Connection], None],
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.requests: list[tuple[str, bytes]] = []
+        self.connections = 0
+        self.released = threading.Event()
+        self._script = script
+        self._tls = tls
+        self._listener = socket.create_server(
+            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+        self._live: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self.port = self._listener.getsockname()[1]
+        self.host = host
+        self._threads[0].start()
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
+
+    def __enter__(self) -> ScriptedPeer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        for sock in [self._listener, *self._live]:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        for thread in self._threads:
+            thread.join(WAIT_S)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._live.append(sock)
+            thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            sock.settimeout(WAIT_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.closing(sock):
+                if self._tls is None:
+                    self._script(Connection(sock, self))
+                else:
+                    self._serve_tls(self._tls.wrap_socket(sock, server_side=True))
+
+    def _serve_tls(self, sock: ssl.SSLSocket) -> None:
+        self._live.append(sock)
+        with contextlib.closing(sock):
+            self._script(Connection(sock, self))
+
+
+def answering(*answers: Callable[[Connection], None]) -> Callable[[Connection], None]:
+    """A script that gives the answers in turn, over however many connections; the last one is repeated."""
+    lock = threading.Lock()
+    waiting = list(answers)
+
+    def script(connection: Connection) -> None:
+        while connection.read_request() is not None:
+            with lock:
+                answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            answer(connection)
+
+    return script
