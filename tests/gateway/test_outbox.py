@@ -94,9 +94,9 @@ def test_a_held_part_is_unknown_and_no_longer_pending_while_its_group_goes_on(
 @pytest.mark.parametrize(
     ("end", "state"),
     [
-        (lambda conn: outbox.fail_group(conn, "g", "refused"), "failed"),
-        (lambda conn: outbox.expire_group(conn, "g"), "expired"),
-        (lambda conn: outbox.cancel_group(conn, "g", "not allowed"), "cancelled"),
+        (lambda conn: outbox.end_group(conn, "g", "failed", "refused"), "failed"),
+        (lambda conn: outbox.end_group(conn, "g", "expired", "too late"), "expired"),
+        (lambda conn: outbox.end_group(conn, "g", "cancelled", "not allowed"), "cancelled"),
     ],
 )
 def test_a_group_ends_as_a_whole_and_what_was_sent_stays_sent(
@@ -114,7 +114,7 @@ def test_a_group_ends_as_a_whole_and_what_was_sent_stays_sent(
 
 def test_a_part_that_turns_out_to_be_sent_is_sent_whatever_was_thought(conn: sqlite3.Connection) -> None:
     add(conn, "g")
-    outbox.expire_group(conn, "g")
+    outbox.end_group(conn, "g", "expired", "too late")
     assert outbox.mark_sent(conn, "g:0", ("1",))
     assert outbox.state_of(conn, "g") == "sent"
 
@@ -178,5 +178,5 @@ def test_counts_are_by_account_and_leave_sent_out(conn: sqlite3.Connection) -> N
         add(conn, name)
     outbox.mark_sent(conn, "a:0")
     outbox.mark_sending(conn, "b:0")
-    outbox.fail_group(conn, "c", "no")
+    outbox.end_group(conn, "c", "failed", "no")
     assert outbox.counts(conn) == {("telegram", "work"): {"sending": 1, "failed": 1, "queued": 1}}
