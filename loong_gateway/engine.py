@@ -197,8 +197,11 @@ class Engine:
     def problems(self) -> list[str]:
         """Machine codes of what is wrong with the engine as a whole, not with one surface."""
         found = []
-        if self.config.active_provider is None and self.supervisor.states():
-            found.append("provider_missing")
+        if self.config.active_provider is None:
+            if self.supervisor.states():
+                found.append("provider_missing")
+        elif self._provider_fails():
+            found.append("provider_unavailable")
         if self._parts.store.unwritable_reason() is not None:
             found.append("store_unwritable")
         if self._parts.store.set_aside is not None:
@@ -206,6 +209,11 @@ class Engine:
         if self.lanes.snapshot().abandoned:
             found.append("stuck_turns")
         return found
+
+    def _provider_fails(self) -> bool:
+        health = {} if self._provider is None else self._provider.health()
+        failed, worked = health.get("last_failure_ms"), health.get("last_success_ms")
+        return isinstance(failed, int) and failed > (worked if isinstance(worked, int) else 0)
 
     # Requests from the port
 

@@ -134,6 +134,7 @@ def _with_store(
                 boots=Boots(order.places, clock),
                 clock=clock,
                 announce=order.announce,
+                token=credentials[1],
                 mode=order.mode,
                 session=order.session,
                 once=order.once,

@@ -28,7 +28,7 @@ from loong_gateway.main_loop import MainLoop, Timer
 from loong_gateway.news import News
 from loong_gateway.owner import OwnerLock
 from loong_gateway.owner_document import OwnerFacts, status_document
-from loong_gateway.owner_files import publish, retire, stop_requested
+from loong_gateway.owner_files import keep_control_token, publish, retire, stop_requested
 from loong_gateway.paths import Places
 from loong_gateway.store import Store
 from loong_gateway.threads import ThreadRegistry
@@ -55,7 +55,7 @@ class RuntimeParts:
     """What the life is made of; the command opened everything, nothing has started yet.
 
     `mode` and `session` are those of the status document. `listener` builds the port over a control plane.
-    `announce` prints a line for the person who started us. `once` stops after one batch of every surface.
+    `announce` prints a line for the person who started us. `token` is the control token. `once` stops after one batch of every surface.
     """
 
     places: Places
@@ -68,6 +68,7 @@ class RuntimeParts:
     boots: Boots
     clock: Clock
     announce: Callable[[str], None]
+    token: str
     mode: str
     session: str | None = None
     once: bool = False
@@ -115,7 +116,7 @@ class Runtime:
         except BaseException as error:
             self._phase = "failed"
             self._last_error = self._shutdown_reason = f"internal error: {type(error).__name__}: {error}"
-            self._publish()
+            retire(self._parts.places, status_document(self._facts()))
             raise
         finally:
             self._gone.set()
@@ -166,9 +167,14 @@ class Runtime:
         return STOP_LOOK_S if parked_s is None else min(STOP_LOOK_S, parked_s)
 
     def _beat(self) -> None:
-        trouble = self._parts.lock.beat() or self._publish()
-        if trouble is not None:
-            logger.warning("%s", trouble)
+        places = self._parts.places
+        for trouble in (
+            self._parts.lock.beat(),
+            self._publish(),
+            keep_control_token(places, self._parts.token),
+        ):
+            if trouble is not None:
+                logger.warning("%s", trouble)
 
     def _report_changes(self) -> None:
         if self._changed.is_set():
