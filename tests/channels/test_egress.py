@@ -253,6 +253,9 @@ def tunnel_to(port: int) -> object:
             back = threading.Thread(target=copy, args=(onward, connection.sock), daemon=True)
             back.start()
             copy(connection.sock, onward)
+            # Closing alone would not wake the thread that reads from it.
+            with contextlib.suppress(OSError):
+                onward.shutdown(socket.SHUT_RDWR)
 
     return script
 
