@@ -12,7 +12,7 @@ def main():  # type: () -> int
     if sys.platform == "win32":
         sys.stderr.write("error: loong runs on Linux and macOS; on Windows use WSL\n")
         return 2
-    from loong_gateway.cli import main as run  # noqa: PLC0415  not importable on an old interpreter
+    from loong_gateway.commandline.main import main as run  # noqa: PLC0415  not importable on an old interpreter
 
     return run(sys.argv[1:])
 

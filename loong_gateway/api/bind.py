@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.faults import CommandError
-from loong_gateway.snapshot import GatewaySettings
+from loong_gateway.base.faults import CommandError
+from loong_gateway.config.snapshot import GatewaySettings
 
 from .port_owner import other_port, port_owner
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from typing import Callable
 
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.config.snapshot import GatewaySettings
 from loong_gateway.control import ControlPlane
-from loong_gateway.snapshot import GatewaySettings
-from loong_gateway.threads import ThreadRegistry
 
 from .answers import refusal_answer, render
 from .auth import Auth

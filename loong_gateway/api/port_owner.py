@@ -11,7 +11,7 @@ import signal
 from dataclasses import dataclass
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.faults import CommandError
+from loong_gateway.base.faults import CommandError
 
 __all__ = ["PortOwner", "end_port_owner", "port_owner"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Callable
 
+from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.control import ControlPlane, SendRequest, TurnRequest
-from loong_gateway.faults import CommandError, StoreUnwritable
 
 from .answers import Answer, error_answer, json_answer
 from .fields import LONGEST_ID, BadFields, bounded_number, json_object, optional_text, required_text

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from loong_gateway.base.faults import CommandError
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.talk import open_talk
-from loong_gateway.faults import CommandError
-from loong_gateway.sessions import DEFAULT_SESSION, display_name
+from loong_gateway.messaging.sessions import DEFAULT_SESSION, display_name
 
 HELP = "ask one question and print the answer"
 EXAMPLES = (

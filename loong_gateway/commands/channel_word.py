@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from loong_channels import catalog
-from loong_gateway.faults import CommandError
-from loong_gateway.wording import nearest
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import nearest
 
 __all__ = ["chosen_channel"]
 

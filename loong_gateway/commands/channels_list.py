@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from loong_channels import catalog
-from loong_gateway.channel_views import channels_document
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, status_or_none
 from loong_gateway.commands.render import count, style_of, table
-from loong_gateway.snapshot import Config
+from loong_gateway.config.snapshot import Config
+from loong_gateway.views.channels import channels_document
 
 HELP = "list the configured channel accounts and what each can do"
 EXAMPLES = ("loong channels", "loong channels list --all")

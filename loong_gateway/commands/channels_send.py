@@ -10,18 +10,18 @@ from loong_channels import catalog
 from loong_channels.contract import Address, ChannelSpec
 from loong_channels.faults import Fault, Unreachable
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.ids import new_id
 from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
-from loong_gateway.control_client import ControlClient
-from loong_gateway.faults import CommandError
-from loong_gateway.ids import new_id
-from loong_gateway.local_send import DirectSend, Fate
-from loong_gateway.local_store import LocalStore
-from loong_gateway.outside import egress_of, resolve_account
-from loong_gateway.secrets import SecretUnavailable
-from loong_gateway.selectors import account_for, fallback_warning
-from loong_gateway.snapshot import AccountConfig, ChannelConfig, Config
+from loong_gateway.config.outside import egress_of, resolve_account
+from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.selectors import account_for, fallback_warning
+from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config
+from loong_gateway.messaging.local_send import DirectSend, Fate
+from loong_gateway.owner.client import ControlClient
+from loong_gateway.storage.local import LocalStore
 
 HELP = "send one text to a conversation"
 EXAMPLES = (

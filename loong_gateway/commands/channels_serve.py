@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 
 from loong_channels import catalog
+from loong_gateway.base.faults import CommandError
 from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
 from loong_gateway.commands.starting import Announcer, check_may_start, show_warnings, stderr_for_log
-from loong_gateway.faults import CommandError
-from loong_gateway.launch import Launch, launch
-from loong_gateway.owner import request_stop
-from loong_gateway.selectors import account_for, fallback_warning
-from loong_gateway.snapshot import AccountConfig, Config
-from loong_gateway.status import collect
+from loong_gateway.config.selectors import account_for, fallback_warning
+from loong_gateway.config.snapshot import AccountConfig, Config
+from loong_gateway.daemon.launch import Launch, launch
+from loong_gateway.owner.lock import request_stop
+from loong_gateway.owner.status import collect
 
 HELP = "serve one channel account in the foreground until stopped"
 EXAMPLES = ("loong channels serve telegram", "loong channels serve telegram --account work --once")

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from loong_channels import catalog
 from loong_channels.faults import BadCredentials, Fault, TimedOut, Unreachable
 from loong_channels.waiting import Deadline
-from loong_gateway.channel_views import spec_of, surface_of
+from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
 from loong_gateway.commands.render import count, duration, latency, style_of, table
-from loong_gateway.outside import egress_of, resolve_account
-from loong_gateway.secrets import SecretUnavailable
-from loong_gateway.snapshot import AccountConfig, Config
-from loong_gateway.status import Observation, observe
-from loong_gateway.threads import ThreadRegistry
-from loong_gateway.verdict import headline, next_steps, problems
+from loong_gateway.config.outside import egress_of, resolve_account
+from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.snapshot import AccountConfig, Config
+from loong_gateway.owner.status import Observation, observe
+from loong_gateway.owner.verdict import headline, next_steps, problems
+from loong_gateway.views.channels import spec_of, surface_of
 
 HELP = "show the live state of each channel account"
 EXAMPLES = ("loong channels status", "loong channels status --probe")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.wording import one_line
 from loong_gateway.commands.ask import add_agent_flags
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
 from loong_gateway.commands.talk import Talk, open_talk
-from loong_gateway.faults import CommandError, StoreUnwritable
-from loong_gateway.sessions import DEFAULT_SESSION, display_name
-from loong_gateway.wording import one_line
+from loong_gateway.messaging.sessions import DEFAULT_SESSION, display_name
 
 HELP = "talk on this terminal; /help lists what can be typed"
 EXAMPLES = ("loong chat", "loong chat --session demo")

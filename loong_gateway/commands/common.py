@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from loong_gateway.clock import Clock
-from loong_gateway.faults import CommandError
-from loong_gateway.paths import Places
-from loong_gateway.tinyjson import dumps
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.tinyjson import dumps
+from loong_gateway.owner.paths import Places
 
 __all__ = ["Context", "error_lines"]
 

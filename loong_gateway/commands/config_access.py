@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from loong_gateway import config as configuration
+from loong_gateway.base.faults import CommandError
 from loong_gateway.commands.common import Context
-from loong_gateway.faults import CommandError
+from loong_gateway.config import loading as configuration
+from loong_gateway.config.snapshot import Config
+from loong_gateway.owner.status import collect
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.snapshot import Config
-from loong_gateway.status import collect
 
 __all__ = ["load_config", "provider_error", "status_or_none"]
 

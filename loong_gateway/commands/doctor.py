@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import Callable
 
 from loong_channels.waiting import Deadline
-from loong_gateway import config as configuration
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import one_line
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.render import latency, style_of
+from loong_gateway.config import loading as configuration
 from loong_gateway.doctor.contract import FAIL, PASS, WARN, Check, Inspection
 from loong_gateway.doctor.home import check_home
 from loong_gateway.doctor.host import check_host
 from loong_gateway.doctor.repair import apply_repairs
-from loong_gateway.faults import CommandError
-from loong_gateway.status import collect
-from loong_gateway.wording import one_line
+from loong_gateway.owner.status import collect
 
 HELP = "look for what is wrong on this host: home, configuration, provider, channels"
 EXAMPLES = ("loong doctor", "loong doctor --fix")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from loong_gateway.boots import Boots
 from loong_gateway.commands.common import Context
-from loong_gateway.control_client import ControlClient
+from loong_gateway.owner.boots import Boots
+from loong_gateway.owner.client import ControlClient
 
 HELP = "switch the channels on again after too many starts that ended early"
 EXAMPLES = ("loong gateway resume", "loong --profile test gateway resume --json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from loong_gateway import selectors
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
 from loong_gateway.commands.starting import (
@@ -14,7 +13,8 @@ from loong_gateway.commands.starting import (
     show_warnings,
     stderr_for_log,
 )
-from loong_gateway.launch import Launch, launch
+from loong_gateway.config import selectors
+from loong_gateway.daemon.launch import Launch, launch
 
 HELP = "run the gateway on this terminal until it is stopped"
 EXAMPLES = (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from loong_gateway import verdict
+from loong_gateway.base.wording import ago, duration, one_line
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.render import style_of, table
-from loong_gateway.control_client import ControlClient
-from loong_gateway.status import READY_PHASE, Observation, exit_code, observe
-from loong_gateway.wording import ago, duration, one_line
+from loong_gateway.owner import verdict
+from loong_gateway.owner.client import ControlClient
+from loong_gateway.owner.status import READY_PHASE, Observation, exit_code, observe
 
 HELP = "say whether the gateway runs, whether it is ready, and what to do if not"
 EXAMPLES = ("loong gateway status", "loong gateway status --json")

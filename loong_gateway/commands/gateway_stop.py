@@ -7,10 +7,10 @@ import math
 import select
 import time
 
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import duration
 from loong_gateway.commands.common import Context
-from loong_gateway.faults import CommandError
-from loong_gateway.owner import lock_state, request_stop
-from loong_gateway.wording import duration
+from loong_gateway.owner.lock import lock_state, request_stop
 
 HELP = "ask the running gateway to finish what it does, and wait until it has ended"
 EXAMPLES = ("loong gateway stop", "loong gateway stop --timeout 120")

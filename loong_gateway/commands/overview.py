@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
-from loong_gateway import verdict
 from loong_gateway.commands.common import Context
-from loong_gateway.status import Observation, exit_code, observe
+from loong_gateway.owner import verdict
+from loong_gateway.owner.status import Observation, exit_code, observe
 
 HELP = "a gateway between chat channels and a language-model provider"
 EXAMPLES = ("loong gateway status", "loong --dev gateway run --session demo")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from loong_gateway.wording import ago, duration
+from loong_gateway.base.wording import ago, duration
 
 __all__ = [
     "Style",

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import TextIO
 
 from loong_gateway.api.port_owner import end_port_owner, port_owner
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import duration
 from loong_gateway.commands.common import Context
-from loong_gateway.faults import CommandError
-from loong_gateway.owner import lock_state, request_stop
-from loong_gateway.snapshot import Config
-from loong_gateway.wording import duration
+from loong_gateway.config.snapshot import Config
+from loong_gateway.owner.lock import lock_state, request_stop
 
 __all__ = ["Announcer", "check_may_start", "make_way", "show_warnings", "stderr_for_log"]
 

@@ -7,18 +7,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loong_gateway.channel_views import channels_document
+from loong_gateway.base.faults import CommandError
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
 from loong_gateway.commands.render import count, duration, size, style_of
+from loong_gateway.config.snapshot import Config
 from loong_gateway.doctor.host import nearest_directory
-from loong_gateway.faults import CommandError
-from loong_gateway.local_store import LocalStore
-from loong_gateway.operator_summary import operator_summary
-from loong_gateway.snapshot import Config
-from loong_gateway.status import observe
-from loong_gateway.store_facts import StoreFacts, store_facts
-from loong_gateway.verdict import headline, start_command
+from loong_gateway.owner.status import observe
+from loong_gateway.owner.verdict import headline, start_command
+from loong_gateway.storage.facts import StoreFacts, store_facts
+from loong_gateway.storage.local import LocalStore
+from loong_gateway.views.channels import channels_document
+from loong_gateway.views.operator import operator_summary
 
 HELP = "show gateway, provider, queues and sessions on one page"
 EXAMPLES = ("loong status", "loong status --json")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway import transcripts
+from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
-from loong_gateway.control_client import ControlClient
-from loong_gateway.conversation import build_call
-from loong_gateway.faults import CommandError, StoreUnwritable
-from loong_gateway.local_store import LocalStore
+from loong_gateway.config.snapshot import Config
+from loong_gateway.messaging.conversation import build_call
+from loong_gateway.messaging.sessions import session_key, session_keys
+from loong_gateway.owner.client import ControlClient
 from loong_gateway.providers.contract import Provider, ProviderFault
 from loong_gateway.providers.factory import provider_of
-from loong_gateway.sessions import session_key, session_keys
-from loong_gateway.snapshot import Config
+from loong_gateway.storage import transcripts
+from loong_gateway.storage.connection import Connection
+from loong_gateway.storage.local import LocalStore
 
 __all__ = ["LATEST", "Reply", "Talk", "open_talk"]
 
@@ -163,7 +163,7 @@ class _LocalTalk:
     def _keep(self, question: str, answer: str) -> None:
         now_ms = self._context.clock.wall_ms()
 
-        def op(conn: sqlite3.Connection) -> None:
+        def op(conn: Connection) -> None:
             session = transcripts.active_session(conn, self.session)
             transcripts.append(conn, session, "user", question, now_ms)
             transcripts.append(conn, session, "assistant", answer, now_ms)
@@ -180,7 +180,7 @@ def _turn_timeout_s(config: Config) -> float:
     return profile.turn_timeout_ms / 1000 if profile is not None else 600.0
 
 
-def _window(conn: sqlite3.Connection, session: str, turns: int) -> list[tuple[str, str]]:
+def _window(conn: Connection, session: str, turns: int) -> list[tuple[str, str]]:
     return transcripts.window(conn, transcripts.active_session(conn, session), turns)
 
 

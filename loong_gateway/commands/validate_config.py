@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from loong_gateway.base.faults import CommandError
 from loong_gateway.commands.common import Context
-from loong_gateway.config import about_file, validate
-from loong_gateway.diagnostics import as_document, as_lines, as_problem, counts, verdict
-from loong_gateway.faults import CommandError
-from loong_gateway.snapshot import Diagnostic
+from loong_gateway.config.diagnostics import as_document, as_lines, as_problem, counts, verdict
+from loong_gateway.config.loading import about_file, validate
+from loong_gateway.config.snapshot import Diagnostic
 
 __all__ = ["EXAMPLES", "EXIT_CODES", "HELP", "add_arguments", "run"]
 

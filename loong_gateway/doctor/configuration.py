@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from loong_channels import catalog
 from loong_channels.contract import ChannelSpec
-from loong_gateway.diagnostics import as_lines
+from loong_gateway.config.diagnostics import as_lines
+from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.doctor.contract import FAIL, WARN, Check, Inspection, failed, passed, warned
-from loong_gateway.secrets import SecretUnavailable, resolve
-from loong_gateway.snapshot import AccountConfig, Config, SecretRef
 
 # Findings of the validation that a check of its own looks at more closely.
 CHECKED_ELSEWHERE = ("config.file.mode", "config.channel_account.shared_credential")

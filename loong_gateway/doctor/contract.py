@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loong_gateway.clock import Clock
-from loong_gateway.paths import Places
-from loong_gateway.snapshot import Config, Diagnostic
+from loong_gateway.base.clock import Clock
+from loong_gateway.config.snapshot import Config, Diagnostic
+from loong_gateway.owner.paths import Places
 
 __all__ = ["FAIL", "PASS", "WARN", "Check", "Inspection", "Repair", "failed", "passed", "warned"]
 

@@ -7,8 +7,8 @@ import socket
 import stat
 
 from loong_gateway.api.bind import choose_port
+from loong_gateway.base.faults import CommandError
 from loong_gateway.doctor.contract import Check, Inspection, Repair, failed, passed, warned
-from loong_gateway.faults import CommandError
 
 __all__ = ["check_home"]
 

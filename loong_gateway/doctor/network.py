@@ -9,15 +9,15 @@ from loong_channels import catalog
 from loong_channels.contract import ChannelSpec
 from loong_channels.faults import BadCredentials, Fault
 from loong_channels.waiting import Deadline
-from loong_gateway.channel_views import surface_of
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.config.outside import egress_of, resolve_account
+from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.doctor.configuration import account_name, served_accounts
 from loong_gateway.doctor.contract import Check, Inspection, failed, passed, warned
-from loong_gateway.outside import egress_of, resolve_account
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.providers.factory import provider_of
-from loong_gateway.secrets import SecretUnavailable
-from loong_gateway.snapshot import AccountConfig, Config
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.views.channels import surface_of
 
 __all__ = ["check_network"]
 

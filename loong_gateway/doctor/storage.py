@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from loong_gateway.base.faults import CommandError
 from loong_gateway.doctor.contract import Check, Inspection, failed, passed, warned
-from loong_gateway.faults import CommandError
-from loong_gateway.local_store import LocalStore
-from loong_gateway.store_facts import StoreFacts, store_facts
+from loong_gateway.storage.connection import Connection
+from loong_gateway.storage.facts import StoreFacts, store_facts
+from loong_gateway.storage.local import LocalStore
 
 __all__ = ["check_store"]
 
@@ -44,7 +43,7 @@ def check_store(inspection: Inspection) -> list[Check]:
     return [passed("store", inspection.places.store), *_backlog(facts)]
 
 
-def _quick_check(conn: sqlite3.Connection) -> str:
+def _quick_check(conn: Connection) -> str:
     return str(conn.execute("PRAGMA quick_check(1)").fetchone()[0])
 
 

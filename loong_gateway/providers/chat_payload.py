@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loong_gateway.config.kinds import Kind
+from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.contract import Message
-from loong_gateway.providers.kinds import Kind
-from loong_gateway.snapshot import ProviderProfile
 
 __all__ = ["Adaptations", "PayloadWriter", "shorten"]
 

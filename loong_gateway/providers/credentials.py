@@ -6,9 +6,9 @@ import threading
 import time
 from typing import Callable
 
+from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.secrets import SecretUnavailable
-from loong_gateway.snapshot import SecretRef
 
 __all__ = ["Credential"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from loong_gateway.config.kinds import Kind
+from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.providers.kinds import Kind
-from loong_gateway.snapshot import ProviderProfile
 from loong_gateway.texts import render
 
 __all__ = ["chat_url", "check_addresses", "join", "models_url"]

@@ -10,14 +10,14 @@ from typing import Callable
 from loong_channels.egress import Egress
 from loong_channels.net import HttpClient
 from loong_gateway import VERSION
-from loong_gateway.outside import egress_of
+from loong_gateway.config.kinds import KINDS, canonical
+from loong_gateway.config.outside import egress_of
+from loong_gateway.config.secrets import resolve
+from loong_gateway.config.snapshot import Config, ProviderProfile, SecretRef
 from loong_gateway.providers.contract import Provider, ProviderFault
 from loong_gateway.providers.credentials import Credential
 from loong_gateway.providers.echo import Echo
 from loong_gateway.providers.endpoints import check_addresses
-from loong_gateway.providers.kinds import KINDS, canonical
-from loong_gateway.secrets import resolve
-from loong_gateway.snapshot import Config, ProviderProfile, SecretRef
 from loong_gateway.texts import render
 
 __all__ = ["build_provider", "provider_of"]

@@ -15,6 +15,8 @@ from typing import Any, Callable, TypeVar
 from loong_channels.faults import Fault, Interrupted
 from loong_channels.net import HttpClient, HttpStream
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.config.kinds import Kind
+from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.attempts import Cooldowns, RetryPolicy, pursue
 from loong_gateway.providers.catalog import Catalog, Model, choose, read_models
 from loong_gateway.providers.chat_answer import ChatStream, parse_json, read_completion
@@ -31,8 +33,6 @@ from loong_gateway.providers.errors import (
     provider_fault,
     shape_failure,
 )
-from loong_gateway.providers.kinds import Kind
-from loong_gateway.snapshot import ProviderProfile
 
 __all__ = ["OpenAIChat"]
 

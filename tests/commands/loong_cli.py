@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from loong_gateway.owner import OwnerLock, identity
-from loong_gateway.owner_files import publish, write_control_token
-from loong_gateway.paths import Places, resolve_places
-from loong_gateway.store_lock import StoreLock
+from loong_gateway.owner.files import publish, write_control_token
+from loong_gateway.owner.lock import OwnerLock, identity
+from loong_gateway.owner.paths import Places, resolve_places
+from loong_gateway.storage.lock import StoreLock
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOKEN = "123456789:AAExampleExampleExampleExampleExamp"

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from loong_gateway.store_lock import StoreLock
+from loong_gateway.storage.lock import StoreLock
 from tests.commands.loong_cli import KEY, ROOT, Loong, provider_config, running_owner
 from tests.fakes.model import FakeModel
 

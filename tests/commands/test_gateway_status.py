@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway import owner
-from loong_gateway.faults import CommandError
-from loong_gateway.owner import OwnerLock
-from loong_gateway.paths import resolve_places
-from loong_gateway.process import boot_clock_ns
-from loong_gateway.status import collect, exit_code
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.process import boot_clock_ns
+from loong_gateway.owner import lock as owner
+from loong_gateway.owner.lock import OwnerLock
+from loong_gateway.owner.paths import resolve_places
+from loong_gateway.owner.status import collect, exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner_process.py"
@@ -700,7 +700,7 @@ DROP_AND_RUN = """
 import os, sys
 sys.path.insert(0, {root!r})
 import importlib, locale
-from loong_gateway import cli, crash, parser, verbs
+from loong_gateway.commandline import crash, main as cli, parser, verbs
 from loong_gateway.commands import gateway_status, gateway_stop
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 os.chdir("/")
@@ -801,7 +801,7 @@ def test_the_health_check_imports_next_to_nothing(stage: Stage, arguments: list[
         timeout=20,
     )
     modules = done.stderr.split()
-    assert "loong_gateway.status" in modules
+    assert "loong_gateway.owner.status" in modules
     assert {m for m in modules if not m.startswith("loong")} <= LIGHT
     ours = [m for m in modules if m.startswith("loong")]
     assert len(ours) <= 26, ours

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway.owner import OwnerLock, lock_state, stop_requested
-from loong_gateway.paths import Places, resolve_places
+from loong_gateway.owner.lock import OwnerLock, lock_state, stop_requested
+from loong_gateway.owner.paths import Places, resolve_places
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner_process.py"

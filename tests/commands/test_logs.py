@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from loong_gateway.base.faults import CommandError
 from loong_gateway.commands import logs
 from loong_gateway.commands.common import Context
-from loong_gateway.faults import CommandError
-from loong_gateway.paths import Places
+from loong_gateway.owner.paths import Places
 
 WORK = "loong.channel.telegram.work"
 
@@ -193,7 +193,7 @@ def test_a_log_that_cannot_be_read_is_named(home: Home) -> None:
 @pytest.fixture(name="following")
 def following_process(home: Home) -> Iterator[subprocess.Popen[str]]:
     environ = {**os.environ, "LOONG_HOME": home.places.home, "PYTHONUNBUFFERED": "1"}
-    code = "import sys; from loong_gateway.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from loong_gateway.commandline.main import main; sys.exit(main(sys.argv[1:]))"
     home.write(line("before"))
     process = subprocess.Popen(
         [sys.executable, "-c", code, "logs", "--follow"], env=environ, stdout=subprocess.PIPE, text=True

@@ -14,15 +14,15 @@ import sys
 import threading
 from typing import Any, Callable
 
-from loong_gateway.clock import Clock
-from loong_gateway.config import load
-from loong_gateway.engine import Engine, EngineParts
-from loong_gateway.outside import egress_of
-from loong_gateway.paths import resolve_places
-from loong_gateway.redaction import Redactor
-from loong_gateway.selectors import select
-from loong_gateway.store import Store
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.config.loading import load
+from loong_gateway.config.outside import egress_of
+from loong_gateway.config.selectors import select
+from loong_gateway.logs.redaction import Redactor
+from loong_gateway.messaging.engine import Engine, EngineParts
+from loong_gateway.owner.paths import resolve_places
+from loong_gateway.storage.store import Store
 
 TICK_S = 0.1
 

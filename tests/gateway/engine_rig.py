@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from loong_channels.contract import Address, ChannelSpec, Inbound, Outbound, Receipt
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway import inbox, outbox
-from loong_gateway.config import validate_source
-from loong_gateway.delivery import Delivery, DeliveryTask
-from loong_gateway.lanes import Lanes, Later
-from loong_gateway.metrics import Metrics
-from loong_gateway.parking import Parking
+from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.config.loading import validate_source
+from loong_gateway.messaging.delivery import Delivery, DeliveryTask
+from loong_gateway.messaging.lanes import Lanes, Later
+from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.sessions import session_key
+from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.providers.contract import Completion
-from loong_gateway.sessions import session_key
-from loong_gateway.store import Store
-from loong_gateway.threads import ThreadRegistry
-from loong_gateway.turns import Turns, TurnSources, TurnTask
+from loong_gateway.storage import inbox, outbox
+from loong_gateway.storage.store import Store
 from tests.clocks import HandClock
 
 CONFIG = b"""

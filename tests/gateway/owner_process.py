@@ -11,9 +11,9 @@ import select
 import socket
 import sys
 
-from loong_gateway import owner
-from loong_gateway.faults import CommandError
-from loong_gateway.paths import resolve_places
+from loong_gateway.base.faults import CommandError
+from loong_gateway.owner import lock as owner
+from loong_gateway.owner.paths import resolve_places
 
 
 def main() -> int:

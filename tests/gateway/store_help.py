@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 
 from loong_channels.contract import Address, Inbound, Outbound
 from loong_channels.waiting import Deadline
-from loong_gateway import inbox, migrations
-from loong_gateway.outbox import Part
-from loong_gateway.store import Store
-from loong_gateway.store_file import connect
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.storage import inbox, migrations
+from loong_gateway.storage.file import connect
+from loong_gateway.storage.outbox import Part
+from loong_gateway.storage.store import Store
 
 NOW_MS = 1_800_000_000_000
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from loong_gateway.accounts import normalise_id
-from loong_gateway.config import validate_source
-from loong_gateway.snapshot import AccountConfig, ChannelConfig, SecretRef
+from loong_gateway.config.accounts import normalise_id
+from loong_gateway.config.loading import validate_source
+from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, SecretRef
 
 TOKEN = "987654:AAcanary-canary"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway.atomic import read_private, remove, write_private
+from loong_gateway.base.atomic import read_private, remove, write_private
 
 
 def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:

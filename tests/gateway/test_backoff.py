@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from loong_channels.faults import BadCredentials, Conflict, Throttled, Unreachable
-from loong_gateway.backoff import Backoff
+from loong_gateway.messaging.backoff import Backoff
 
 LOST = Unreachable("gone", maybe_processed=True)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway.boots import Boots
-from loong_gateway.paths import Places, resolve_places
+from loong_gateway.owner.boots import Boots
+from loong_gateway.owner.paths import Places, resolve_places
 
 
 class HandClock:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway import VERSION, parser
-from loong_gateway.faults import CommandError
-from loong_gateway.verbs import ALIASES, VERBS, find_verb
+from loong_gateway import VERSION
+from loong_gateway.base.faults import CommandError
+from loong_gateway.commandline import parser
+from loong_gateway.commandline.verbs import ALIASES, VERBS, find_verb
 
 ROOT = Path(__file__).resolve().parents[2]
 

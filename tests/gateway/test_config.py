@@ -9,11 +9,11 @@ import random
 import pytest
 
 from loong_channels.telegram.spec import SPEC
-from loong_gateway.config import MAX_CONFIG_BYTES, ConfigInvalid, load, validate, validate_source
-from loong_gateway.diagnostics import WARNINGS, as_lines
-from loong_gateway.paths import Places, resolve_places
-from loong_gateway.settings import PROVIDER, SECTIONS
-from loong_gateway.snapshot import Config, Diagnostic
+from loong_gateway.config.diagnostics import WARNINGS, as_lines
+from loong_gateway.config.loading import MAX_CONFIG_BYTES, ConfigInvalid, load, validate, validate_source
+from loong_gateway.config.settings import PROVIDER, SECTIONS
+from loong_gateway.config.snapshot import Config, Diagnostic
+from loong_gateway.owner.paths import Places, resolve_places
 from loong_gateway.texts.config import TEXTS
 
 TOKEN = "123456:AAcanary_canary-canary0123456789"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway import owner
-from loong_gateway.control_client import ControlClient
-from loong_gateway.faults import CommandError
-from loong_gateway.owner import OwnerLock
-from loong_gateway.paths import Places, resolve_places
+from loong_gateway.base.faults import CommandError
+from loong_gateway.owner import lock as owner
+from loong_gateway.owner.client import ControlClient
+from loong_gateway.owner.lock import OwnerLock
+from loong_gateway.owner.paths import Places, resolve_places
 
 
 class Port(http.server.BaseHTTPRequestHandler):

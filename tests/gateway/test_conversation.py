@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from loong_gateway.conversation import build_call
+from loong_gateway.messaging.conversation import build_call
 
 
 def config(window: int = 12, system: str = "Be brief.") -> Any:

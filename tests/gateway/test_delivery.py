@@ -14,9 +14,9 @@ from loong_channels.faults import (
     Unreachable,
 )
 from loong_channels.waiting import StopToken
-from loong_gateway import outbox
-from loong_gateway.delivery import Fate
-from loong_gateway.outbox import Part
+from loong_gateway.messaging.delivery import Fate
+from loong_gateway.storage import outbox
+from loong_gateway.storage.outbox import Part
 from tests.gateway.engine_rig import CONFIG, rig_at
 
 CHAT = Address("telegram", "work", "7")

@@ -6,8 +6,8 @@ import zlib
 import pytest
 from store_help import NOW_MS, memory, message
 
-from loong_gateway import inbox
-from loong_gateway.counters import counters
+from loong_gateway.storage import inbox
+from loong_gateway.storage.counters import counters
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.lanes import Lanes, Later
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.messaging.lanes import Lanes, Later
 from tests.clocks import HandClock
 
 LONG_S = 20.0

@@ -13,12 +13,12 @@ from loong_channels import catalog
 from loong_channels.contract import Address, Outbound, Receipt
 from loong_channels.faults import BadCredentials, Fault, Moved, Refused, Throttled, TimedOut, Unreachable
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.clock import Clock
-from loong_gateway.faults import CommandError
-from loong_gateway.local_send import DirectSend, Fate
-from loong_gateway.local_store import LocalStore
-from loong_gateway.paths import Places, resolve_places
-from loong_gateway.store_lock import StoreLock
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import CommandError
+from loong_gateway.messaging.local_send import DirectSend, Fate
+from loong_gateway.owner.paths import Places, resolve_places
+from loong_gateway.storage.local import LocalStore
+from loong_gateway.storage.lock import StoreLock
 
 SPEC = catalog.spec("telegram")
 HERE = Address("telegram", "work", "1001")

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.log import LogControl, configure, short_name, visible
-from loong_gateway.paths import Places
-from loong_gateway.redaction import Redactor
+from loong_gateway.logs.log import LogControl, configure, short_name, visible
+from loong_gateway.logs.redaction import Redactor
+from loong_gateway.owner.paths import Places
 
 SECRET = "hush-hush-0001"
 
@@ -290,9 +290,9 @@ def test_a_full_device_costs_entries_and_nothing_else(start: object) -> None:
 def test_a_log_goes_on_by_itself_when_there_is_space_again(tmp_path: Path) -> None:
     script = f"""
         import logging, resource, signal, sys
-        from loong_gateway.log import configure
-        from loong_gateway.paths import Places
-        from loong_gateway.redaction import Redactor
+        from loong_gateway.logs.log import configure
+        from loong_gateway.owner.paths import Places
+        from loong_gateway.logs.redaction import Redactor
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         places = Places(home={str(tmp_path)!r}, state={str(tmp_path)!r}, config="")
         control = configure(places, level="info", stderr=None, redactor=Redactor())

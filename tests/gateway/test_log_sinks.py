@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from loong_channels.waiting import Deadline
-from loong_gateway.log_sinks import QUEUE_BYTES, Entry, RotatingFile, Sink
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.logs.sinks import QUEUE_BYTES, Entry, RotatingFile, Sink
 
 
 def test_a_full_file_makes_room_for_the_next(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from loong_gateway.loopback import exchange, reachable_host
+from loong_gateway.owner.loopback import exchange, reachable_host
 
 
 @contextlib.contextmanager

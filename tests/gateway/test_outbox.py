@@ -5,8 +5,8 @@ import sqlite3
 import pytest
 from store_help import NOW_MS, memory, part
 
-from loong_gateway import outbox
-from loong_gateway.counters import counters
+from loong_gateway.storage import outbox
+from loong_gateway.storage.counters import counters
 
 
 @pytest.fixture

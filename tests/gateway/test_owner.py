@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway import owner
-from loong_gateway.faults import CommandError
-from loong_gateway.owner import OwnerLock, lock_state
-from loong_gateway.paths import Places, resolve_places
-from loong_gateway.process import boot_clock_ns
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.process import boot_clock_ns
+from loong_gateway.owner import lock as owner
+from loong_gateway.owner.lock import OwnerLock, lock_state
+from loong_gateway.owner.paths import Places, resolve_places
 
 SCRIPT = str(Path(__file__).with_name("owner_process.py"))
 ROOT = str(Path(__file__).resolve().parents[2])

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from loong_channels.contract import Address
-from loong_gateway.notices import Notices
-from loong_gateway.parking import Parking
+from loong_gateway.base.notices import Notices
+from loong_gateway.messaging.parking import Parking
 from tests.clocks import HandClock
 
 CHAT = Address("telegram", "work", "1")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway.faults import CommandError
-from loong_gateway.paths import resolve_places
+from loong_gateway.base.faults import CommandError
+from loong_gateway.owner.paths import resolve_places
 
 HOME = {"HOME": "/home/ann"}
 

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from loong_channels.contract import Address, Attachment, Inbound, Outbound
-from loong_gateway.payloads import (
+from loong_gateway.storage.payloads import (
     checked,
     decode_inbound,
     decode_outbound,

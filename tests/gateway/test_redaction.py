@@ -8,7 +8,7 @@ import urllib.parse
 
 import pytest
 
-from loong_gateway.redaction import MAX_SECRETS, Redactor
+from loong_gateway.logs.redaction import MAX_SECRETS, Redactor
 
 SECRETS = [
     "hunter2-hunter2",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from store_help import NOW_MS, memory, message, part
 
-from loong_gateway import inbox, outbox, retention
+from loong_gateway.storage import inbox, outbox, retention
 
 DAY_MS = 24 * 3600 * 1000
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from loong_gateway.secrets import SecretUnavailable, open_to_others, peek, resolve, shape_problem
-from loong_gateway.snapshot import SecretRef
+from loong_gateway.config.secrets import SecretUnavailable, open_to_others, peek, resolve, shape_problem
+from loong_gateway.config.snapshot import SecretRef
 
 CANARY = "canary-0123456789"
 

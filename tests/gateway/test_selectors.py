@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from loong_gateway.config import validate_source
-from loong_gateway.faults import CommandError
-from loong_gateway.selectors import account_for, fallback_warning, parse_selectors, select
-from loong_gateway.snapshot import Config
+from loong_gateway.base.faults import CommandError
+from loong_gateway.config.loading import validate_source
+from loong_gateway.config.selectors import account_for, fallback_warning, parse_selectors, select
+from loong_gateway.config.snapshot import Config
 
 TWO = """
 [telegram]

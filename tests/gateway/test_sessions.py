@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loong_channels.contract import Address
-from loong_gateway.sessions import display_name, session_key, session_keys
+from loong_gateway.messaging.sessions import display_name, session_key, session_keys
 
 
 @pytest.mark.parametrize(

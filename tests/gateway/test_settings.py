@@ -6,11 +6,17 @@ import pytest
 
 from loong_channels import catalog
 from loong_channels.settings import Setting
-from loong_gateway.casting import cast
-from loong_gateway.providers.kinds import KINDS, canonical, kinds_in_build
-from loong_gateway.settings import ACTIVE_PROVIDER, CHANNEL_COMMON, LATER_CHANNEL_SETTINGS, PROVIDER, SECTIONS
-from loong_gateway.tables import fold
-from loong_gateway.urls import check_base_url
+from loong_gateway.config.casting import cast
+from loong_gateway.config.kinds import KINDS, canonical, kinds_in_build
+from loong_gateway.config.settings import (
+    ACTIVE_PROVIDER,
+    CHANNEL_COMMON,
+    LATER_CHANNEL_SETTINGS,
+    PROVIDER,
+    SECTIONS,
+)
+from loong_gateway.config.tables import fold
+from loong_gateway.config.urls import check_base_url
 
 ROWS = [
     *((section.path, setting) for section in (*SECTIONS.values(), PROVIDER) for setting in section.settings),

@@ -8,14 +8,14 @@ from loong_channels.contract import Address, Cursor, Inbound
 from loong_channels.faults import BadCredentials, Conflict, Unreachable
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
-from loong_gateway.clock import Clock
-from loong_gateway.metrics import Metrics
-from loong_gateway.moves import Moves
-from loong_gateway.parking import Parking
-from loong_gateway.secrets import SecretUnavailable, resolve
-from loong_gateway.slots import Slot, SlotServices
-from loong_gateway.snapshot import AccountConfig, SecretRef
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.config.snapshot import AccountConfig, SecretRef
+from loong_gateway.messaging.moves import Moves
+from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.slots import Slot, SlotServices
 from tests.gateway.store_help import opened
 
 WAIT_S = 15.0

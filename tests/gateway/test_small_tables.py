@@ -5,8 +5,8 @@ import sqlite3
 import pytest
 from store_help import memory
 
-from loong_gateway import aliases, cursors
-from loong_gateway.counters import bump, counters
+from loong_gateway.storage import aliases, cursors
+from loong_gateway.storage.counters import bump, counters
 
 
 @pytest.fixture

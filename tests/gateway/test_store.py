@@ -10,11 +10,11 @@ import pytest
 from store_help import NOW_MS, events, keep, message, opened, part, wait_until
 
 from loong_channels.waiting import Deadline
-from loong_gateway import counters, inbox, outbox, retention
-from loong_gateway.faults import CommandError, StoreUnwritable
-from loong_gateway.store import Store, run_once
-from loong_gateway.store_lock import StoreLock
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.storage import counters, inbox, outbox, retention
+from loong_gateway.storage.lock import StoreLock
+from loong_gateway.storage.store import Store, run_once
 
 
 class Places:

@@ -11,11 +11,11 @@ import pytest
 from store_help import NOW_MS, events, message, opened, wait_until
 
 from loong_channels.waiting import Deadline
-from loong_gateway import counters, inbox
-from loong_gateway.faults import CommandError, StoreUnwritable
-from loong_gateway.store import Store
-from loong_gateway.store_file import StoreFile, connect
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.storage import counters, inbox
+from loong_gateway.storage.file import StoreFile, connect
+from loong_gateway.storage.store import Store
 
 ERRORS = {
     "full": lambda: sqlite3.OperationalError("database or disk is full"),

@@ -9,16 +9,16 @@ import threading
 
 from store_help import events, opened, run_python
 
-from loong_gateway import counters, cursors, inbox, outbox
+from loong_gateway.storage import counters, cursors, inbox, outbox
 
 # Takes messages, answers them, sends the answers; every acknowledgement goes to a ledger that is synced before it
 # counts, so the ledger never says more than the store had promised.
 LIFE = """
 import json, os, sys, threading
 from store_help import NOW_MS, message, part
-from loong_gateway import counters, cursors, inbox, outbox
-from loong_gateway.store import Store
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.storage import counters, cursors, inbox, outbox
+from loong_gateway.storage.store import Store
+from loong_gateway.base.threads import ThreadRegistry
 
 path, ledger_path, life = sys.argv[1:]
 ledger = os.open(ledger_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -104,9 +104,9 @@ def _rows(statement: str):
 def test_counts_survive_a_kill(tmp_path: pathlib.Path) -> None:
     program = """
 import os, sys
-from loong_gateway import counters
-from loong_gateway.store import Store
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.storage import counters
+from loong_gateway.storage.store import Store
+from loong_gateway.base.threads import ThreadRegistry
 store = Store.open(sys.argv[1], threads=ThreadRegistry())
 store.write(lambda conn: counters.bump(conn, "n", 3))
 os.kill(os.getpid(), 9)

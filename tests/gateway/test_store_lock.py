@@ -9,12 +9,12 @@ import subprocess
 import pytest
 from store_help import run_python
 
-from loong_gateway.faults import CommandError
-from loong_gateway.store_lock import StoreLock
+from loong_gateway.base.faults import CommandError
+from loong_gateway.storage.lock import StoreLock
 
 HOLD = """
 import sys
-from loong_gateway.store_lock import StoreLock
+from loong_gateway.storage.lock import StoreLock
 class Places: store_lock = sys.argv[1]
 with StoreLock.hold(Places, 5):
     print("held", flush=True)

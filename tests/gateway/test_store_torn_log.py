@@ -8,9 +8,9 @@ import shutil
 import pytest
 from store_help import events, keep, opened, run_python
 
-from loong_gateway import inbox
-from loong_gateway.store import Store
-from loong_gateway.store_file import StoreFile
+from loong_gateway.storage import inbox
+from loong_gateway.storage.file import StoreFile
+from loong_gateway.storage.store import Store
 
 ROWS = 25
 FRAME_BYTES = 24 + 4096
@@ -19,8 +19,8 @@ WRITE = f"""
 import os, sys
 from store_help import keep
 from loong_channels.waiting import Deadline
-from loong_gateway.store import Store
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.storage.store import Store
+from loong_gateway.base.threads import ThreadRegistry
 store = Store.open(sys.argv[1], threads=ThreadRegistry())
 store.close(Deadline(10))
 store = Store.open(sys.argv[1], threads=ThreadRegistry())

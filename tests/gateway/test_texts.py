@@ -9,11 +9,11 @@ import string
 
 import pytest
 
-from loong_gateway import parser
+from loong_gateway.base.faults import CommandError
+from loong_gateway.commandline import parser
+from loong_gateway.commandline.verbs import find_verb, group_members
 from loong_gateway.commands.common import error_lines
-from loong_gateway.faults import CommandError
 from loong_gateway.texts import AREAS, all_rows
-from loong_gateway.verbs import find_verb, group_members
 
 ROWS = sorted(all_rows().items())
 # Findings about one key of the config, printed in a list that ends with a fix of its own; and a broken output.

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from loong_gateway.tinyjson import dumps, loads
+from loong_gateway.base.tinyjson import dumps, loads
 
 VALUES = [
     None,
@@ -81,7 +81,7 @@ def test_numbers_without_a_json_form_become_null_and_objects_are_refused() -> No
 def test_it_works_on_an_interpreter_without_the_accelerator() -> None:
     code = (
         "import sys; sys.modules['_json'] = None\n"
-        "from loong_gateway.tinyjson import dumps, loads\n"
+        "from loong_gateway.base.tinyjson import dumps, loads\n"
         "assert loads(dumps({'a': [1, 'é', None]}, 2)) == {'a': [1, 'é', None]}\n"
         "try: loads('{')\n"
         "except ValueError: print('fine')"

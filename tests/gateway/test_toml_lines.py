@@ -7,7 +7,7 @@ import random
 import pytest
 import tomli
 
-from loong_gateway.toml_lines import place_of, places
+from loong_gateway.config.toml_lines import place_of, places
 
 TEXT = '''# comment with [header] = "x"
 plain = 1

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 from store_help import memory
 
-from loong_gateway import transcripts
+from loong_gateway.storage import transcripts
 
 ROUTE = "agent:main:telegram:work:direct:7"
 

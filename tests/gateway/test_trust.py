@@ -4,8 +4,8 @@ import pytest
 
 from loong_channels.contract import Address, Inbound
 from loong_channels.telegram.spec import SPEC
-from loong_gateway.snapshot import AccountConfig
-from loong_gateway.trust import allows_conversation, judge, policy_of
+from loong_gateway.config.snapshot import AccountConfig
+from loong_gateway.messaging.trust import allows_conversation, judge, policy_of
 
 
 def account(**settings):

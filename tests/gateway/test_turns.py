@@ -4,11 +4,11 @@ import pytest
 
 from loong_channels.faults import Throttled
 from loong_channels.waiting import StopToken
-from loong_gateway import inbox
 from loong_gateway.control import TurnRequest
-from loong_gateway.lanes import Later
+from loong_gateway.messaging.lanes import Later
+from loong_gateway.messaging.turns import TurnTask
 from loong_gateway.providers.contract import Completion, ProviderFault
-from loong_gateway.turns import TurnTask
+from loong_gateway.storage import inbox
 from tests.gateway.engine_rig import CONFIG, rig_at
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loong_gateway.wording import nearest, one_line
+from loong_gateway.base.wording import nearest, one_line
 
 VERBS = ["gateway", "channels", "status", "stop", "doctor", "ask", "chat", "logs"]
 

@@ -12,9 +12,9 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import open_listener
 from loong_gateway.api.listener import Listener
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.config.snapshot import GatewaySettings, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
-from loong_gateway.snapshot import GatewaySettings, SecretRef
-from loong_gateway.threads import ThreadRegistry
 
 SECRET = "configured-secret-0001"
 CONTROL = "control-token-of-this-run"

@@ -14,8 +14,8 @@ from port_kit import PATIENCE_S, gateway_settings
 
 from loong_gateway.api.bind import Bound, first_tailnet_address, open_listener
 from loong_gateway.api.port_owner import end_port_owner, port_owner
-from loong_gateway.faults import CommandError
-from loong_gateway.snapshot import SecretRef
+from loong_gateway.base.faults import CommandError
+from loong_gateway.config.snapshot import SecretRef
 
 ABSENT = SecretRef("absent", None, "gateway.auth.token", fallback_env=("LOONG_GATEWAY_TOKEN",))
 

@@ -17,7 +17,7 @@ from loong_gateway.api.auth import Auth
 from loong_gateway.api.peers import peer_of
 from loong_gateway.api.router import Session, Takeover
 from loong_gateway.api.wire import PeerGone
-from loong_gateway.threads import ThreadRegistry
+from loong_gateway.base.threads import ThreadRegistry
 
 TURN = {"session_id": "demo", "input": "hello"}
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from port_kit import CONTROL, SECRET, Port, request
 
+from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.control import TurnResult
-from loong_gateway.faults import CommandError, StoreUnwritable
 
 SEND = {"channel": "telegram", "target": "42", "text": "hi"}
 TURN = {"session_id": "demo", "input": "hello"}

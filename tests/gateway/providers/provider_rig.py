@@ -8,9 +8,9 @@ from typing import Any, Callable
 
 from loong_channels.net import Egress
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.config.snapshot import ProviderProfile, SecretRef
 from loong_gateway.providers.contract import Completion, Message, Provider, ProviderCall
 from loong_gateway.providers.factory import build_provider
-from loong_gateway.snapshot import ProviderProfile, SecretRef
 from tests.fakes.scripted_peer import Connection, ScriptedPeer
 
 KEY = "sk-very-secret-key-0123456789"

@@ -26,8 +26,8 @@ from provider_rig import (
 )
 
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.providers.contract import Message, ProviderCall, ProviderFault, Usage
-from loong_gateway.snapshot import SecretRef
 from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
 
 DONE = "data: [DONE]\n\n"

@@ -8,12 +8,12 @@ import pytest
 from provider_rig import CALL, KEY, PROFILE, QUESTION, ask, provider_for
 
 from loong_channels.waiting import StopToken
+from loong_gateway.config.kinds import KINDS
+from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.providers.credentials import Credential
 from loong_gateway.providers.endpoints import chat_url, join, models_url
-from loong_gateway.providers.kinds import KINDS
-from loong_gateway.secrets import SecretUnavailable
-from loong_gateway.snapshot import SecretRef
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The frame of the command line: verbs, flags, errors, exit codes."""

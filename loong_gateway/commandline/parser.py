@@ -1,0 +1,118 @@
+"""Reads the arguments of one verb and prints its help; a bad argument becomes an error with a next step."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from types import ModuleType
+from typing import NoReturn
+
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import nearest
+from loong_gateway.commandline.verbs import VERBS, group_members
+
+__all__ = ["group_help", "parse"]
+
+GLOBAL_LINE = "Also: --config PATH  --profile NAME  --dev  --verbose  --no-color"
+USUAL_EXIT_CODES = "0 done; 2 wrong usage, or it could not run; 70 internal error"
+
+
+class _Help(argparse.HelpFormatter):
+    """One line per flag where it fits, with its default."""
+
+    def __init__(self, prog: str) -> None:
+        width = min(110, max(60, shutil.get_terminal_size((100, 24)).columns))
+        super().__init__(prog, max_help_position=30, width=width)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        shown = action.default not in (None, False, True, "", argparse.SUPPRESS, [], ())
+        return f"{text} (default %(default)s)" if shown and "default" not in text else text
+
+
+class _VerbParser(argparse.ArgumentParser):
+    """An argument parser that raises instead of leaving, and prints help in the house's order."""
+
+    examples: tuple[str, ...] = ()
+    exit_codes = USUAL_EXIT_CODES
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandError("usage.bad_arguments", detail=message, fix=f"{self.prog} --help")
+
+    def format_help(self) -> str:
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        for group in self._action_groups:
+            formatter.start_section(group.title)
+            formatter.add_arguments(group._group_actions)  # noqa: SLF001  argparse offers no other way
+            formatter.end_section()
+        lines = [self.description or "", "", formatter.format_help().rstrip(), "", GLOBAL_LINE]
+        lines += [f"Example: {example}" for example in self.examples[:2]]
+        lines.append(f"Exit codes: {self.exit_codes}")
+        return "\n".join(lines) + "\n"
+
+
+def parse(verb: str, module: ModuleType, rest: list[str]) -> argparse.Namespace:
+    """The arguments of `verb`, global flags included. Prints help and leaves with 0 when it is asked for.
+
+    Raises CommandError for what the verb does not take.
+    """
+    parser = _VerbParser(
+        prog=f"loong {verb}",
+        description=_sentence(module.HELP),
+        formatter_class=_Help,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.examples = tuple(module.EXAMPLES)
+    parser.exit_codes = getattr(module, "EXIT_CODES", USUAL_EXIT_CODES)
+    _add_globals(parser, json=getattr(module, "JSON", True))
+    module.add_arguments(parser)
+    namespace, unknown = parser.parse_known_args(rest)
+    if unknown:
+        raise _unexpected(parser, unknown[0])
+    return namespace
+
+
+def group_help(group: str) -> str:
+    """What can follow the words of `group`; the overview of every verb for ""."""
+    members = group_members(group)
+    said = {row[0]: row[2] for row in VERBS}
+    width = max(len(name) for name in members)
+    head = f"loong {group}".strip()
+    lines = [f"usage: {head} VERB [flags]", ""]
+    lines += [f"  {name:<{width}}  {said.get(name, '')}".rstrip() for name in members]
+    return "\n".join(
+        [*lines, "", f"Flags, examples and exit codes of a verb: loong VERB --help.  {GLOBAL_LINE}"]
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _add_globals(parser: argparse.ArgumentParser, *, json: bool) -> None:
+    hidden = argparse.SUPPRESS
+    parser.add_argument("-h", "--help", action="help", help=hidden)
+    parser.add_argument("--config", metavar="PATH", help=hidden)
+    parser.add_argument("--profile", metavar="NAME", help=hidden)
+    parser.add_argument("--dev", action="store_true", help=hidden)
+    parser.add_argument("--verbose", action="store_true", help=hidden)
+    parser.add_argument("--no-color", action="store_true", help=hidden)
+    if json:
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+    else:
+        parser.set_defaults(json=False)
+
+
+def _unexpected(parser: _VerbParser, given: str) -> CommandError:
+    flag = given.split("=", 1)[0]
+    if not given.startswith("-"):
+        return CommandError(
+            "usage.bad_arguments", detail=f'unexpected argument "{given}"', fix=f"{parser.prog} --help"
+        )
+    flags = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001  as above
+    meant = nearest(flag, [name for name in flags if name.startswith("--")])
+    detail = f'unknown option "{flag}"' + (f"; did you mean {meant}?" if meant else "")
+    fix = f"{parser.prog} {meant}" if meant else f"{parser.prog} --help"
+    return CommandError("usage.bad_arguments", detail=detail, fix=fix)

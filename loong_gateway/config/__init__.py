@@ -1,0 +1,1 @@
+"""Settings as data, the configuration file, secrets, and the accounts that a command means."""

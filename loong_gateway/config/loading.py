@@ -1,0 +1,301 @@
+"""Reads config.toml into a snapshot, or says everything that is wrong with it at once.
+
+Resolves no secret, but for the public id of an only account. Touches nothing but the config file and the modes of the
+files that it refers to.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import ipaddress
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import tomli
+
+from loong_channels import catalog
+from loong_gateway.config.accounts import read_channels, warn_shared_credentials
+from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
+from loong_gateway.config.profiles import read_providers
+from loong_gateway.config.secrets import open_to_others
+from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, LATER_TABLES, SECTIONS
+from loong_gateway.config.snapshot import (
+    CliSettings,
+    Config,
+    DeliverySettings,
+    Diagnostic,
+    GatewaySettings,
+    LimitSettings,
+    LoggingSettings,
+    MemorySettings,
+    NetworkSettings,
+    SecretRef,
+)
+from loong_gateway.config.tables import Reading, Table
+
+__all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "validate", "validate_source"]
+
+MAX_CONFIG_BYTES = 1 << 20
+_BIND_MODES = ("loopback", "lan", "tailnet", "auto", "custom", "localhost")
+_REFUSED_AUTH = ("none", "trusted-proxy")
+
+
+class Home(Protocol):
+    """The places that this module looks at."""
+
+    config: str
+
+    def command(self, verb: str) -> str:
+        """The command line that runs `verb` on these places."""
+
+
+def load(places: Home, *, environ: Mapping[str, str], dev: bool = False, starting: bool = False) -> Config:
+    """The configuration of these places; a missing file gives the defaults, with `exists` False.
+
+    `dev` is the development profile, which answers without a provider. `starting` marks an error as a refused start.
+    Raises ConfigInvalid with every finding.
+    """
+    config, diagnostics = validate(places, environ=environ, dev=dev)
+    if config is None:
+        check = places.command("validate-config")
+        raise ConfigInvalid(diagnostics, places.config, starting=starting, check=check)
+    return config
+
+
+def validate(
+    places: Home, *, environ: Mapping[str, str], dev: bool = False
+) -> tuple[Config | None, list[Diagnostic]]:
+    """Read the file of these places: the snapshot unless there are errors, and everything found. Never raises.
+
+    A missing file is no finding.
+    """
+    path = places.config
+    try:
+        source, mode = _read(path)
+    except FileNotFoundError:
+        return validate_source(path, None, environ=environ, dev=dev)
+    except (OSError, ValueError) as error:
+        check = places.command("validate-config")
+        detail = (getattr(error, "strerror", None) or "it cannot be read").lower()
+        return None, [about_file("config.file.unreadable", detail=detail, check=check)]
+    except _Refused as refusal:
+        return None, [refusal.diagnostic]
+    refs: list[SecretRef] = []
+    config, diagnostics = _read_source(
+        path, source, Reading(Findings(), environ, os.path.dirname(path), refs), dev
+    )
+    diagnostics = [*_mode_findings(path, mode, refs), *diagnostics]
+    if config is None or any(d.severity == "error" for d in diagnostics):
+        return None, diagnostics
+    return replace(config, warnings=tuple(diagnostics)), diagnostics
+
+
+def validate_source(
+    path: str, source: bytes | None, *, environ: Mapping[str, str], dev: bool = False
+) -> tuple[Config | None, list[Diagnostic]]:
+    """Check bytes that are, or are about to be, the file at `path`; None stands for no file. Never raises."""
+    return _read_source(path, source, Reading(Findings(), environ, os.path.dirname(path)), dev)
+
+
+def _read_source(
+    path: str, source: bytes | None, reading: Reading, dev: bool
+) -> tuple[Config | None, list[Diagnostic]]:
+    findings: list[Diagnostic] = []
+    try:
+        text = _decode(source or b"", findings)
+        raw = _parse(text)
+    except _Refused as refusal:
+        return None, [*findings, refusal.diagnostic]
+    config = _build(Table(raw, (), reading), path, source, dev=dev)
+    findings += reading.findings.take(text)
+    if any(d.severity == "error" for d in findings):
+        return None, findings
+    return replace(config, warnings=tuple(findings)), findings
+
+
+def about_file(code: str, *, place: tuple[int, int] | None = None, **values: object) -> Diagnostic:
+    """One finding about the file as a whole, or about a place in it that belongs to no key."""
+    return finding(code, "", values, place=place)
+
+
+class _Refused(Exception):
+    """The file cannot be read as a config at all."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.code)
+        self.diagnostic = diagnostic
+
+
+def _read(path: str) -> tuple[bytes, int]:
+    # Without O_NONBLOCK opening a pipe that nobody writes to would block for ever.
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise _Refused(about_file("config.file.not_a_file"))
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            source = file.read(MAX_CONFIG_BYTES + 1)
+    finally:
+        os.close(handle)
+    if len(source) > MAX_CONFIG_BYTES:
+        raise _Refused(_too_large())
+    return source, stat.S_IMODE(mode)
+
+
+def _too_large() -> Diagnostic:
+    return about_file("config.file.too_large", limit="1 MiB")
+
+
+def _decode(source: bytes, findings: list[Diagnostic]) -> str:
+    if len(source) > MAX_CONFIG_BYTES:
+        raise _Refused(_too_large())
+    if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _Refused(about_file("config.file.not_utf8", place=(1, 1), detail="it is UTF-16"))
+    if source.startswith(codecs.BOM_UTF8):
+        findings.append(about_file("config.file.bom", place=(1, 1)))
+        source = source[len(codecs.BOM_UTF8) :]
+    try:
+        text = source.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = source[: error.start].decode("utf-8").split("\n")
+        detail = f"byte 0x{source[error.start]:02x}"
+        place = (len(before), len(before[-1]) + 1)
+        raise _Refused(about_file("config.file.not_utf8", place=place, detail=detail)) from None
+    return text.replace("\r\n", "\n")
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        detail = error.msg[:1].lower() + error.msg[1:]
+        place = (error.lineno, error.colno)
+        raise _Refused(about_file("config.file.syntax", place=place, detail=detail)) from None
+    except (ValueError, RecursionError) as error:
+        # A number with thousands of digits; brackets nested hundreds deep.
+        detail = (
+            "nested too deeply" if isinstance(error, RecursionError) else "holds a number that is too long"
+        )
+        raise _Refused(about_file("config.file.syntax", detail=detail)) from None
+
+
+def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config:
+    _warn_unknown_tables(root)
+    tables = {name: root.child(name) for name in SECTIONS if "." not in name}
+    read = {name: table.read_all(SECTIONS[name]) for name, table in tables.items()}
+    providers, active = read_providers(root, dev=dev)
+    channels = read_channels(root)
+    warn_shared_credentials(root, channels)
+    return Config(
+        path=path,
+        exists=source is not None,
+        digest=hashlib.sha256(source or b"").hexdigest(),
+        gateway=_gateway(tables["gateway"], read["gateway"], dev=dev),
+        providers=providers,
+        active_provider=active,
+        channels=channels,
+        memory=MemorySettings(**read["memory"]),
+        delivery=DeliverySettings(**read["delivery"]),
+        limits=LimitSettings(**read["limits"]),
+        network=_network(tables["network"], read["network"]),
+        logging=LoggingSettings(**read["logging"]),
+        cli=CliSettings(**read["cli"]),
+    )
+
+
+def _warn_unknown_tables(root: Table) -> None:
+    channels = catalog.by_config_key()
+    names = [name for name in SECTIONS if "." not in name]
+    names += ["provider", "providers", ACTIVE_PROVIDER.name, *LATER_TABLES, *channels]
+    aliases = {alias.replace("-", "_"): key for key, row in channels.items() for alias in row.aliases}
+    root.warn_unknown(names, hints=aliases)
+
+
+def _gateway(table: Table, values: dict[str, Any], *, dev: bool) -> GatewaySettings:
+    auth_table = table.child("auth")
+    _refuse_open_auth(auth_table)
+    auth = auth_table.read_all(SECTIONS["gateway.auth"])
+    rate = auth_table.child("rateLimit").read_all(SECTIONS["gateway.auth.rateLimit"])
+    _check_bind(table, values)
+    if "port" not in table and dev:
+        values["port"] = DEV_PORT
+    return GatewaySettings(
+        **values,
+        auth_mode=auth["mode"] or _auth_mode(auth, table.reading.environ),
+        token=auth["token"],
+        password=auth["password"],
+        auth_attempts=rate["max_attempts"],
+        auth_window_s=rate["window_ms"] / 1000,
+        auth_lockout_s=rate["lockout_ms"] / 1000,
+        port_source="config" if "port" in table else "default",
+    )
+
+
+def _auth_mode(auth: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    """The mode when none is written: password when that is all there is, else token."""
+    token, password = (
+        ref.form != "absent" or any(environ.get(name, "").strip() for name in ref.fallback_env)
+        for ref in (auth["token"], auth["password"])
+    )
+    return "password" if password and not token else "token"
+
+
+def _refuse_open_auth(table: Table) -> None:
+    given = table.get("mode")
+    if isinstance(given, str) and given.strip().lower() in _REFUSED_AUTH:
+        table.add("config.gateway.auth_mode_refused", "mode", at_value=True, given=given.strip().lower())
+
+
+def _check_bind(table: Table, values: dict[str, Any]) -> None:
+    bind = str(values["bind"]).strip()
+    if bind.lower() in _BIND_MODES:
+        values["bind"] = "loopback" if bind.lower() == "localhost" else bind.lower()
+        if bind.lower() == "custom" and values["custom_bind_host"] is None:
+            _invalid(table, "bind", "custom needs gateway.customBindHost")
+    else:
+        near = did_you_mean(bind.lower(), _BIND_MODES)
+        _check_address(
+            table, "bind", bind, "expected loopback, lan, tailnet, auto, custom or an address" + near
+        )
+    if values["custom_bind_host"] is not None:
+        _check_address(table, "customBindHost", str(values["custom_bind_host"]), "expected an address")
+
+
+def _check_address(table: Table, name: str, text: str, detail: str) -> None:
+    try:
+        ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        _invalid(table, name, detail)
+
+
+def _network(table: Table, values: dict[str, Any]) -> NetworkSettings:
+    if values["client_key"] is not None and values["client_cert"] is None:
+        _invalid(table, "client_key", "needs network.client_cert beside it")
+    return NetworkSettings(**values)
+
+
+def _invalid(table: Table, name: str, detail: str) -> None:
+    table.add("config.value.invalid", name, at_value=True, detail=detail, suggestion="", fix="")
+
+
+def _mode_findings(path: str, mode: int, refs: list[SecretRef]) -> Iterator[Diagnostic]:
+    """What is wrong with the modes of the config and of the secret files that it names."""
+    how = open_to_others(mode)
+    if how:
+        inline = any(ref.form == "inline" for ref in refs)
+        code = "config.file.mode_inline_secret" if inline else "config.file.mode"
+        yield about_file(code, how=how, mode=f"{mode:04o}", path=path)
+    for ref in {str(ref.value): ref for ref in refs if ref.form == "file"}.values():
+        try:
+            mode = stat.S_IMODE(os.stat(str(ref.value)).st_mode)
+        except (OSError, ValueError):
+            # Whether a secret resolves is not the config's business.
+            continue
+        how = open_to_others(mode)
+        if how:
+            values = {"how": how, "mode": f"{mode:04o}", "path": str(ref.value)}
+            yield finding("config.secret.file_mode", ref.setting, values)

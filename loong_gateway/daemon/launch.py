@@ -1,0 +1,218 @@
+"""From a configuration to a running owner: takes lock, port, log and store in this order, then hands over the life.
+
+Whatever fails on the way leaves nothing behind but a line for `gateway status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from loong_channels.waiting import Deadline
+from loong_gateway import VERSION
+from loong_gateway.api.auth import Auth
+from loong_gateway.api.bind import Bound, open_listener
+from loong_gateway.api.listener import Listener
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.config.outside import egress_of
+from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
+from loong_gateway.control import ControlPlane
+from loong_gateway.daemon.runtime import Runtime, RuntimeParts
+from loong_gateway.logs import log as logs
+from loong_gateway.logs.redaction import Redactor
+from loong_gateway.messaging.engine import Engine, EngineParts
+from loong_gateway.messaging.terminal import TERMINAL_SPEC, Terminal, terminal_account
+from loong_gateway.owner import files as owner_files
+from loong_gateway.owner.boots import Boots
+from loong_gateway.owner.lock import OwnerLock, identity
+from loong_gateway.owner.paths import Places
+from loong_gateway.storage.lock import StoreLock
+from loong_gateway.storage.store import Store
+
+__all__ = ["Launch", "launch"]
+
+STORE_LOCK_S = 10.0
+CLOSE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to run. `verb` and `mode` name the owner; `session` attaches a chat on the terminal `stdin`/`stdout`.
+
+    `announce` prints one line; `stderr` gets the log, None keeps it in the file. `once` ends the owner after the
+    first batch of each surface was taken and answered.
+    """
+
+    places: Places
+    environ: dict[str, str]
+    config: Config
+    accounts: Sequence[AccountConfig]
+    verb: str
+    mode: str
+    announce: Callable[[str], None]
+    stderr: TextIO | None
+    level: str
+    port: int | None = None
+    bind: str | None = None
+    session: str | None = None
+    terminal: tuple[TextIO, TextIO] | None = None
+    once: bool = False
+
+
+def launch(order: Launch) -> int:
+    """Run an owner until it is stopped. Blocks; returns the exit code. Raises CommandError when it cannot start."""
+    lock = OwnerLock.acquire(order.places, verb=order.verb)
+    try:
+        return _with_lock(order, lock)
+    except CommandError as error:
+        owner_files.note_refused_start(order.places, error)
+        raise
+    finally:
+        lock.release()
+
+
+def _with_lock(order: Launch, lock: OwnerLock) -> int:
+    places = order.places
+    redactor = Redactor()
+    secret = _own_secret(order, redactor)
+    bound = open_listener(
+        order.config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ
+    )
+    token = owner_files.write_control_token(places)
+    redactor.register(token)
+    log = logs.configure(
+        places,
+        level=order.level,
+        stderr=order.stderr,
+        redactor=redactor,
+        file=order.config.logging.file,
+        environ=order.environ,
+    )
+    try:
+        with StoreLock.hold(places, STORE_LOCK_S):
+            return _with_store(order, lock, bound, redactor, (secret, token))
+    finally:
+        for sock in bound.sockets:
+            sock.close()
+        log.close()
+
+
+def _with_store(
+    order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: tuple[str | None, str]
+) -> int:
+    threads = ThreadRegistry()
+    clock = Clock()
+    changes = _Changes()
+    store = Store.open(order.places.store, threads=threads, on_trouble=changes)
+    try:
+        engine = Engine(
+            order.config,
+            EngineParts(
+                store=store,
+                threads=threads,
+                egress=egress_of(order.config.network, order.environ),
+                environ=order.environ,
+                redactor=redactor,
+                clock=clock,
+                changed=changes,
+            ),
+        )
+        for account in order.accounts:
+            engine.add_account(account)
+        runtime = Runtime(
+            RuntimeParts(
+                places=order.places,
+                lock=lock,
+                bound=bound,
+                listener=lambda control: _listener(order, bound, credentials, threads, redactor, control),
+                store=store,
+                engine=engine,
+                threads=threads,
+                boots=Boots(order.places, clock),
+                clock=clock,
+                announce=order.announce,
+                token=credentials[1],
+                mode=order.mode,
+                session=order.session,
+                once=order.once,
+            )
+        )
+        changes.listener = runtime.note_change
+        _attach_terminal(order, engine, runtime, clock)
+        order.announce(f"loong {VERSION} gateway, profile {order.places.profile}, config {order.config.path}")
+        return runtime.run()
+    finally:
+        store.close(Deadline(CLOSE_S))
+
+
+def _listener(
+    order: Launch,
+    bound: Bound,
+    credentials: tuple[str | None, str],
+    threads: ThreadRegistry,
+    redactor: Redactor,
+    control: ControlPlane,
+) -> Listener:
+    settings = order.config.gateway
+    auth = Auth(
+        secret=credentials[0],
+        control_token=credentials[1],
+        attempts=settings.auth_attempts,
+        window_s=settings.auth_window_s,
+        lockout_s=settings.auth_lockout_s,
+    )
+    return Listener(bound.sockets, control, auth, settings, threads, scrub=redactor.scrub)
+
+
+def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clock) -> None:
+    if order.session is None or order.terminal is None:
+        return
+    stdin, stdout = order.terminal
+    channel = Terminal(
+        order.session,
+        descriptor=stdin.fileno(),
+        out=stdout,
+        instance=str(identity()["instance_id"]),
+        exit_commands=order.config.cli.exit_commands,
+        ended=runtime.end_of_session,
+        clock=clock,
+    )
+    engine.attach(TERMINAL_SPEC, terminal_account(order.session), channel)
+
+
+def _own_secret(order: Launch, redactor: Redactor) -> str | None:
+    """The configured token or password of the port, None when neither is; then only the control token opens it."""
+    settings = order.config.gateway
+    ref = settings.password if settings.auth_mode == "password" else settings.token
+    if not _is_configured(ref, order.environ):
+        return None
+    try:
+        secret = resolve(ref, order.environ)
+    except SecretUnavailable as error:
+        raise CommandError(
+            "run.secret_missing", detail=error.message, where=error.where, fix=error.fix
+        ) from error
+    redactor.register(secret)
+    return secret
+
+
+def _is_configured(ref: SecretRef, environ: dict[str, str]) -> bool:
+    return ref.form != "absent" or any(environ.get(name) for name in ref.fallback_env)
+
+
+class _Changes:
+    """Passes changes on to the runtime, which is built after those who report them."""
+
+    def __init__(self) -> None:
+        self.listener: Callable[[], None] = _nobody
+
+    def __call__(self) -> None:
+        self.listener()
+
+
+def _nobody() -> None:
+    """There is no runtime yet that could be told."""

@@ -1,0 +1,351 @@
+"""The life of an owner: what starts and stops in which order, the heartbeat, and the answers of the control plane.
+
+Before this: configuration, lock, port, store. Start: recovery, the port's threads, channels. Stop: no new work,
+channels stop receiving, running turns end or go back, what they produced is sent or stays queued, then the port, the
+store, the files, the lock. Everything here runs on the main thread unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from loong_channels.waiting import Deadline
+from loong_gateway import VERSION
+from loong_gateway.api.bind import Bound
+from loong_gateway.api.listener import Listener
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.control import ControlPlane, SendOutcome, SendRequest, TurnRequest, TurnResult
+from loong_gateway.daemon.document import OwnerFacts, status_document
+from loong_gateway.daemon.main_loop import MainLoop, Timer
+from loong_gateway.daemon.news import News
+from loong_gateway.messaging.engine import Engine
+from loong_gateway.owner import lock as owner
+from loong_gateway.owner.boots import Boots
+from loong_gateway.owner.files import keep_control_token, publish, retire, stop_requested
+from loong_gateway.owner.lock import OwnerLock
+from loong_gateway.owner.paths import Places
+from loong_gateway.storage import retention
+from loong_gateway.storage.store import Store
+
+__all__ = ["Runtime", "RuntimeParts"]
+
+logger = logging.getLogger("loong.runtime")
+
+STOP_LOOK_S = 0.25
+TICK_S = 1.0
+RETENTION_S = 600.0
+RECEIVING_STOP_S = 5.0
+STOP_STEP_S = 0.1
+CUT_S = 3.0
+CLOSE_S = 2.0
+CEILING_EXTRA_S = 5.0
+PROGRESS_AFTER_S = 10.0
+FORCED_EXIT = 70
+END_OF_SESSION = "foreground CLI host exited"
+
+
+@dataclass(frozen=True)
+class RuntimeParts:
+    """What the life is made of; the command opened everything, nothing has started yet.
+
+    `mode` and `session` are those of the status document, `token` is the control token. `listener` builds the port over
+    a control plane. `announce` prints a line for the person who started us. `once` stops after one batch of every
+    surface.
+    """
+
+    places: Places
+    lock: OwnerLock
+    bound: Bound
+    listener: Callable[[ControlPlane], Listener]
+    store: Store
+    engine: Engine
+    threads: ThreadRegistry
+    boots: Boots
+    clock: Clock
+    announce: Callable[[str], None]
+    token: str
+    mode: str
+    session: str | None = None
+    once: bool = False
+
+
+class Runtime:
+    """Implements control.ControlPlane. `run` belongs to the main thread, the control plane to any."""
+
+    def __init__(self, parts: RuntimeParts) -> None:
+        self._parts = parts
+        self._engine = parts.engine
+        self._clock = parts.clock
+        self._started_at_ms = parts.clock.wall_ms()
+        self._identity = owner.identity()
+        self._news = News(parts.clock)
+        self._phase = "starting"
+        self._channels_on = True
+        self._resume_asked = False
+        self._last_error: str | None = None
+        self._shutdown_reason: str | None = None
+        self._ready_since_s: float | None = None
+        self._progress_noted = False
+        self._changed = threading.Event()
+        self._gone = threading.Event()
+        self._listener: Listener | None = None
+        self._loop = MainLoop(
+            [
+                Timer(owner.HEARTBEAT_S, self._beat),
+                Timer(STOP_LOOK_S, self._look),
+                Timer(TICK_S, self._tick),
+                Timer(RETENTION_S, self._prune),
+            ],
+            parts.clock,
+        )
+
+    def run(self) -> int:
+        """Start everything, live until a stop is asked for, stop everything. Blocks; returns the exit code."""
+        self._loop.install_signal_handlers()
+        try:
+            self._start()
+            while self._loop.stop_reason is None:
+                self._loop.step(self._seconds_to_next())
+                self._report_changes()
+            self._stop(self._loop.stop_reason)
+        except BaseException as error:
+            self._phase = "failed"
+            self._last_error = self._shutdown_reason = f"internal error: {type(error).__name__}: {error}"
+            retire(self._parts.places, status_document(self._facts()))
+            raise
+        finally:
+            self._gone.set()
+            self._parts.lock.release()
+        return 0
+
+    def note_change(self) -> None:
+        """Say from any thread that a surface or the store changed; it is published at once."""
+        if not self._changed.is_set():
+            self._changed.set()
+            self._loop.wake()
+
+    def end_of_session(self) -> None:
+        """Stop because the person on the attached terminal has left; from any thread."""
+        self._loop.ask_to_stop(END_OF_SESSION)
+
+    # Start
+
+    def _start(self) -> None:
+        parts = self._parts
+        early_ends = parts.boots.begin()
+        limit = self._engine.config.gateway.crash_loop_boots
+        self._channels_on = not (limit and early_ends >= limit)
+        self._publish()
+        resumed = self._engine.recover()
+        aside = parts.store.set_aside
+        kept = (
+            f"ok, {resumed} replies resumed from disk"
+            if aside is None
+            else f"new and empty; damaged: {aside}"
+        )
+        parts.announce(f"  store     {kept}")
+        self._listener = parts.listener(self)
+        self._listener.start()
+        parts.announce(f"  port      http://{parts.bound.address}:{parts.bound.port}")
+        parts.announce(f"  provider  {self._engine.provider_line()}")
+        if not self._channels_on:
+            parts.announce(f"  channels  off: {early_ends} starts in a row ended early; look: loong logs")
+        self._engine.start(channels=self._channels_on)
+        self._phase = "running"
+        self._changed.set()
+        self._report_changes()
+
+    # Live
+
+    def _seconds_to_next(self) -> float:
+        parked_s = self._engine.lanes.seconds_to_next()
+        return STOP_LOOK_S if parked_s is None else min(STOP_LOOK_S, parked_s)
+
+    def _beat(self) -> None:
+        places = self._parts.places
+        for trouble in (
+            self._parts.lock.beat(),
+            self._publish(),
+            keep_control_token(places, self._parts.token),
+        ):
+            if trouble is not None:
+                logger.warning("%s", trouble)
+
+    def _report_changes(self) -> None:
+        if self._changed.is_set():
+            self._changed.clear()
+            for line in self._news.of(self._engine.supervisor.states()):
+                self._parts.announce(line)
+            self._publish()
+
+    def _look(self) -> None:
+        self._engine.lanes.tick()
+        if self._parts.once and self._engine.is_through():
+            self._loop.ask_to_stop("one batch was taken and answered")
+        if stop_requested(self._parts.places, self._parts.lock.owner_token):
+            self._loop.ask_to_stop("gateway stop requested")
+
+    def _tick(self) -> None:
+        if self._resume_asked and not self._channels_on:
+            self._channels_on = True
+            self._parts.boots.resume()
+            self._changed.set()
+        # Starts again what died.
+        self._engine.start(channels=self._channels_on)
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        if self._progress_noted:
+            return
+        now_s = self._clock.monotonic_s()
+        if self.ready():
+            self._ready_since_s = None
+        elif self._ready_since_s is None:
+            self._ready_since_s = now_s
+        long_ready = self._ready_since_s is not None and now_s - self._ready_since_s >= PROGRESS_AFTER_S
+        if long_ready or self._engine.has_progressed():
+            self._parts.boots.progress()
+            self._progress_noted = True
+
+    def _prune(self) -> None:
+        now_ms = self._clock.wall_ms()
+        settings = self._engine.config.delivery
+        try:
+            self._parts.store.submit(lambda conn: retention.prune(conn, now_ms, settings))
+        except StoreUnwritable as error:
+            # It comes round again; status shows that the store is unwritable.
+            logger.warning("old rows were not removed: %s", error)
+
+    # Stop
+
+    def _stop(self, reason: str) -> None:
+        parts = self._parts
+        drain_s = self._engine.config.gateway.drain_s
+        drain = Deadline(drain_s)
+        ceiling_s = drain_s + CEILING_EXTRA_S
+        parts.threads.spawn("stop-ceiling", lambda: self._end_by_force(ceiling_s))
+        self._phase = "stopping"
+        self._shutdown_reason = f"shutdown requested: {reason}"
+        self._publish()
+        lanes = self._engine.lanes
+        lanes.close()
+        running = lanes.snapshot().running
+        parts.announce(f"stopping: {running} turns running, at most {drain_s:.0f} s; Ctrl-C again ends now")
+        stuck = self._engine.supervisor.stop_receiving(drain.within(RECEIVING_STOP_S))
+        while lanes.wait_idle(drain.within(STOP_STEP_S)) and not drain.expired and self._loop.times_asked < 2:
+            self._loop.step(0.0)
+        lanes.cut()
+        left = lanes.wait_idle(Deadline(CUT_S))
+        self._engine.supervisor.close()
+        if left or stuck:
+            logger.warning("%d tasks and the channels %s did not end in time", left, stuck)
+        if self._listener is not None:
+            self._listener.stop(Deadline(CLOSE_S))
+        self._phase = "stopped"
+        last_words = status_document(self._facts())
+        parts.store.close(Deadline(CLOSE_S))
+        parts.boots.clean()
+        retire(parts.places, last_words)
+        logger.info("stopped: %s", reason)
+
+    def _end_by_force(self, ceiling_s: float) -> None:
+        """Body of the thread that sees to it that a stop ends, whatever is stuck."""
+        if self._gone.wait(ceiling_s):
+            return
+        names = ", ".join(self._parts.threads.alive())
+        logger.error("the stop did not end within %.0f s; still running: %s", ceiling_s, names)
+        faulthandler.dump_traceback(sys.__stderr__ or 2)
+        os._exit(FORCED_EXIT)
+
+    # What others are told
+
+    def _publish(self) -> str | None:
+        return publish(self._parts.places, status_document(self._facts()))
+
+    def _facts(self) -> OwnerFacts:
+        parts = self._parts
+        rows = self._engine.row_counts()
+        return OwnerFacts(
+            owner_token=parts.lock.owner_token,
+            identity=self._identity,
+            phase=self._phase,
+            mode=parts.mode,
+            version=VERSION,
+            config_path=self._engine.config.path,
+            session=parts.session,
+            started_at_ms=self._started_at_ms,
+            now_ms=self._clock.wall_ms(),
+            ready=not self.ready(),
+            problems=tuple(self._problems()),
+            last_error=self._last_error,
+            shutdown_reason=self._shutdown_reason,
+            bind_address=parts.bound.address,
+            port=parts.bound.port,
+            port_source=parts.bound.source,
+            token_path=parts.places.control_token,
+            surfaces=self._engine.supervisor.states(),
+            inbox=rows.inbox,
+            outbox=rows.outbox,
+        )
+
+    def _problems(self) -> list[str]:
+        found = self._engine.problems()
+        if not self._channels_on:
+            found.append("crash_loop")
+        return found
+
+    # control.ControlPlane
+
+    def started(self) -> bool:
+        """See control.ControlPlane."""
+        return self._phase == "running" and (self._engine.supervisor.started() or not self._channels_on)
+
+    def ready(self) -> tuple[str, ...]:
+        """See control.ControlPlane."""
+        if self._phase != "running":
+            return (self._phase,)
+        reasons = [] if self.started() else ["starting"]
+        if self._parts.store.unwritable_reason() is not None:
+            reasons.append("store_unwritable")
+        return tuple(reasons)
+
+    def status(self) -> Mapping[str, object]:
+        """See control.ControlPlane."""
+        document = status_document(self._facts())
+        del document["owner_token"]
+        return document
+
+    def request_stop(self, reason: str) -> str:
+        """See control.ControlPlane."""
+        if self._loop.stop_reason is not None or self._phase == "stopping":
+            return "already_requested"
+        self._loop.ask_to_stop(reason)
+        return "requested"
+
+    def resume(self) -> bool:
+        """See control.ControlPlane."""
+        if self._channels_on:
+            return False
+        self._resume_asked = True
+        self._loop.wake()
+        return True
+
+    def turn(self, request: TurnRequest) -> TurnResult:
+        """See control.ControlPlane."""
+        if self._phase != "running":
+            return TurnResult("", error=f"the gateway is {self._phase}", error_code="stopping")
+        return self._engine.turn(request)
+
+    def send(self, request: SendRequest) -> SendOutcome:
+        """See control.ControlPlane."""
+        if self._phase != "running":
+            raise CommandError("run.not_up", phase=self._phase)
+        return self._engine.send(request)

@@ -1,0 +1,1 @@
+"""The log of the gateway and the redaction of secrets."""

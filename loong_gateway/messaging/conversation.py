@@ -1,0 +1,37 @@
+"""Puts together what a model is asked: system text, the window of history, the new message. Pure.
+
+Every entry (chat platform, terminal, port) uses this one function, so the same conversation reads the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loong_gateway.config.snapshot import Config
+from loong_gateway.providers.contract import Message, ProviderCall
+
+__all__ = ["build_call"]
+
+
+def build_call(config: Config, history: Sequence[tuple[str, str]], text: str) -> ProviderCall:
+    """The call for one turn.
+
+    `history` is (role, text) from old to new, without the new message; roles are "user" and "assistant". At most
+    `memory.sliding_window` turns of it are used, and it never starts in the middle of a turn: several providers
+    refuse a conversation that begins with an answer.
+    """
+    said = [(role, content) for role, content in history if content]
+    window = _whole_turns(said[-2 * config.memory.sliding_window :])
+    messages = [Message(role, content) for role, content in window]
+    system = config.cli.system_prompt.strip()
+    if system:
+        messages.insert(0, Message("system", system))
+    messages.append(Message("user", text))
+    return ProviderCall(messages=tuple(messages))
+
+
+def _whole_turns(window: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    for index, (role, _) in enumerate(window):
+        if role == "user":
+            return window[index:]
+    return []

@@ -1,0 +1,128 @@
+"""The one way in: trust, budgets, one commit, then the lanes. Called from channel threads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from loong_channels.contract import Cursor, Inbound, Outbound
+from loong_channels.faults import Busy, NotStored
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import StoreUnwritable
+from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.notices import Notices
+from loong_gateway.config.snapshot import Config
+from loong_gateway.messaging.budgets import Budgets
+from loong_gateway.messaging.chat_commands import parse_command
+from loong_gateway.messaging.drops import Drops
+from loong_gateway.messaging.lanes import Lanes, Task
+from loong_gateway.messaging.trust import TrustPolicy, judge
+from loong_gateway.storage import cursors, inbox, outbox
+from loong_gateway.storage.connection import Connection
+from loong_gateway.storage.inbox import InboxRow
+from loong_gateway.storage.outbox import Part
+from loong_gateway.storage.store import Store
+
+__all__ = ["Intake"]
+
+logger = logging.getLogger("loong.intake")
+
+OVER_BUDGET_TEXT = "That was more than I may answer per minute; please wait a little."
+
+
+class Intake:
+    """Takes batches of messages in. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        lanes: Lanes,
+        *,
+        config: Callable[[], Config],
+        turn_task: Callable[[int], Task],
+        delivery_task: Callable[[str], Task],
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._config = config
+        self._turn_task = turn_task
+        self._delivery_task = delivery_task
+        self._metrics = metrics
+        self._clock = clock
+        self._drops = Drops(metrics, clock)
+        self._budgets = Budgets(clock)
+        self._told_over = Notices(clock)
+
+    def accept(self, policy: TrustPolicy, batch: Sequence[Inbound], cursor: Cursor | None) -> int:
+        """Take a batch; returns how many messages were new, once they and the cursor are on disk.
+
+        Blocks for one commit. Raises Busy when a lane is full and NotStored when the disk refuses; nothing of the
+        batch was taken then.
+        """
+        trusted = [inbound for inbound in batch if self._is_trusted(policy, inbound)]
+        if self._lanes.full({inbound.address.lane for inbound in trusted}):
+            raise Busy("a conversation has too many messages waiting")
+        limits = self._config().limits
+        allowed: list[Inbound] = []
+        rejected: list[Inbound] = []
+        for inbound in trusted:
+            (allowed if self._budgets.spend(inbound, limits) else rejected).append(inbound)
+        notices = [
+            self._over_budget(inbound) for inbound in rejected if self._told_over.due(inbound.address.lane)
+        ]
+        now_ms = self._clock.wall_ms()
+
+        def keep(conn: Connection) -> list[InboxRow]:
+            rows = inbox.add(conn, allowed, now_ms)
+            inbox.add(conn, rejected, now_ms, state="rejected")
+            outbox.add(conn, notices, now_ms=now_ms, first_sending=False)
+            if cursor is not None:
+                cursors.put(conn, cursor.name, cursor.value)
+            return rows
+
+        try:
+            rows = self._store.write(keep)
+        except StoreUnwritable as error:
+            raise NotStored(str(error)) from error
+        self._count(batch, len(allowed) - len(rows), len(rejected))
+        for row in rows:
+            self._hand_over(row)
+        for part in notices:
+            self._lanes.offer(part.outbound.address.lane, self._delivery_task(part.group))
+        return len(rows)
+
+    def _is_trusted(self, policy: TrustPolicy, inbound: Inbound) -> bool:
+        verdict = judge(policy, inbound)
+        if not verdict.allowed:
+            self._drops.record(inbound, verdict.reason)
+        return verdict.allowed
+
+    def _hand_over(self, row: InboxRow) -> None:
+        lane = row.inbound.address.lane
+        command = parse_command(row.inbound.text)
+        if command is not None and command.name == "stop":
+            self._lanes.interrupt(lane, "user")
+        self._lanes.offer(lane, self._turn_task(row.seq))
+
+    def _over_budget(self, inbound: Inbound) -> Part:
+        group = f"budget-{inbound.address.channel}-{inbound.address.account}-{inbound.event_id}"
+        return Part(
+            id=group,
+            group=group,
+            part=0,
+            inbox_seq=None,
+            outbound=Outbound(inbound.address, OVER_BUDGET_TEXT, group, markup="plain", extra=inbound.extra),
+            expires_ms=self._clock.wall_ms() + self._config().delivery.reply_ttl_s * 1000,
+        )
+
+    def _count(self, batch: Sequence[Inbound], seen_before: int, rejected: int) -> None:
+        if not batch:
+            return
+        name = f"{batch[0].address.channel}={batch[0].address.account}"
+        self._metrics.add(f"received:{name}", len(batch))
+        if seen_before:
+            self._metrics.add(f"duplicates:{name}", seen_before)
+        if rejected:
+            self._metrics.add(f"rejected:{name}", rejected)

@@ -1,0 +1,147 @@
+"""Sends one text without a gateway: kept in the outbox, sent part by part, every outcome recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Callable
+
+from loong_channels.contract import Address, Channel, ChannelSpec, Outbound
+from loong_channels.faults import Fault, Moved, Overloaded, Throttled, Unreachable
+from loong_channels.text import split
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.ids import new_id
+from loong_gateway.storage import outbox
+from loong_gateway.storage.connection import Connection
+from loong_gateway.storage.local import LocalStore
+
+__all__ = ["DirectSend", "Fate"]
+
+RETRY_AFTER_S = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a direct send. `fault` is None when every part was taken.
+
+    `sent` of `parts` parts were taken under `message_ids`. `recorded` is False when the last outcome could not be
+    written down because a gateway has taken over the store meanwhile or the disk refused.
+    """
+
+    id: str
+    parts: int
+    sent: int
+    message_ids: tuple[str, ...]
+    fault: Fault | None = None
+    recorded: bool = True
+
+
+class DirectSend:
+    """Sends texts through one channel account. Used from one thread."""
+
+    def __init__(self, channel: Channel, spec: ChannelSpec, store: LocalStore, clock: Clock) -> None:
+        self._channel = channel
+        self._spec = spec
+        self._store = store
+        self._clock = clock
+        self._recorded = True
+
+    def send(self, address: Address, text: str, *, ttl_s: float, deadline: Deadline, stop: StopToken) -> Fate:
+        """Split, keep and send `text`. Blocks until the deadline at the latest.
+
+        What was not taken when this returns is given up, so that nothing arrives after the caller was told.
+        Raises CommandError when the store is held, StoreUnwritable when it cannot keep the text.
+        """
+        rows = self._rows(address, text, ttl_s)
+        now_ms = self._clock.wall_ms()
+        self._store.write(lambda conn: outbox.add(conn, rows, now_ms=now_ms, first_sending=True))
+        taken: list[str] = []
+        for index, row in enumerate(rows):
+            try:
+                receipt_ids, address = self._deliver(replace(row.outbound, address=address), deadline, stop)
+            except Fault as fault:
+                self._record(_give_up(row.group, str(fault)))
+                return Fate(row.group, len(rows), index, tuple(taken), fault, self._recorded)
+            except BaseException:
+                # Ctrl-C: whoever ended this does not expect the next gateway to send the rest.
+                self._record(_give_up(row.group, "ended by the operator"))
+                raise
+            taken += receipt_ids
+            following = rows[index + 1].id if index + 1 < len(rows) else None
+            self._record(_taken(row.id, receipt_ids, following))
+        return Fate(rows[0].group, len(rows), len(rows), tuple(taken), None, self._recorded)
+
+    def _rows(self, address: Address, text: str, ttl_s: float) -> list[outbox.Part]:
+        group = new_id("send")
+        expires_ms = self._clock.wall_ms() + int(ttl_s * 1000)
+        pieces = split(text, self._spec.text_limit, self._spec.limit_unit)
+        return [
+            outbox.Part(
+                id=f"{group}.{number}",
+                group=group,
+                part=number,
+                inbox_seq=None,
+                outbound=Outbound(address, piece, f"{group}.{number}"),
+                expires_ms=expires_ms,
+            )
+            for number, piece in enumerate(pieces)
+        ]
+
+    def _deliver(
+        self, outbound: Outbound, deadline: Deadline, stop: StopToken
+    ) -> tuple[tuple[str, ...], Address]:
+        """Send one part, again after a short wait where that can help; returns ids and where the chat lives now."""
+        waits = list(RETRY_AFTER_S)
+        moved = False
+        while True:
+            try:
+                receipt = self._channel.send(outbound, deadline=deadline, stop=stop)
+            except Moved as fault:
+                if moved:
+                    raise
+                moved = True
+                outbound = replace(
+                    outbound, address=replace(outbound.address, conversation=fault.conversation)
+                )
+            except (Throttled, Overloaded, Unreachable) as fault:
+                wait_s = _worth_waiting(fault, waits)
+                if wait_s is None or wait_s >= deadline.remaining() or stop.wait(wait_s):
+                    raise
+            else:
+                return receipt.message_ids, outbound.address
+
+    def _record(self, op: Callable[[Connection], None]) -> None:
+        try:
+            self._store.write(op)
+        except (CommandError, StoreUnwritable):
+            # The message is out; not being able to write that down must not look like a failed send.
+            self._recorded = False
+
+
+def _worth_waiting(fault: Fault, waits: list[float]) -> float | None:
+    """How long to wait before the next try; None when trying again is useless or could send twice."""
+    if isinstance(fault, Unreachable) and fault.maybe_processed:
+        return None
+    asked = fault.retry_after_s if isinstance(fault, (Throttled, Overloaded)) else None
+    if not waits:
+        return None
+    own = waits.pop(0)
+    return own if asked is None else asked
+
+
+def _taken(part: str, message_ids: Sequence[str], following: str | None) -> Callable[[Connection], None]:
+    def op(conn: Connection) -> None:
+        outbox.mark_sent(conn, part, message_ids)
+        if following is not None:
+            outbox.mark_sending(conn, following)
+
+    return op
+
+
+def _give_up(group: str, reason: str) -> Callable[[Connection], None]:
+    def op(conn: Connection) -> None:
+        outbox.end_group(conn, group, "failed", reason)
+
+    return op

@@ -1,0 +1,370 @@
+"""One slot per account: the thread that runs its channel, and the gateway's side of it for turns and deliveries."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from loong_channels.contract import Address, Channel, ChannelSpec, Cursor, Inbound, Preview
+from loong_channels.faults import BadCredentials, Conflict, Fault, Interrupted, Throttled, Unreachable
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.snapshot import AccountConfig, SecretRef
+from loong_gateway.messaging.backoff import Backoff
+from loong_gateway.messaging.moves import Moves
+from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.sessions import session_key
+from loong_gateway.messaging.slot_state import SENDABLE, SlotState
+from loong_gateway.messaging.trust import TrustPolicy, allows_conversation, policy_of
+from loong_gateway.messaging.typing_notices import TypingNotices
+
+__all__ = ["Slot", "SlotServices"]
+
+ACKNOWLEDGE_S = 5.0
+STOP_LOOK_S = 60.0
+
+
+@dataclass(frozen=True)
+class SlotServices:
+    """What every slot shares.
+
+    `open_channel` resolves the account's secrets and builds its channel; it raises SecretUnavailable. `accept` takes a
+    batch in. `opened` is told the name of a gate when its account can send again. `changed` is told that a state
+    changed; both are called from any thread and return at once. `cursor` reads a stored cursor.
+    """
+
+    open_channel: Callable[[AccountConfig], Channel]
+    accept: Callable[[TrustPolicy, Sequence[Inbound], Cursor | None], int]
+    cursor: Callable[[str], str | None]
+    opened: Callable[[str], None]
+    changed: Callable[[], None]
+    moves: Moves
+    parking: Parking
+    threads: ThreadRegistry
+    metrics: Metrics
+    clock: Clock
+
+
+class Slot:
+    """Implements `contract.Host` for its channel and `surfaces.Surface` for the gateway.
+
+    Thread-safe; `_guard` protects the state and is never held during I/O. `is_attached` marks the terminal of
+    `gateway run --session`; a slot that does not receive only sends, for an account that this owner does not serve.
+    Neither is listed as a surface.
+    """
+
+    def __init__(
+        self,
+        spec: ChannelSpec,
+        account: AccountConfig,
+        services: SlotServices,
+        *,
+        is_attached: bool = False,
+        receives: bool = True,
+    ) -> None:
+        self.spec = spec
+        self.is_attached = is_attached
+        self.is_listed = receives and not is_attached
+        self._receives = receives
+        self.shows_errors = is_attached
+        self.gate = f"{account.channel}={account.id}"
+        self._account = account
+        self._services = services
+        self._logger = logging.getLogger(f"loong.channel.{account.channel}.{account.id}")
+        self._guard = threading.Lock()
+        self._state = SlotState(account.channel, account.id, services.clock.wall_ms())
+        self._policy = self._read_policy()
+        self._stop = StopToken()
+        self._wake = threading.Event()
+        self._backoff = Backoff(spec.reconnect_s)
+        self._thread: threading.Thread | None = None
+        self._channel: Channel | None = None
+        self._typing: TypingNotices | None = None
+        self._sendable = False
+        # Written by the channel's thread only.
+        self._served = False
+        self._heard_before = False
+
+    # What the gateway does with a slot
+
+    def start(self) -> None:
+        """Start the thread, or start it again after it died; does nothing while it lives or after a stop."""
+        with self._guard:
+            if self._stop.is_set() or (self._thread is not None and self._thread.is_alive()):
+                return
+            try:
+                self._thread = self._services.threads.spawn(f"chan:{self.gate.replace('=', ':')}", self._live)
+            except RuntimeError as error:
+                self._logger.warning("no thread for the channel, trying again soon: %s", error)
+
+    def stop_receiving(self) -> None:
+        """Ask the channel to take nothing more; what is being sent goes on. Returns at once."""
+        self._set(phase="stopping", next_try_ms=None)
+        self._stop.set("stopping")
+        self._wake.set()
+
+    def close(self) -> None:
+        """Wake every blocked call of the channel for good."""
+        if self._typing is not None:
+            self._typing.stop()
+        if self._channel is not None:
+            self._channel.interrupt()
+
+    def join(self, deadline: Deadline) -> bool:
+        """Wait for the thread; True when it has ended."""
+        with self._guard:
+            thread = self._thread
+        if thread is None:
+            return True
+        thread.join(deadline.remaining())
+        return not thread.is_alive()
+
+    def try_now(self) -> None:
+        """End the wait for the next try, after a reload or because an operator asks."""
+        self._wake.set()
+
+    def served_once(self) -> bool:
+        """True once a batch was taken, or a second sign of life came without one."""
+        return self._served
+
+    def state(self) -> SlotState:
+        """The state of this moment."""
+        with self._guard:
+            return self._state
+
+    # contract.Host
+
+    def accept(self, batch: Sequence[Inbound], cursor: Cursor | None = None) -> None:
+        """See contract.Host."""
+        taken = self._services.accept(self._policy, batch, self._own(cursor))
+        self._served = True
+        if taken:
+            self._set(last_inbound_ms=self._services.clock.wall_ms(), quiet=True)
+
+    def cursor(self, name: str) -> str | None:
+        """See contract.Host."""
+        return self._services.cursor(f"{self.gate}:{name}")
+
+    def ready(self, identity: str) -> None:
+        """See contract.Host."""
+        with self._guard:
+            was_ready = self._state.phase == "ready"
+            self._backoff.worked()
+        if was_ready or self._stop.is_set():
+            return
+        self._set(
+            phase="ready",
+            trouble="",
+            identity=identity,
+            last_error=None,
+            where=None,
+            fix=None,
+            next_try_ms=None,
+        )
+        self._logger.info("ready as %s", identity)
+        self._services.opened(self.gate)
+
+    def heard(self) -> None:
+        """See contract.Host."""
+        self._served = self._served or self._heard_before
+        self._heard_before = True
+        self._set(last_heard_ms=self._services.clock.wall_ms(), quiet=True)
+
+    def moved(self, old_conversation: str, new_conversation: str) -> None:
+        """See contract.Host."""
+        if not allows_conversation(self._policy, old_conversation):
+            return
+        if self._services.moves.add(
+            self._account.channel, self._account.id, old_conversation, new_conversation
+        ):
+            self._policy = self._read_policy()
+            self._logger.warning(
+                "conversation %s goes on as %s; add the new id to %s",
+                old_conversation,
+                new_conversation,
+                self.spec.conversation_setting,
+            )
+
+    def note(self, event: str, **details: object) -> None:
+        """See contract.Host."""
+        self._services.metrics.add(f"noted:{event}:{self.gate}")
+        self._logger.info("%s %s", event, " ".join(f"{key}={value}" for key, value in details.items()))
+
+    # surfaces.Surface
+
+    @property
+    def channel(self) -> Channel:
+        """The open channel; only asked for while `can_send` is True."""
+        assert self._channel is not None
+        return self._channel
+
+    def typing(self, address: Address) -> AbstractContextManager[None]:
+        """See surfaces.Surface."""
+        return contextlib.nullcontext() if self._typing is None else self._typing.during(address)
+
+    def can_send(self) -> bool:
+        """See surfaces.Surface."""
+        with self._guard:
+            return self._channel is not None and self._sendable
+
+    def allows(self, address: Address) -> bool:
+        """See surfaces.Surface."""
+        return allows_conversation(self._policy, self.current(address).conversation)
+
+    def current(self, address: Address) -> Address:
+        """See surfaces.Surface."""
+        new = self._services.moves.current(address.channel, address.account, address.conversation)
+        return address if new == address.conversation else replace(address, conversation=new)
+
+    def session(self, inbound: Inbound) -> str:
+        """See surfaces.Surface."""
+        if self.is_attached:
+            return session_key(inbound.address.conversation)
+        return session_key(inbound.address, kind=inbound.kind)
+
+    def preview(self, inbound: Inbound) -> Preview | None:
+        """See surfaces.Surface."""
+        if not self.can_send() or self._services.parking.wait_s(inbound.address) > 0:
+            return None
+        return self.channel.preview(inbound.address, reply_to=inbound.message_id, extra=inbound.extra)
+
+    def acknowledge(self, inbound: Inbound) -> None:
+        """See surfaces.Surface."""
+        if not self._account.settings.get("ack_reactions") or not self.can_send():
+            return
+        try:
+            self.channel.acknowledge(inbound, deadline=Deadline(ACKNOWLEDGE_S))
+        except Fault as fault:
+            self.note("acknowledgement_failed", message=inbound.message_id, reason=fault)
+
+    def sent(self) -> None:
+        """See surfaces.Surface."""
+        self._set(last_outbound_ms=self._services.clock.wall_ms(), quiet=True)
+
+    def trouble(self, fault: Fault) -> None:
+        """See surfaces.Surface."""
+        phase, trouble = _phase_of(fault)
+        self._set(phase=phase, trouble=trouble, last_error=str(fault))
+
+    # The life of the channel
+
+    def _live(self) -> None:
+        while not self._stop.is_set():
+            fault = self._one_life()
+            if self._stop.is_set():
+                break
+            wait_s = self._backoff.next_s(fault)
+            phase, trouble = _phase_of(fault)
+            self._set(
+                phase=phase,
+                trouble=trouble,
+                last_error=str(fault),
+                next_try_ms=self._services.clock.wall_ms() + int(wait_s * 1000),
+                restarts=self.state().restarts + 1,
+            )
+            self._logger.warning("%s: %s; next try in %.1f s", trouble, fault, wait_s)
+            self._wake.wait(wait_s)
+            self._wake.clear()
+        self._set(phase="stopped")
+
+    def _one_life(self) -> Fault:
+        try:
+            if self._channel is None:
+                self._channel = self._services.open_channel(self._account)
+                self._typing = TypingNotices(
+                    self._channel, self.gate, self._services.threads, self._services.clock
+                )
+            # A surface in trouble keeps saying so until the platform has acknowledged it again.
+            self._set(phase="connecting" if not self.state().trouble else None, started=True)
+            if self._receives:
+                self._require_allow_list()
+                self._channel.run(self, self._stop)
+            else:
+                self.ready("sending only")
+                _wait_for(self._stop)
+        except SecretUnavailable as error:
+            self._set(started=True, where=error.where, fix=error.fix)
+            return _SecretMissing(error.message)
+        except BadCredentials as fault:
+            where, fix = self._about_credential()
+            self._set(where=where, fix=fix)
+            # The next life reads the secret again: a file or a command may have a new one by then.
+            self._channel = None
+            return fault
+        except Fault as fault:
+            return fault
+        except Exception as error:
+            self._logger.exception("the channel failed unexpectedly")
+            return Unreachable(f"internal error: {type(error).__name__}", maybe_processed=True)
+        return Interrupted("the connection ended")
+
+    def _require_allow_list(self) -> None:
+        if self._policy.conversations:
+            return
+        setting = f"{self._account.channel}.{self.spec.conversation_setting}"
+        self._set(where=setting, fix="list who may talk to it there, then: loong gateway run --force")
+        raise _NobodyAllowed(
+            f"{setting} is empty; configure at least one trusted {self.spec.conversation_word}"
+        )
+
+    def _about_credential(self) -> tuple[str | None, str]:
+        refs = [
+            ref for ref in map(self._account.settings.get, self.spec.secrets) if isinstance(ref, SecretRef)
+        ]
+        where = ", ".join(f"{ref.setting} ({ref.display})" for ref in refs) or None
+        if all(ref.form in ("file", "exec") for ref in refs):
+            return where, "put the new credential there; it is read again at the next try"
+        return where, "set the new credential, then: loong gateway run --force"
+
+    def _set(self, *, quiet: bool = False, phase: str | None = None, **changes: object) -> None:
+        with self._guard:
+            if phase is not None and phase != self._state.phase:
+                changes.update(phase=phase, since_ms=self._services.clock.wall_ms())
+                # While stopping, what was being answered may still leave.
+                if phase not in ("stopping", "stopped"):
+                    self._sendable = phase in SENDABLE
+            self._state = replace(self._state, **changes)  # type: ignore[arg-type]
+        if not quiet:
+            self._services.changed()
+
+    def _own(self, cursor: Cursor | None) -> Cursor | None:
+        return None if cursor is None else Cursor(f"{self.gate}:{cursor.name}", cursor.value)
+
+    def _read_policy(self) -> TrustPolicy:
+        return policy_of(
+            self._account, self.spec, self._services.moves.of(self._account.channel, self._account.id)
+        )
+
+
+def _wait_for(stop: StopToken) -> None:
+    while not stop.wait(STOP_LOOK_S):
+        pass
+
+
+class _SecretMissing(BadCredentials):
+    """The credential could not even be read."""
+
+
+class _NobodyAllowed(BadCredentials):
+    """The allow-list is empty: there is nobody to serve until the configuration changes."""
+
+
+def _phase_of(fault: Fault) -> tuple[str, str]:
+    if isinstance(fault, _SecretMissing):
+        return "auth_failed", "secret_missing"
+    if isinstance(fault, _NobodyAllowed):
+        return "degraded", "allow_list_empty"
+    if isinstance(fault, BadCredentials):
+        return "auth_failed", "auth_failed"
+    if isinstance(fault, Conflict):
+        return "conflict", "conflict"
+    if isinstance(fault, Throttled):
+        return "backoff", "throttled"
+    return "backoff", "unreachable"

@@ -1,0 +1,65 @@
+"""All slots of an owner: starting, finding, ticking and stopping them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from loong_channels.contract import ChannelSpec
+from loong_channels.waiting import Deadline
+from loong_gateway.messaging.slot_state import SlotState
+from loong_gateway.messaging.slots import Slot
+from loong_gateway.messaging.surfaces import Surface
+
+__all__ = ["Supervisor"]
+
+
+class Supervisor:
+    """Holds the slots by channel and account; implements surfaces.Surfaces. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        # Replaced, never changed, so that readers need no lock.
+        self._slots: dict[tuple[str, str], Slot] = {}
+
+    def add(self, channel: str, account: str, slot: Slot) -> None:
+        """Add a slot; it is started by the next `start`."""
+        with self._guard:
+            self._slots = {**self._slots, (channel, account): slot}
+
+    def surface(self, channel: str, account: str) -> Surface | None:
+        """See surfaces.Surfaces."""
+        return self._slots.get((channel, account))
+
+    def start(self, *, listed: bool = True) -> None:
+        """Start every slot's thread, or start it again if it died; without `listed` only those outside the config."""
+        for slot in self._slots.values():
+            if listed or not slot.is_listed:
+                slot.start()
+
+    def states(self) -> Sequence[SlotState]:
+        """The states of the configured surfaces, by channel and account."""
+        return [slot.state() for _, slot in sorted(self._slots.items()) if slot.is_listed]
+
+    def specs(self) -> Sequence[ChannelSpec]:
+        """What is known of the channels behind the slots."""
+        return [slot.spec for slot in self._slots.values()]
+
+    def started(self) -> bool:
+        """True once every surface has been tried once."""
+        return all(slot.state().started for slot in self._slots.values())
+
+    def served_once(self) -> bool:
+        """True once every surface has taken a batch or has heard that there is none."""
+        return all(slot.served_once() for slot in self._slots.values())
+
+    def stop_receiving(self, deadline: Deadline) -> list[str]:
+        """Stop all channels in parallel; blocks until they ended or the deadline. Returns the gates that did not."""
+        for slot in self._slots.values():
+            slot.stop_receiving()
+        return [slot.gate for slot in self._slots.values() if not slot.join(deadline)]
+
+    def close(self) -> None:
+        """Wake every blocked call of every channel for good."""
+        for slot in self._slots.values():
+            slot.close()

@@ -1,0 +1,159 @@
+"""The chat on the terminal of `gateway run --session`: a channel like any other, on a pair of streams."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from loong_channels.contract import Address, ChannelSpec, Host, Inbound, Outbound, Preview, Receipt
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.clock import Clock
+from loong_gateway.config.snapshot import AccountConfig
+
+__all__ = ["TERMINAL_SPEC", "Terminal", "terminal_account"]
+
+TERMINAL_SPEC = ChannelSpec(
+    name="cli",
+    label="Terminal",
+    transport="terminal",
+    settings=(),
+    secrets=(),
+    conversation_setting="conversations",
+    sender_setting="senders",
+    text_limit=100_000,
+    limit_unit="codepoint",
+    reconnect_s=0.1,
+)
+MAX_LINE_BYTES = 65_536
+
+
+def terminal_account(session: str) -> AccountConfig:
+    """The account behind the terminal: it may talk to one session only."""
+    return AccountConfig("cli", "local", "local", enabled=True, settings={"conversations": (session,)})
+
+
+class Terminal:
+    """Reads lines from a descriptor and prints answers. `ended` is called once when the person leaves.
+
+    `instance` makes event ids unique across starts. Thread-safe; `_printing` keeps answers from mixing.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        *,
+        descriptor: int,
+        out: TextIO,
+        instance: str,
+        exit_commands: tuple[str, ...],
+        ended: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        self._address = Address("cli", "local", session)
+        self._descriptor = descriptor
+        self._out = out
+        self._instance = instance
+        self._exit_commands = exit_commands
+        self._ended = ended
+        self._clock = clock
+        self._printing = threading.Lock()
+        self._lines_read = 0
+
+    def run(self, host: Host, stop: StopToken) -> None:
+        """Read lines until the stop, an exit command or the end of the input."""
+        wake_read, wake_write = os.pipe()
+        try:
+            with selectors.DefaultSelector() as selector, stop.watch(lambda: _poke(wake_write)):
+                selector.register(self._descriptor, selectors.EVENT_READ)
+                selector.register(wake_read, selectors.EVENT_READ)
+                host.ready(f"session {self._address.conversation}")
+                self._read(host, stop, selector)
+        finally:
+            os.close(wake_read)
+            os.close(wake_write)
+
+    def _read(self, host: Host, stop: StopToken, selector: selectors.BaseSelector) -> None:
+        pending = b""
+        while not stop.is_set():
+            self._prompt()
+            while b"\n" not in pending:
+                selector.select()
+                if stop.is_set():
+                    return
+                piece = os.read(self._descriptor, 4096)
+                if not piece:
+                    self._leave(stop)
+                    return
+                pending = (pending + piece)[-MAX_LINE_BYTES:]
+            line, _, pending = pending.partition(b"\n")
+            text = line.decode("utf-8", "replace").strip()
+            if text in self._exit_commands:
+                self._leave(stop)
+                return
+            if text:
+                host.accept([self._inbound(text)])
+
+    def _leave(self, stop: StopToken) -> None:
+        self._ended()
+        # The owner stops us in turn; returning before it does would count as a lost connection.
+        while not stop.wait(60.0):
+            pass
+
+    def _inbound(self, text: str) -> Inbound:
+        self._lines_read += 1
+        now_ms = self._clock.wall_ms()
+        return Inbound(
+            address=self._address,
+            event_id=f"{self._instance}-{self._lines_read}",
+            message_id=None,
+            sender_id="local",
+            text=text,
+            received_ms=now_ms,
+            sent_ms=now_ms,
+        )
+
+    def _prompt(self) -> None:
+        with self._printing:
+            self._out.write("you> ")
+            self._out.flush()
+
+    def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:  # noqa: ARG002
+        """Print one answer."""
+        with self._printing:
+            self._out.write(f"\rloong> {outbound.text}\nyou> ")
+            self._out.flush()
+        return Receipt((outbound.idempotency_key,))
+
+    def preview(
+        self,
+        address: Address,  # noqa: ARG002  the contract's parameters
+        *,
+        reply_to: str | None,  # noqa: ARG002
+        extra: Mapping[str, object],  # noqa: ARG002
+    ) -> Preview | None:
+        """A terminal shows whole answers."""
+        return None
+
+    def show_typing(self, address: Address, *, deadline: Deadline) -> None:
+        """A terminal has nowhere to show it."""
+
+    def acknowledge(self, inbound: Inbound, *, deadline: Deadline) -> None:
+        """A terminal needs no mark."""
+
+    def probe(self, *, deadline: Deadline) -> str:  # noqa: ARG002
+        """Always there."""
+        return f"session {self._address.conversation}"
+
+    def interrupt(self) -> None:
+        """Nothing here blocks beyond the stop token."""
+
+
+def _poke(descriptor: int) -> None:
+    try:
+        os.write(descriptor, b"x")
+    except OSError:
+        # The reader has gone already and closed its pipe; nobody needs to be woken.
+        return

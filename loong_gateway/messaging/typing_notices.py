@@ -1,0 +1,101 @@
+"""Shows "typing" in conversations whose answer takes longer than a second. One thread per account, on demand."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+
+from loong_channels.contract import Address, Channel
+from loong_channels.faults import Fault
+from loong_channels.waiting import Deadline
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.threads import ThreadRegistry
+
+__all__ = ["TypingNotices"]
+
+logger = logging.getLogger("loong.typing")
+
+FIRST_AFTER_S = 1.0
+AGAIN_AFTER_S = 4.0
+SHOW_LIMIT_S = 5.0
+MAX_FAILURES = 2
+
+
+class _Wait:
+    """One answer being written."""
+
+    def __init__(self, address: Address, due_s: float) -> None:
+        self.address = address
+        self.due_s = due_s
+        self.failures = 0
+
+
+class TypingNotices:
+    """Thread-safe; `_guard` protects the set of answers being written and is not held during a request."""
+
+    def __init__(self, channel: Channel, name: str, threads: ThreadRegistry, clock: Clock) -> None:
+        self._channel = channel
+        self._name = name
+        self._threads = threads
+        self._clock = clock
+        self._guard = threading.Condition()
+        self._waits: set[_Wait] = set()
+        self._running = False
+        self._stopped = False
+
+    @contextlib.contextmanager
+    def during(self, address: Address) -> Iterator[None]:
+        """Show typing while the block runs, if it takes long enough. Never raises, never blocks."""
+        wait = _Wait(address, self._clock.monotonic_s() + FIRST_AFTER_S)
+        with self._guard:
+            self._waits.add(wait)
+            start = not self._running and not self._stopped
+            self._running = self._running or start
+        if start:
+            try:
+                self._threads.spawn(f"typing:{self._name}", self._show_all)
+            except RuntimeError:
+                # No thread to be had: the answer itself matters more.
+                with self._guard:
+                    self._running = False
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._waits.discard(wait)
+
+    def stop(self) -> None:
+        """End the thread; later answers show nothing."""
+        with self._guard:
+            self._stopped = True
+            self._guard.notify_all()
+
+    def _show_all(self) -> None:
+        while True:
+            wait = self._next_due()
+            if wait is None:
+                return
+            try:
+                self._channel.show_typing(wait.address, deadline=Deadline(SHOW_LIMIT_S))
+                wait.failures = 0
+            except Fault as fault:
+                wait.failures += 1
+                logger.debug("typing was not shown in %s: %s", wait.address.lane, fault)
+
+    def _next_due(self) -> _Wait | None:
+        """Wait for an answer that is due; None when there is nothing to show any more. Reschedules what it returns."""
+        with self._guard:
+            while not self._stopped:
+                live = [wait for wait in self._waits if wait.failures < MAX_FAILURES]
+                if not live:
+                    break
+                now_s = self._clock.monotonic_s()
+                first = min(live, key=lambda wait: wait.due_s)
+                if first.due_s <= now_s:
+                    first.due_s = now_s + AGAIN_AFTER_S
+                    return first
+                self._guard.wait(first.due_s - now_s)
+            self._running = False
+            return None

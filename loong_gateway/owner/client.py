@@ -1,0 +1,119 @@
+"""Talks to the live owner of a home over its own port, with the control token that it left for local commands.
+
+Plain: `gateway status --deep` uses it.
+"""
+
+from __future__ import annotations
+
+from loong_gateway.base.atomic import read_private
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.tinyjson import dumps, loads
+from loong_gateway.base.wording import one_line
+from loong_gateway.owner import loopback
+from loong_gateway.owner.files import reason
+from loong_gateway.owner.lock import live_document, lock_state
+from loong_gateway.owner.paths import Places
+
+__all__ = ["ControlAnswer", "ControlClient"]
+
+_REFUSED = (401, 403)
+
+
+class ControlAnswer:
+    """The document of an answer, or the error that came instead of it; exactly one of the two is not None."""
+
+    def __init__(self, document: dict[str, object] | None, error: CommandError | None) -> None:
+        self.document = document
+        self.error = error
+
+
+class ControlClient:
+    """Asks the owner of `places`. Keeps no connection; each call reads anew where the owner is. Thread-safe."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def available(self) -> bool:
+        """True when somebody holds the lock and has published an open port and a token. Does not connect."""
+        try:
+            self._find()
+        except CommandError:
+            return False
+        return True
+
+    def get(self, path: str, *, timeout_s: float = 5.0) -> dict[str, object]:
+        """The JSON object at `path`. Blocks up to `timeout_s`; raises CommandError `control.…`."""
+        return self._call("GET", path, b"", timeout_s)
+
+    def post(self, path: str, body: dict[str, object], *, timeout_s: float = 5.0) -> dict[str, object]:
+        """Post a JSON object and return the one that answers. As `get`."""
+        return self._call("POST", path, dumps(body).encode(), timeout_s)
+
+    def try_get(self, path: str, *, timeout_s: float = 5.0) -> ControlAnswer:
+        """As `get`, with the error as a value."""
+        try:
+            return ControlAnswer(self.get(path, timeout_s=timeout_s), None)
+        except CommandError as error:
+            return ControlAnswer(None, error)
+
+    def _call(self, method: str, path: str, body: bytes, timeout_s: float) -> dict[str, object]:
+        host, port, token = self._find()
+        address = f"{host}:{port}"
+        headers = [("Authorization", f"Bearer {token}"), ("Accept", "application/json")]
+        if method == "POST":
+            headers.append(("Content-Type", "application/json"))
+        try:
+            status, answer = loopback.exchange(
+                host, port, method, path, timeout_s=timeout_s, headers=headers, body=body
+            )
+        except TimeoutError as error:
+            detail = f"no answer within {timeout_s:g} s"
+            raise CommandError("control.unreachable", address=address, detail=detail) from error
+        except OSError as error:
+            raise CommandError("control.unreachable", address=address, detail=reason(error)) from error
+        except ValueError as error:
+            raise CommandError("control.unreachable", address=address, detail=str(error)) from error
+        document = _object(answer)
+        if status in _REFUSED:
+            raise CommandError("control.refused", address=address, path=self._places.control_token)
+        if status >= 300 or document is None:
+            raise CommandError("control.failed", status=status, detail=_detail(document))
+        return document
+
+    def _find(self) -> tuple[str, int, str]:
+        """Host, port and token of the live owner. Raises CommandError."""
+        try:
+            state = lock_state(self._places)
+            holder = live_document(self._places, state) if state.held else {}
+            token = (read_private(self._places.control_token, 4_096) or b"").decode("ascii").strip()
+        except (OSError, ValueError) as error:
+            detail = reason(error) if isinstance(error, OSError) else "its token file is damaged"
+            raise CommandError("control.unreachable", address=self._places.state, detail=detail) from error
+        if not state.held:
+            raise CommandError("control.not_running", start=self._places.command("gateway run"))
+        host, port = holder.get("bind_address"), holder.get("port")
+        if not isinstance(host, str) or not isinstance(port, int):
+            raise CommandError(
+                "control.unreachable", address=self._places.state, detail="it has not opened a port"
+            )
+        if not token.isprintable() or not token:
+            raise CommandError(
+                "control.unreachable", address=f"{host}:{port}", detail="its token file is missing"
+            )
+        return loopback.reachable_host(host), port, token
+
+
+def _object(body: bytes) -> dict[str, object] | None:
+    try:
+        value = loads(body.decode("utf-8"))
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _detail(document: dict[str, object] | None) -> str:
+    if document is None:
+        return "something that is not a JSON object"
+    error = document.get("error")
+    message = error.get("message") if isinstance(error, dict) else error or document.get("message")
+    return one_line(message or "no reason was given")

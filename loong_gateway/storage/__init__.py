@@ -1,0 +1,1 @@
+"""The disk: one SQLite file, one writer, the durable queues and histories on top of it."""
