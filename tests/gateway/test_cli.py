@@ -232,7 +232,7 @@ def test_a_profile_that_cannot_be_is_refused_on_the_quick_path_too() -> None:
 def test_a_defect_is_one_line_and_a_private_report_without_the_users_words(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from loong_gateway import cli\n"
+        "from loong_gateway.commandline import main as cli\n"
         "from loong_gateway.commands import gateway_stop\n"
         "def run(args, context): raise RuntimeError('what a user wrote')\n"
         "gateway_stop.run = run\n"
