@@ -165,6 +165,9 @@ class Host(Protocol):
     def cursor(self, name: str) -> str | None:
         """The stored value of a cursor of this account, or None."""
 
+    def authenticated(self) -> None:
+        """Say that the platform accepts our credential: what waits may be sent, though nothing was received yet."""
+
     def ready(self, identity: str) -> None:
         """Say that the platform has acknowledged us under this public name (no secret); repeating is cheap."""
 

@@ -63,6 +63,7 @@ class Poller:
             params = {"drop_pending_updates": False}
             self._api.call("deleteWebhook", params, deadline=Deadline(_REQUEST_S), stop=self._stop)
             self.webhook_removed = True
+        self._host.authenticated()
         reader = make_reader(bot)
         # Offsets belong to the bot, not to the account: with another token they mean nothing.
         cursor = f"offset:{bot.id}"

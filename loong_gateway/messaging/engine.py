@@ -209,7 +209,7 @@ class Engine:
         if self._parts.store.set_aside is not None:
             found.append("store_set_aside")
         if self.lanes.snapshot().abandoned:
-            found.append("stuck_turns")
+            found.append("turns_abandoned")
         return found
 
     def _provider_fails(self) -> bool:

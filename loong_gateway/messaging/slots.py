@@ -152,6 +152,12 @@ class Slot:
         """See contract.Host."""
         return self._services.cursor(f"{self.gate}:{name}")
 
+    def authenticated(self) -> None:
+        """See contract.Host."""
+        with self._guard:
+            self._sendable = not self._stop.is_set()
+        self._services.opened(self.gate)
+
     def ready(self, identity: str) -> None:
         """See contract.Host."""
         with self._guard:

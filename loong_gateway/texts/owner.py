@@ -118,6 +118,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "add a [provider] block there, then: loong validate-config",
         1,
     ),
+    "reason.provider_unavailable": (
+        "the last question to the provider failed",
+        None,
+        "loong list-models",
+        1,
+    ),
     "reason.config_reload_refused": (
         "the changed config was refused and the old one is still in use",
         "{config}",
@@ -165,6 +171,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "the platform could not be reached",
         None,
         "loong doctor",
+        1,
+    ),
+    "surface.allow_list_empty": (
+        "its allow-list is empty, so it serves nobody",
+        None,
+        "loong validate-config",
         1,
     ),
     "surface.throttled": (

@@ -26,6 +26,7 @@ class RecordingHost:
         self.moves: list[tuple[str, str]] = []
         self.notes: list[tuple[str, dict[str, object]]] = []
         self.heard_count = 0
+        self.authentications = 0
         self.refusals: list[Exception] = []
         self.offers = 0
 
@@ -42,6 +43,11 @@ class RecordingHost:
     def cursor(self, name: str) -> str | None:
         with self.changed:
             return self.cursors.get(name)
+
+    def authenticated(self) -> None:
+        with self.changed:
+            self.authentications += 1
+            self.changed.notify_all()
 
     def ready(self, identity: str) -> None:
         with self.changed:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+
+from contrib.settings_page import page
+from loong_gateway.commandline.verbs import find_verb
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def test_the_page_of_settings_is_the_one_that_the_table_makes() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == page()
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)) + "\n".join(
+        re.findall(r"\| `(.*?)`", readme)
+    )
+    commands = re.findall(r"^\s*(?:.*&& )?(?:\.venv/bin/)?loong ([-a-z][^|#\[\n]*)", blocks, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        assert find_verb(command.split()).module, command
+
+
+def test_the_example_config_of_the_readme_is_valid(tmp_path: pathlib.Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"```toml\n(.*?)```", readme, re.DOTALL)
+    assert example is not None
+    config = tmp_path / "config.toml"
+    config.write_text(re.sub(r"^   ", "", example.group(1), flags=re.MULTILINE), encoding="utf-8")
+    config.chmod(0o600)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "loong.py"),
+            "validate-config",
+            "--config",
+            str(config),
+            "--fail-on-diagnostics",
+        ],
+        env={"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
