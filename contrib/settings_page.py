@@ -21,7 +21,7 @@ effect at the next start. This page is made from the table that the program read
 | state | the home | `LOONG_STATE_DIR` |
 | config | `<home>/config.toml` | `--config`, `LOONG_CONFIG_PATH` |
 | port | 18789 | `--port`, `LOONG_GATEWAY_PORT`, `gateway.port` |
-| token or password of the port | a fresh token in `<state>/gateway-runtime/control-token` | `gateway.auth.token`, `LOONG_GATEWAY_TOKEN`, `gateway.auth.password`, `LOONG_GATEWAY_PASSWORD` |
+| token of the port | `<state>/gateway-runtime/control-token`, new at every start | `[gateway.auth]` |
 
 ## Secrets
 
