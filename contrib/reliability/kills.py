@@ -8,15 +8,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
-from tests.e2e.gateway import Gateway, config_for
+from tests.e2e.gateway import Gateway, config_for, wait_until
 from tests.fakes.model import FakeModel
 from tests.fakes.telegram import FakeTelegram
 
 from .ledger import Ledger
 from .report import Outcome
-from .store_view import look
+from .store_view import is_settled, look
 
 CHATS = 6
 EVERY_S = 0.03
@@ -151,7 +150,7 @@ def finish(gateway: Gateway, telegram: FakeTelegram, ledger: Ledger, timeout_s: 
         telegram.wait_count(seen + 1, 0.5)
     try:
         gateway.wait_ready(START_S)
-        gateway.wait_status(_is_settled, START_S)
+        wait_until(lambda: is_settled(gateway.store_path), START_S, "an empty inbox and outbox")
         code = gateway.stop()
     except AssertionError as error:
         return [str(error)[:1500]]
@@ -162,14 +161,3 @@ def finish(gateway: Gateway, telegram: FakeTelegram, ledger: Ledger, timeout_s: 
     if left:
         failures.append(f"rows left at the end: {left}")
     return failures
-
-
-def _is_settled(status: dict[str, Any]) -> bool:
-    """Nothing waits and nothing is on its way; what was perhaps sent before a kill has been sent again."""
-    unsettled = {"inbox": ("new", "claimed"), "outbox": ("queued", "sending", "unknown")}
-    return not any(
-        surface[queue][state]
-        for surface in status["surfaces"]
-        for queue, states in unsettled.items()
-        for state in states
-    )

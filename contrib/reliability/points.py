@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Callable
@@ -75,16 +76,16 @@ class Trap:
         self._phase = phase
         self._number = number
         self._lock = threading.Lock()
-        self.seen = 0
+        self.seen: Counter[str] = Counter()
         self.sprung = threading.Event()
 
     def __call__(self, _request: object, phase: str) -> None:
         """One request."""
         with self._lock:
-            if phase != self._phase or self.sprung.is_set():
+            if self.sprung.is_set():
                 return
-            self.seen += 1
-            if self.seen == self._number:
+            self.seen[phase] += 1
+            if phase == self._phase and self.seen[phase] == self._number:
                 self._gateway.kill()
                 self.sprung.set()
 
@@ -120,14 +121,14 @@ def run_wire(stride: int, seed: int, command: Sequence[str] = ()) -> Outcome:
     sums = Sums(outcome)
     begin = time.monotonic()
     first = 1 + random.Random(seed).randrange(stride)
+    with scene(command) as at:
+        counter = Trap(at.gateway, "", 0)
+        at.telegram.on_request = at.model.on_request = counter
+        at.gateway.spawn()
+        outcome.failures += finish(at.gateway, at.telegram, at.ledger, START_S)
     for phase in ("arrived", "processed"):
-        with scene(command) as at:
-            counter = Trap(at.gateway, phase, 0)
-            at.telegram.on_request = at.model.on_request = counter
-            at.gateway.spawn()
-            outcome.failures += finish(at.gateway, at.telegram, at.ledger, START_S)
-        outcome.metrics[f"requests_{phase}"] = counter.seen
-        for number in range(first, counter.seen + 1, stride):
+        outcome.metrics[f"requests_{phase}"] = counter.seen[phase]
+        for number in range(first, counter.seen[phase] + 1, stride):
             _wire_point(outcome, sums, phase, number, command)
     outcome.duration_s = time.monotonic() - begin
     return outcome
@@ -178,12 +179,12 @@ def _store_point(outcome: Outcome, sums: Sums, life: str, moment: int, command: 
                 return 0
             at.telegram.on_request = None
             sums.note_kill(at, where)
-        notes = _live_with_fuse(at, moment)
+        count = _live_with_fuse(at, moment)
         if moment:
             outcome.n += 1
-        sums.note_kill(at, where)
-        sums.last_life(at, where)
-        return notes
+            sums.note_kill(at, where)
+            sums.last_life(at, where)
+        return count
 
 
 def _live_with_fuse(at: Scene, moment: int) -> int:

@@ -43,6 +43,19 @@ def look(path: str) -> StoreView:
             connection.close()
 
 
+def is_settled(path: str) -> bool:
+    """Whether nothing waits and nothing is on its way in the store of a running daemon."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+    try:
+        unsettled = connection.execute(
+            "SELECT (SELECT count(*) FROM inbox WHERE state IN ('new', 'claimed'))"
+            " + (SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending', 'unknown'))"
+        )
+        return bool(unsettled.fetchone()[0] == 0)
+    finally:
+        connection.close()
+
+
 def _read(connection: sqlite3.Connection) -> StoreView:
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"inbox", "outbox"} <= tables:
