@@ -125,7 +125,7 @@ def _fault(method: str, answer: HttpAnswer, body: Mapping[str, object], token: s
     if code == 429:
         return Throttled(message, retry_after_s=_retry_after(parameters.get("retry_after"), answer))
     if code == 401 or (code == 404 and "method" not in description.lower()):
-        return BadCredentials(message)
+        return BadCredentials(f"the platform refused the token (HTTP {code} to {method})")
     if code == 409:
         return Conflict(message)
     if code >= 500:
