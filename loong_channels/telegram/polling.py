@@ -69,14 +69,19 @@ class Poller:
         cursor = f"offset:{bot.id}"
         offset = self._stored_offset(cursor)
         confirmed = offset
-        timeout_s = self._timeout_s if contested else 0
+        timeout_s = self._timeout_s
+        if offset is None and not contested:
+            timeout_s = 0
+        elif not contested:
+            # Without the offset, and its updates left for the next poll: a short poll that repeats an offset within 3 s
+            # is made 3 s long by the server, and after a crash the replies on disk would wait for it.
+            self._poll(None, 0, reader, limit=1)
+            self._note_answer(bot)
         while not self._stop.is_set():
             updates = self._poll(offset, timeout_s, reader)
             confirmed = offset
             timeout_s = self._timeout_s
-            self.polled = True
-            self._host.heard()
-            self._host.ready(bot.public_name)
+            self._note_answer(bot)
             if updates:
                 stored = self._hand_over(updates, cursor, offset, reader)
                 if stored is not None and stored == offset:
@@ -85,6 +90,11 @@ class Poller:
                 offset = offset if stored is None else stored
         if offset != confirmed:
             self._confirm(offset, reader)
+
+    def _note_answer(self, bot: BotIdentity) -> None:
+        self.polled = True
+        self._host.heard()
+        self._host.ready(bot.public_name)
 
     def _stored_offset(self, cursor: str) -> int | None:
         value = self._host.cursor(cursor)
@@ -95,10 +105,12 @@ class Poller:
         self._host.note("offset_unreadable")
         return None
 
-    def _poll(self, offset: int | None, timeout_s: int, reader: UpdateReader) -> list[Mapping[str, object]]:
+    def _poll(
+        self, offset: int | None, timeout_s: int, reader: UpdateReader, limit: int = _BATCH
+    ) -> list[Mapping[str, object]]:
         params: dict[str, object] = {
             "timeout": timeout_s,
-            "limit": _BATCH,
+            "limit": limit,
             "allowed_updates": reader.allowed_updates,
         }
         if offset is not None:

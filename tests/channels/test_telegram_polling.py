@@ -64,6 +64,24 @@ def test_each_poll_names_its_timeout_limit_and_types() -> None:
         assert second["timeout"] == 17
 
 
+def test_a_restart_shows_readiness_without_repeating_the_offset_of_the_process_before() -> None:
+    with FakeTelegram() as fake:
+        host = RecordingHost()
+        fake.say("first")
+        with running(make_channel(fake), host):
+            host.wait_for(lambda: host.texts == ["first"])
+            fake.wait_for(lambda: waiting(fake))
+        before = len(polls(fake))
+        host.identities.clear()
+        with running(make_channel(fake), host):
+            host.wait_for(lambda: host.identities)
+            fake.say("second")
+            host.wait_for(lambda: host.texts == ["first", "second"])
+        look, first = polls(fake)[before : before + 2]
+        assert look == {"timeout": 0, "limit": 1, "allowed_updates": ["message"]}
+        assert first["offset"] == 700_000_002
+
+
 @pytest.mark.parametrize(("given", "used"), [(0, 1), (99, 50), (None, 15)])
 def test_the_poll_timeout_stays_within_what_the_server_knows(given: object, used: int) -> None:
     with FakeTelegram() as fake:

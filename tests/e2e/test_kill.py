@@ -6,18 +6,18 @@ from contrib.reliability import kills, points
 
 
 def test_nothing_acknowledged_is_lost_over_kills_at_random_moments() -> None:
-    outcome = kills.run(10, seed=20)
+    outcome = kills.run(12, seed=20)
     assert outcome.passed, outcome.line()
     assert outcome.metrics["messages"] != 0
 
 
 def test_nothing_is_lost_when_killed_at_a_request() -> None:
-    outcome = points.run_wire(10, seed=4)
+    outcome = points.run_wire(6, seed=4)
     assert outcome.passed, outcome.line()
     assert outcome.n >= 2
 
 
 def test_nothing_is_lost_when_killed_at_a_change_of_the_store() -> None:
-    outcome = points.run_store(20, seed=4)
+    outcome = points.run_store(10, seed=4)
     assert outcome.passed, outcome.line()
     assert outcome.n >= 2
