@@ -165,14 +165,14 @@ class Host(Protocol):
     def cursor(self, name: str) -> str | None:
         """The stored value of a cursor of this account, or None."""
 
-    def authenticated(self) -> None:
-        """Say that the platform accepts our credential: what waits may be sent, though nothing was received yet."""
-
     def ready(self, identity: str) -> None:
         """Say that the platform has acknowledged us under this public name (no secret); repeating is cheap."""
 
     def heard(self) -> None:
         """Say that anything arrived on the transport. Cheap: call it for every frame or poll."""
+
+    def caught_up(self) -> None:
+        """Say that a round of receiving is over: what the platform had was taken, or there was nothing. Cheap."""
 
     def moved(self, old_conversation: str, new_conversation: str) -> None:
         """Say that a conversation goes on under a new id; believed only while the old one is allowed."""

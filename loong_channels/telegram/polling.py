@@ -63,7 +63,6 @@ class Poller:
             params = {"drop_pending_updates": False}
             self._api.call("deleteWebhook", params, deadline=Deadline(_REQUEST_S), stop=self._stop)
             self.webhook_removed = True
-        self._host.authenticated()
         reader = make_reader(bot)
         # Offsets belong to the bot, not to the account: with another token they mean nothing.
         cursor = f"offset:{bot.id}"
@@ -88,6 +87,7 @@ class Poller:
                     # A cache on the way, for one; asking again at once would go on for ever.
                     raise BadAnswer("getUpdates: updates that were confirmed came again")
                 offset = offset if stored is None else stored
+            self._host.caught_up()
         if offset != confirmed:
             self._confirm(offset, reader)
 

@@ -44,6 +44,12 @@ class Bound(NamedTuple):
     port: int
     source: str
 
+    @property
+    def url(self) -> str:
+        """The address as a person or a browser would write it."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}"
+
 
 def open_listener(
     settings: GatewaySettings,

@@ -7,6 +7,7 @@ import time
 from datetime import datetime
 from typing import TextIO
 
+from loong_gateway.api.bind import choose_port
 from loong_gateway.api.port_owner import end_port_owner, port_owner
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import duration
@@ -67,9 +68,10 @@ class Announcer:
 
 def make_way(context: Context, config: Config, *, port: int | None, yes: bool) -> None:
     """End our own running owner with its full drain, and a foreign listener of our own user. Blocks; prints both."""
-    wanted = config.gateway.port if port is None else port
+    # The port that the start will take, by the same rule: anything else would end a stranger's process.
+    wanted, _ = choose_port(config.gateway, port, context.environ)
     owned = lock_state(context.places).held
-    if not owned and port_owner(wanted) is None:
+    if not owned and (not wanted or port_owner(wanted) is None):
         return
     if not yes and not context.stdin.isatty():
         raise CommandError("run.force_needs_yes")
@@ -77,7 +79,7 @@ def make_way(context: Context, config: Config, *, port: int | None, yes: bool) -
         context.err(f"stopping the gateway that owns {context.places.home}")
         request_stop(context.places)
         _wait_until_stopped(context, config.gateway.drain_s + STOP_EXTRA_S)
-    foreign = port_owner(wanted)
+    foreign = port_owner(wanted) if wanted else None
     if foreign is None:
         return
     context.err(f"ending pid {foreign.pid} ({foreign.command}), which listens on port {wanted}")

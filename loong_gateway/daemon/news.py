@@ -1,43 +1,77 @@
-"""Turns changes of surfaces into lines for the person who started the gateway."""
+"""What the person who starts and stops a gateway is told, line by line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from loong_gateway.base.clock import Clock
+from loong_gateway.base.wording import plural
 from loong_gateway.messaging.slot_state import SlotState
 
 __all__ = ["News"]
 
 
 class News:
-    """Remembers what was said, so that each change is said once. Used by one thread."""
+    """Says each change once. Used by one thread; `say` prints a line."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, say: Callable[[str], None], clock: Clock) -> None:
+        self._say = say
         self._clock = clock
         self._began_s = clock.monotonic_s()
-        self._said: dict[tuple[str, str], str] = {}
-        self._ready_said = False
+        self._stop_began_s = self._began_s
+        self._said: dict[str, str] = {}
+        self._width = len("provider")
+        self._all_tried = False
 
-    def of(self, states: Sequence[SlotState]) -> Iterable[str]:
-        """The lines about what changed since the last call."""
+    def part(self, name: str, text: str) -> None:
+        """One part of the start: `store`, `port`, or a surface."""
+        self._say(f"  {name.ljust(self._width)}  {text}")
+
+    def surfaces(self, states: Sequence[SlotState]) -> None:
+        """What changed about the surfaces since the last call; the line about being ready once, when all were tried."""
+        self._width = max([self._width, *(len(_name(state)) for state in states)])
         for state in states:
-            line = self._about(state)
-            if line and self._said.get((state.channel, state.account)) != line:
-                self._said[(state.channel, state.account)] = line
-                yield f"  {state.channel}/{state.account}  {line}"
-        if not self._ready_said and all(
-            state.started and (state.trouble or state.phase == "ready") for state in states
-        ):
-            self._ready_said = True
+            text = self._about(state)
+            if self._said.get(_name(state)) != text:
+                self._said[_name(state)] = text
+                self.part(_name(state), text)
+        settled = all(state.trouble or state.phase == "ready" for state in states)
+        if settled and not self._all_tried:
+            self._all_tried = True
             ready = sum(1 for state in states if state.phase == "ready")
-            took_s = self._clock.monotonic_s() - self._began_s
-            surfaces = f"{ready} of {len(states)} surfaces" if states else "no surface is enabled"
-            yield f"ready in {took_s:.1f} s: {surfaces}. Stop with Ctrl-C; from another shell: loong gateway stop"
+            found = f"{ready} of {plural(len(states), 'surface')}" if states else "no surface is enabled"
+            self._say(
+                f"ready in {self._took_s()}: {found}. Stop with Ctrl-C; from another shell: loong gateway stop"
+            )
+
+    def stopping(self, running: int, drain_s: float) -> None:
+        """The stop begins."""
+        self._stop_began_s = self._clock.monotonic_s()
+        turns = f"{plural(running, 'turn')} running, at most {drain_s:.0f} s; " if running else ""
+        self._say(f"stopping: {turns}Ctrl-C again ends now (unfinished turns run again at the next start)")
+
+    def stopped(self, messages: int, replies: int) -> None:
+        """The stop is over; the numbers are what stays on disk for the next start."""
+        took_s = self._clock.monotonic_s() - self._stop_began_s
+        left = [plural(messages, "message")] if messages else []
+        left += [plural(replies, "reply", "replies")] if replies else []
+        waiting = f"{' and '.join(left)} on disk for the next start" if left else "nothing is waiting"
+        self._say(f"stopped after {took_s:.1f} s; {waiting}")
+
+    def _took_s(self) -> str:
+        return f"{self._clock.monotonic_s() - self._began_s:.1f} s"
 
     def _about(self, state: SlotState) -> str:
         if state.phase == "ready":
-            return f"ready as {state.identity}"
+            return (
+                f"ready as {state.identity} ({self._took_s()})"
+                if not self._all_tried
+                else f"ready as {state.identity}"
+            )
         if state.trouble:
             return f"{state.phase}: {state.last_error}"
-        return ""
+        return "connecting"
+
+
+def _name(state: SlotState) -> str:
+    return f"{state.channel}/{state.account}"

@@ -22,6 +22,7 @@ from loong_gateway.api.listener import Listener
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.wording import plural
 from loong_gateway.control import ControlPlane, SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.daemon.document import OwnerFacts, status_document
 from loong_gateway.daemon.main_loop import MainLoop, Timer
@@ -86,7 +87,7 @@ class Runtime:
         self._clock = parts.clock
         self._started_at_ms = parts.clock.wall_ms()
         self._identity = owner.identity()
-        self._news = News(parts.clock)
+        self._news = News(parts.announce, parts.clock)
         self._phase = "starting"
         self._channels_on = True
         self._resume_asked = False
@@ -146,18 +147,20 @@ class Runtime:
         self._publish()
         resumed = self._engine.recover()
         aside = parts.store.set_aside
-        kept = (
-            f"ok, {resumed} replies resumed from disk"
-            if aside is None
-            else f"new and empty; damaged: {aside}"
+        replies = plural(resumed, "reply", "replies")
+        news = self._news
+        news.part(
+            "store",
+            f"ok, {replies} resumed from disk" if aside is None else f"new and empty; damaged: {aside}",
         )
-        parts.announce(f"  store     {kept}")
         self._listener = parts.listener(self)
         self._listener.start()
-        parts.announce(f"  port      http://{parts.bound.address}:{parts.bound.port}")
-        parts.announce(f"  provider  {self._engine.provider_line()}")
+        news.part("port", f"{parts.bound.url}, token auth")
+        news.part("provider", self._engine.provider_line())
         if not self._channels_on:
-            parts.announce(f"  channels  off: {early_ends} starts in a row ended early; look: loong logs")
+            news.part(
+                "channels", f"off: {plural(early_ends, 'start')} in a row ended early; look: loong logs"
+            )
         self._engine.start(channels=self._channels_on)
         self._phase = "running"
         self._changed.set()
@@ -182,8 +185,8 @@ class Runtime:
     def _report_changes(self) -> None:
         if self._changed.is_set():
             self._changed.clear()
-            for line in self._news.of(self._engine.supervisor.states()):
-                self._parts.announce(line)
+            if self._channels_on and self._phase == "running":
+                self._news.surfaces(self._engine.supervisor.states())
             self._publish()
 
     def _look(self) -> None:
@@ -237,8 +240,7 @@ class Runtime:
         self._publish()
         lanes = self._engine.lanes
         lanes.close()
-        running = lanes.snapshot().running
-        parts.announce(f"stopping: {running} turns running, at most {drain_s:.0f} s; Ctrl-C again ends now")
+        self._news.stopping(lanes.snapshot().running, drain_s)
         stuck = self._engine.supervisor.stop_receiving(drain.within(RECEIVING_STOP_S))
         while lanes.wait_idle(drain.within(STOP_STEP_S)) and not drain.expired and self._loop.times_asked < 2:
             self._loop.step(0.0)
@@ -250,10 +252,12 @@ class Runtime:
         if self._listener is not None:
             self._listener.stop(Deadline(CLOSE_S))
         self._phase = "stopped"
-        last_words = status_document(self._facts())
+        facts = self._facts()
+        last_words = status_document(facts)
         parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
         retire(parts.places, last_words)
+        self._news.stopped(_rows(facts.inbox, "new", "claimed"), _rows(facts.outbox, "queued", "sending"))
         logger.info("stopped: %s", reason)
 
     def _end_by_force(self, ceiling_s: float) -> None:
@@ -349,3 +353,7 @@ class Runtime:
         if self._phase != "running":
             raise CommandError("run.not_up", phase=self._phase)
         return self._engine.send(request)
+
+
+def _rows(counts: Mapping[tuple[str, str], Mapping[str, int]], *states: str) -> int:
+    return sum(account.get(state, 0) for account in counts.values() for state in states)

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from loong_channels import catalog
-from loong_channels.contract import Address, Channel, ChannelSpec, Outbound
+from loong_channels.contract import Address, Channel, ChannelSpec
 from loong_channels.egress import Egress
-from loong_channels.text import split
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION
 from loong_gateway.base.clock import Clock
@@ -30,6 +29,7 @@ from loong_gateway.messaging.intake import Intake
 from loong_gateway.messaging.lanes import Lanes
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
@@ -246,21 +246,14 @@ class Engine:
         return self._send_and_wait(request, account, parts)
 
     def _send_parts(self, request: SendRequest, account: AccountConfig, spec: ChannelSpec) -> list[Part]:
-        group = request.idempotency_key or new_id("send")
         conversation, _, thread = request.target.partition(":") if spec.threads else (request.target, "", "")
-        address = Address(account.channel, account.id, conversation, thread or None)
-        expires_ms = self._parts.clock.wall_ms() + self.config.delivery.push_ttl_s * 1000
-        return [
-            Part(
-                id=f"{group}-{index}",
-                group=group,
-                part=index,
-                inbox_seq=None,
-                outbound=Outbound(address, piece, f"{group}-{index}"),
-                expires_ms=expires_ms,
-            )
-            for index, piece in enumerate(split(request.text, spec.text_limit, spec.limit_unit))
-        ]
+        return make_parts(
+            spec,
+            Address(account.channel, account.id, conversation, thread or None),
+            request.text,
+            group=request.idempotency_key or new_id("send"),
+            expires_ms=self._parts.clock.wall_ms() + self.config.delivery.push_ttl_s * 1000,
+        )
 
     def _send_and_wait(self, request: SendRequest, account: AccountConfig, parts: list[Part]) -> SendOutcome:
         group = parts[0].group

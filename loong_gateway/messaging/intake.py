@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from loong_channels.contract import Cursor, Inbound, Outbound
+from loong_channels import catalog
+from loong_channels.contract import Cursor, Inbound
 from loong_channels.faults import Busy, NotStored
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
@@ -16,6 +18,7 @@ from loong_gateway.messaging.budgets import Budgets
 from loong_gateway.messaging.chat_commands import parse_command
 from loong_gateway.messaging.drops import Drops
 from loong_gateway.messaging.lanes import Lanes, Task
+from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.trust import TrustPolicy, judge
 from loong_gateway.storage import cursors, inbox, outbox
 from loong_gateway.storage.connection import Connection
@@ -28,6 +31,15 @@ __all__ = ["Intake"]
 logger = logging.getLogger("loong.intake")
 
 OVER_BUDGET_TEXT = "That was more than I may answer per minute; please wait a little."
+
+
+@dataclass(frozen=True)
+class _SortedOut:
+    """A trusted batch: what is worked on, what is over budget, and what is said about that."""
+
+    allowed: list[Inbound]
+    rejected: list[Inbound]
+    notices: list[Part]
 
 
 class Intake:
@@ -61,43 +73,52 @@ class Intake:
         Blocks for one commit. Raises Busy when a lane is full and NotStored when the disk refuses; nothing of the
         batch was taken then.
         """
-        trusted = [inbound for inbound in batch if self._is_trusted(policy, inbound)]
+        # A batch that is not taken comes again: nothing is counted before it is certain to be taken.
+        verdicts = [(inbound, judge(policy, inbound)) for inbound in batch]
+        trusted = [inbound for inbound, verdict in verdicts if verdict.allowed]
         if self._lanes.full({inbound.address.lane for inbound in trusted}):
             raise Busy("a conversation has too many messages waiting")
+        reason = self._store.unwritable_reason()
+        if reason is not None:
+            raise NotStored(reason)
+        sorted_out = self._sort_out(trusted)
+        rows = self._keep(sorted_out, cursor)
+        for inbound, verdict in verdicts:
+            if not verdict.allowed:
+                self._drops.record(inbound, verdict.reason)
+        self._count(batch, len(sorted_out.allowed) - len(rows), len(sorted_out.rejected))
+        for row in rows:
+            self._hand_over(row)
+        for part in sorted_out.notices:
+            self._lanes.offer(part.outbound.address.lane, self._delivery_task(part.group))
+        return len(rows)
+
+    def _sort_out(self, trusted: Sequence[Inbound]) -> _SortedOut:
         limits = self._config().limits
         allowed: list[Inbound] = []
         rejected: list[Inbound] = []
         for inbound in trusted:
             (allowed if self._budgets.spend(inbound, limits) else rejected).append(inbound)
-        notices = [
-            self._over_budget(inbound) for inbound in rejected if self._told_over.due(inbound.address.lane)
-        ]
+        told = [inbound for inbound in rejected if self._told_over.due(inbound.address.lane)]
+        return _SortedOut(
+            allowed, rejected, [part for inbound in told for part in self._over_budget(inbound)]
+        )
+
+    def _keep(self, found: _SortedOut, cursor: Cursor | None) -> list[InboxRow]:
         now_ms = self._clock.wall_ms()
 
         def keep(conn: Connection) -> list[InboxRow]:
-            rows = inbox.add(conn, allowed, now_ms)
-            inbox.add(conn, rejected, now_ms, state="rejected")
-            outbox.add(conn, notices, now_ms=now_ms, first_sending=False)
+            rows = inbox.add(conn, found.allowed, now_ms)
+            inbox.add(conn, found.rejected, now_ms, state="rejected")
+            outbox.add(conn, found.notices, now_ms=now_ms, first_sending=False)
             if cursor is not None:
                 cursors.put(conn, cursor.name, cursor.value)
             return rows
 
         try:
-            rows = self._store.write(keep)
+            return self._store.write(keep)
         except StoreUnwritable as error:
             raise NotStored(str(error)) from error
-        self._count(batch, len(allowed) - len(rows), len(rejected))
-        for row in rows:
-            self._hand_over(row)
-        for part in notices:
-            self._lanes.offer(part.outbound.address.lane, self._delivery_task(part.group))
-        return len(rows)
-
-    def _is_trusted(self, policy: TrustPolicy, inbound: Inbound) -> bool:
-        verdict = judge(policy, inbound)
-        if not verdict.allowed:
-            self._drops.record(inbound, verdict.reason)
-        return verdict.allowed
 
     def _hand_over(self, row: InboxRow) -> None:
         lane = row.inbound.address.lane
@@ -106,15 +127,16 @@ class Intake:
             self._lanes.interrupt(lane, "user")
         self._lanes.offer(lane, self._turn_task(row.seq))
 
-    def _over_budget(self, inbound: Inbound) -> Part:
-        group = f"budget-{inbound.address.channel}-{inbound.address.account}-{inbound.event_id}"
-        return Part(
-            id=group,
-            group=group,
-            part=0,
-            inbox_seq=None,
-            outbound=Outbound(inbound.address, OVER_BUDGET_TEXT, group, markup="plain", extra=inbound.extra),
+    def _over_budget(self, inbound: Inbound) -> list[Part]:
+        address = inbound.address
+        return make_parts(
+            catalog.spec(address.channel),
+            address,
+            OVER_BUDGET_TEXT,
+            group=f"budget-{address.channel}-{address.account}-{inbound.event_id}",
             expires_ms=self._clock.wall_ms() + self._config().delivery.reply_ttl_s * 1000,
+            markup="plain",
+            extra=inbound.extra,
         )
 
     def _count(self, batch: Sequence[Inbound], seen_before: int, rejected: int) -> None:

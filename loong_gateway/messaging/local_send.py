@@ -8,11 +8,11 @@ from typing import Callable
 
 from loong_channels.contract import Address, Channel, ChannelSpec, Outbound
 from loong_channels.faults import Fault, Moved, Overloaded, Throttled, Unreachable
-from loong_channels.text import split
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.ids import new_id
+from loong_gateway.messaging.parts import make_parts
 from loong_gateway.storage import outbox
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.local import LocalStore
@@ -74,20 +74,8 @@ class DirectSend:
         return Fate(rows[0].group, len(rows), len(rows), tuple(taken), None, self._recorded)
 
     def _rows(self, address: Address, text: str, ttl_s: float) -> list[outbox.Part]:
-        group = new_id("send")
         expires_ms = self._clock.wall_ms() + int(ttl_s * 1000)
-        pieces = split(text, self._spec.text_limit, self._spec.limit_unit)
-        return [
-            outbox.Part(
-                id=f"{group}.{number}",
-                group=group,
-                part=number,
-                inbox_seq=None,
-                outbound=Outbound(address, piece, f"{group}.{number}"),
-                expires_ms=expires_ms,
-            )
-            for number, piece in enumerate(pieces)
-        ]
+        return make_parts(self._spec, address, text, group=new_id("send"), expires_ms=expires_ms)
 
     def _deliver(
         self, outbound: Outbound, deadline: Deadline, stop: StopToken

@@ -89,8 +89,7 @@ class Slot:
         self._typing: TypingNotices | None = None
         self._sendable = False
         # Written by the channel's thread only.
-        self._served = False
-        self._heard_before = False
+        self._caught_up = False
 
     # What the gateway does with a slot
 
@@ -131,8 +130,8 @@ class Slot:
         self._wake.set()
 
     def served_once(self) -> bool:
-        """True once a batch was taken, or a second sign of life came without one."""
-        return self._served
+        """True once a round of receiving was over."""
+        return self._caught_up
 
     def state(self) -> SlotState:
         """The state of this moment."""
@@ -144,19 +143,12 @@ class Slot:
     def accept(self, batch: Sequence[Inbound], cursor: Cursor | None = None) -> None:
         """See contract.Host."""
         taken = self._services.accept(self._policy, batch, self._own(cursor))
-        self._served = True
         if taken:
             self._set(last_inbound_ms=self._services.clock.wall_ms(), quiet=True)
 
     def cursor(self, name: str) -> str | None:
         """See contract.Host."""
         return self._services.cursor(f"{self.gate}:{name}")
-
-    def authenticated(self) -> None:
-        """See contract.Host."""
-        with self._guard:
-            self._sendable = not self._stop.is_set()
-        self._services.opened(self.gate)
 
     def ready(self, identity: str) -> None:
         """See contract.Host."""
@@ -179,9 +171,11 @@ class Slot:
 
     def heard(self) -> None:
         """See contract.Host."""
-        self._served = self._served or self._heard_before
-        self._heard_before = True
         self._set(last_heard_ms=self._services.clock.wall_ms(), quiet=True)
+
+    def caught_up(self) -> None:
+        """See contract.Host."""
+        self._caught_up = True
 
     def moved(self, old_conversation: str, new_conversation: str) -> None:
         """See contract.Host."""

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from loong_channels.contract import Inbound, Outbound, Preview
-from loong_channels.text import split
+from loong_channels.contract import Inbound, Preview
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
@@ -21,6 +20,7 @@ from loong_gateway.messaging.chat_commands import HELP_TEXT, ChatCommand, parse_
 from loong_gateway.messaging.conversation import build_call
 from loong_gateway.messaging.delivery import Delivery, DeliveryTask
 from loong_gateway.messaging.lanes import Later
+from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.surfaces import Surface, Surfaces
 from loong_gateway.providers.contract import Completion, Provider, ProviderFault
@@ -197,27 +197,18 @@ class Turns:
         surface = self._surfaces.surface(inbound.address.channel, inbound.address.account)
         if surface is None:
             return []
-        group = f"reply-{row.seq}"
-        expires_ms = now_ms + self._config().delivery.reply_ttl_s * 1000
-        pieces = split(answer.text, surface.spec.text_limit, surface.spec.limit_unit)
-        return [
-            Part(
-                id=f"{group}-{index}",
-                group=group,
-                part=index,
-                inbox_seq=row.seq,
-                outbound=Outbound(
-                    address=inbound.address,
-                    text=piece,
-                    idempotency_key=f"{inbound.address.channel}-{inbound.address.account}-{group}-{index}",
-                    reply_to=inbound.message_id if index == 0 else None,
-                    markup=answer.markup,
-                    extra={**inbound.extra, **(answer.extra if index == 0 else {})},
-                ),
-                expires_ms=expires_ms,
-            )
-            for index, piece in enumerate(pieces)
-        ]
+        return make_parts(
+            surface.spec,
+            inbound.address,
+            answer.text,
+            group=f"reply-{row.seq}",
+            expires_ms=now_ms + self._config().delivery.reply_ttl_s * 1000,
+            inbox_seq=row.seq,
+            reply_to=inbound.message_id,
+            markup=answer.markup,
+            extra=inbound.extra,
+            first_extra=answer.extra,
+        )
 
     def _too_old(self, inbound: Inbound) -> bool:
         settings = self._config().delivery

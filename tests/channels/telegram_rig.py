@@ -26,7 +26,7 @@ class RecordingHost:
         self.moves: list[tuple[str, str]] = []
         self.notes: list[tuple[str, dict[str, object]]] = []
         self.heard_count = 0
-        self.authentications = 0
+        self.rounds = 0
         self.refusals: list[Exception] = []
         self.offers = 0
 
@@ -44,11 +44,6 @@ class RecordingHost:
         with self.changed:
             return self.cursors.get(name)
 
-    def authenticated(self) -> None:
-        with self.changed:
-            self.authentications += 1
-            self.changed.notify_all()
-
     def ready(self, identity: str) -> None:
         with self.changed:
             self.identities.append(identity)
@@ -57,6 +52,11 @@ class RecordingHost:
     def heard(self) -> None:
         with self.changed:
             self.heard_count += 1
+            self.changed.notify_all()
+
+    def caught_up(self) -> None:
+        with self.changed:
+            self.rounds += 1
             self.changed.notify_all()
 
     def moved(self, old_conversation: str, new_conversation: str) -> None:

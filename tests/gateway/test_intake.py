@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from loong_channels.contract import Address, Cursor
+from loong_channels.faults import Busy
+from loong_gateway.messaging.drops import Drops
+from loong_gateway.messaging.intake import Intake
+from loong_gateway.messaging.trust import TrustPolicy
+from loong_gateway.storage import cursors
+from tests.gateway.engine_rig import CONFIG, rig_at
+
+POLICY = TrustPolicy(frozenset({"7", "8"}), frozenset(), require_mention=False)
+
+
+class RecordingLanes:
+    """Takes every offer; full lanes are set by the test."""
+
+    def __init__(self):
+        self.offers = []
+        self.full_lanes = set()
+        self.interrupted = []
+
+    def full(self, lanes):
+        return any(lane in self.full_lanes for lane in lanes)
+
+    def offer(self, lane, task):
+        self.offers.append((lane, task))
+
+    def interrupt(self, lane, reason):
+        self.interrupted.append((lane, reason))
+        return True
+
+
+class World:
+    def __init__(self, rig):
+        self.rig = rig
+        self.lanes = RecordingLanes()
+        self.intake = Intake(
+            rig.store,
+            self.lanes,
+            config=lambda: rig.config,
+            turn_task=lambda seq: ("turn", seq),
+            delivery_task=lambda group: ("delivery", group),
+            metrics=rig.metrics,
+            clock=rig.clock,
+        )
+
+    def accept(self, *batch, cursor=None):
+        return self.intake.accept(POLICY, batch, cursor)
+
+
+@pytest.fixture
+def world(tmp_path):
+    with rig_at(tmp_path / "store.sqlite3") as rig:
+        yield World(rig)
+
+
+def test_what_is_allowed_is_on_disk_with_its_cursor_before_it_is_worked_on(world):
+    message = world.rig.message("hello")
+    assert world.accept(message, cursor=Cursor("telegram=work:offset:1", "56")) == 1
+    assert list(world.rig.inbox_states().values()) == ["new"]
+    assert world.rig.store.read(lambda conn: cursors.get(conn, "telegram=work:offset:1")) == "56"
+    seq = next(iter(world.rig.inbox_states()))
+    assert world.lanes.offers == [("telegram:work:7", ("turn", seq))]
+
+
+def test_what_was_seen_before_is_taken_silently(world):
+    message = world.rig.message("hello")
+    assert world.accept(message) == 1
+    assert world.accept(message, message) == 0
+    assert len(world.lanes.offers) == 1
+    assert world.rig.metrics.get("duplicates:telegram=work") == 2
+
+
+def test_a_stranger_leaves_a_count_and_no_row(world):
+    stranger = world.rig.message("let me in", address=Address("telegram", "work", "99"))
+    assert world.accept(stranger, cursor=Cursor("c", "1")) == 0
+    assert world.rig.inbox_states() == {}
+    assert world.lanes.offers == []
+    assert world.rig.metrics.get("dropped:conversation_not_allowed:telegram=work") == 1
+    assert world.rig.store.read(lambda conn: cursors.get(conn, "c")) == "1"
+
+
+def test_drops_name_the_ids_once_a_minute_and_never_the_text(world, caplog):
+    caplog.set_level("INFO", logger="loong.trust")
+    for number in range(5):
+        world.accept(world.rig.message(f"secret {number}", address=Address("telegram", "work", "99")))
+    world.rig.clock.advance(61)
+    world.accept(world.rig.message("secret", address=Address("telegram", "work", "99")))
+    assert caplog.text.count("conversation=99 sender=42 reason=conversation_not_allowed") == 2
+    assert "secret" not in caplog.text
+
+
+def test_a_full_lane_takes_nothing_and_counts_nothing(world):
+    world.lanes.full_lanes = {"telegram:work:8"}
+    batch = [world.rig.message(), world.rig.message(address=Address("telegram", "work", "8"))]
+    with pytest.raises(Busy):
+        world.accept(*batch, cursor=Cursor("c", "1"))
+    assert world.rig.inbox_states() == {}
+    assert world.rig.store.read(lambda conn: cursors.get(conn, "c")) is None
+    assert world.rig.metrics.snapshot() == {}
+    world.lanes.full_lanes = set()
+    assert world.accept(*batch) == 2
+
+
+def test_stop_ends_the_running_turn_and_is_answered_in_its_place(world):
+    world.accept(world.rig.message("/stop"))
+    assert world.lanes.interrupted == [("telegram:work:7", "user")]
+    assert len(world.lanes.offers) == 1
+
+
+def test_over_budget_is_recorded_and_told_once(tmp_path):
+    config = CONFIG + b"\n[limits]\nconversation_per_min = 2\n"
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        world = World(rig)
+        for _ in range(5):
+            world.accept(rig.message())
+        assert sorted(rig.inbox_states().values()) == ["new", "new", "rejected", "rejected", "rejected"]
+        assert list(rig.outbox_states().values()) == ["queued"]
+        assert [task[0] for _, task in world.lanes.offers] == ["turn", "turn", "delivery"]
+        rig.clock.advance(61)
+        assert world.accept(rig.message()) == 1
+
+
+def test_the_budget_of_one_person_does_not_touch_another(tmp_path):
+    config = CONFIG + b"\n[limits]\nsender_per_min = 1\n"
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        world = World(rig)
+        assert world.accept(rig.message()) == 1
+        assert world.accept(rig.message()) == 0
+        assert world.accept(rig.message(sender_id="43")) == 1
+
+
+def test_every_reason_has_its_own_count(world):
+    drops = Drops(world.rig.metrics, world.rig.clock)
+    drops.record(world.rig.message(), "bot_message")
+    drops.record(dataclasses.replace(world.rig.message(), sender_id=None), "sender_not_allowed")
+    assert world.rig.metrics.get("dropped:bot_message:telegram=work") == 1
+    assert world.rig.metrics.get("dropped:sender_not_allowed:telegram=work") == 1
