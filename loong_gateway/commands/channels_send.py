@@ -12,9 +12,11 @@ from loong_channels.faults import Fault, Unreachable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.ids import new_id
+from loong_gateway.base.wording import one_line
 from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
+from loong_gateway.commands.targets import check_target, refusal_fix, split_target
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.selectors import account_for, fallback_warning
@@ -30,6 +32,11 @@ EXAMPLES = (
 )
 EXIT_CODES = "0 sent or kept; 1 the platform refused or did not confirm; 2 it was never asked"
 WAIT_S = 30.0
+ANSWER_S = 10.0
+# Answers after which the text may have been taken; any other refusal came before that.
+UNCLEAR_STATUS = (500, 502, 504)
+# States in which the platform has not taken it and will not.
+NOT_TAKEN = ("failed", "expired", "refused")
 MAX_CHARACTERS = 200_000
 TARGET_KINDS = ("conversation", "message_reply", "receive_id", "address", "endpoint")
 
@@ -82,14 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Send; the exit code says whether the platform took it."""
     order = _order(args, context)
-    warnings = _warnings(order, args.account)
+    guessed = fallback_warning(order.config, order.channel.name, args.account)
+    if guessed:
+        context.err(guessed)
     client = ControlClient(context.places)
     alive = client.available()
-    if alive:
-        _warn(context, warnings)
-        outcome = _through_owner(client, order, wait=args.wait)
-    else:
-        outcome = _directly(context, order, warnings)
+    outcome = _through_owner(client, order, wait=args.wait) if alive else _directly(context, order)
     _report(context, order, outcome)
     return 0
 
@@ -105,6 +110,7 @@ def _order(args: argparse.Namespace, context: Context) -> Order:
         raise CommandError("selector.channel_not_in_this_build", channel=name)
     spec = catalog.spec(name)
     kind = _target_kind(args.target_kind, spec)
+    check_target(spec, target)
     account = account_for(config, name, args.account)
     channel = config.channels[name]
     return Order(config, channel, account, spec, target, kind, text, selected_by_default=args.account is None)
@@ -145,17 +151,14 @@ def _target_kind(given: str | None, spec: ChannelSpec) -> str:
     return kind
 
 
-def _warnings(order: Order, account_given: str | None) -> list[str]:
-    name = order.channel.name
-    found = [fallback_warning(order.config, name, account_given) or ""]
+def _warn_when_not_listed(context: Context, order: Order) -> None:
     listed = order.account.settings.get(order.spec.conversation_setting)
     values = [str(value) for value in listed] if isinstance(listed, (list, tuple)) else []
-    if order.target not in values and "*" not in values:
-        found.append(
-            f"warning: {order.target} is not in {name}.{order.spec.conversation_setting}; "
-            "the message is sent, but an answer from there would be dropped"
+    if split_target(order.spec, order.target)[0] not in values and "*" not in values:
+        context.err(
+            f"warning: {order.target} is not in {order.channel.name}.{order.spec.conversation_setting}; "
+            "an answer from there would be dropped"
         )
-    return [line for line in found if line]
 
 
 def _through_owner(client: ControlClient, order: Order, *, wait: bool) -> Outcome:
@@ -169,22 +172,35 @@ def _through_owner(client: ControlClient, order: Order, *, wait: bool) -> Outcom
         "wait_s": wait_s,
         "idempotency_key": new_id("send"),
     }
-    answer = client.post("/api/gateway/send", body, timeout_s=wait_s + 10)
+    answer = _ask_owner(client, body, timeout_s=wait_s + ANSWER_S)
     ids = answer.get("message_ids")
+    kept = str(answer.get("id") or "")
+    state = str(answer.get("state") or "unknown")
     return Outcome(
-        id=str(answer.get("id") or ""),
-        state=str(answer.get("state") or "unknown"),
+        id=kept,
+        # Without an id nothing can be looked up later, so such an answer proves nothing.
+        state=state if kept or state in NOT_TAKEN else "unknown",
         message_ids=tuple(str(one) for one in ids) if isinstance(ids, list) else (),
         error=str(answer.get("error") or ""),
     )
 
 
-def _warn(context: Context, warnings: list[str]) -> None:
-    for line in warnings:
-        context.err(line)
+def _ask_owner(client: ControlClient, body: dict[str, object], *, timeout_s: float) -> dict[str, object]:
+    """What the owner answers. Once it was asked, an answer that does not come is no proof that nothing happens."""
+    try:
+        client.check()
+    except CommandError as error:
+        raise CommandError("channels.gateway_silent", detail=error.message) from error
+    try:
+        return client.post("/api/gateway/send", body, timeout_s=timeout_s)
+    except CommandError as error:
+        broken = error.code == "control.failed" and error.values["status"] in UNCLEAR_STATUS
+        if error.code != "control.no_answer" and not broken:
+            raise
+        raise CommandError("channels.no_outcome", detail=error.values["detail"]) from error
 
 
-def _directly(context: Context, order: Order, warnings: list[str]) -> Outcome:
+def _directly(context: Context, order: Order) -> Outcome:
     try:
         account = resolve_account(order.spec, order.account, context.environ)
     except SecretUnavailable as error:
@@ -195,11 +211,11 @@ def _directly(context: Context, order: Order, warnings: list[str]) -> Outcome:
             config=order.config.path,
             fix=error.fix or f"set it, then: {context.places.command('doctor')}",
         ) from error
-    _warn(context, warnings)
     egress = egress_of(order.config.network, context.environ)
     channel = catalog.channel_class(order.channel.name)(account, egress)
     sender = DirectSend(channel, order.spec, LocalStore(context.places), context.clock)
-    address = Address(order.channel.name, order.account.id, order.target)
+    conversation, thread = split_target(order.spec, order.target)
+    address = Address(order.channel.name, order.account.id, conversation, thread)
     fate = sender.send(
         address,
         order.text,
@@ -210,18 +226,18 @@ def _directly(context: Context, order: Order, warnings: list[str]) -> Outcome:
     if not fate.recorded:
         context.err("warning: the outcome could not be written down; a gateway may send the text again")
     if fate.fault is not None:
-        raise _fault_error(order, fate, fate.fault)
+        raise _fault_error(context, order, fate, fate.fault)
     return Outcome(fate.id, "sent", fate.message_ids)
 
 
-def _fault_error(order: Order, fate: Fate, fault: Fault) -> CommandError:
+def _fault_error(context: Context, order: Order, fate: Fate, fault: Fault) -> CommandError:
     values: Mapping[str, object] = {
         "channel": order.channel.name,
         "account": order.account.id,
         "detail": str(fault),
         "sent": fate.sent,
         "parts": fate.parts,
-        "fix": "loong channels status --probe",
+        "fix": refusal_fix(order.spec, str(fault)) or context.places.command("channels status --probe"),
     }
     if fate.sent:
         return CommandError("channels.partly_sent", **values)
@@ -239,13 +255,17 @@ def _report(context: Context, order: Order, outcome: Outcome) -> None:
         "account": order.account.id,
         "detail": outcome.error or "no reason given",
     }
-    fix = context.places.command("channels status --probe")
-    if outcome.state == "unknown":
-        raise CommandError("channels.unknown_fate", **values)
     if outcome.state in ("failed", "expired"):
-        raise CommandError("channels.refused", fix=fix, **values)
+        probe = context.places.command("channels status --probe")
+        raise CommandError("channels.refused", fix=refusal_fix(order.spec, outcome.error) or probe, **values)
     if outcome.state == "refused":
         raise CommandError("channels.not_asked", **values)
+    if outcome.state not in ("sent", "queued"):
+        raise CommandError("channels.unknown_fate", **values)
+    _warn_when_not_listed(context, order)
+    if outcome.state == "queued":
+        why = f": {one_line(outcome.error)}" if outcome.error else ""
+        context.err(f"the gateway keeps it and sends it as soon as it can{why}")
     if context.json:
         context.document(_document(order, outcome))
         return
@@ -256,8 +276,6 @@ def _report(context: Context, order: Order, outcome: Outcome) -> None:
         f"selected_by_default={str(order.selected_by_default).lower()}, "
         f"default_source={order.channel.default_source}, target_kind={order.target_kind})"
     )
-    if verb == "queued":
-        context.err("the gateway keeps it and sends it as soon as it can")
 
 
 def _document(order: Order, outcome: Outcome) -> dict[str, object]:

@@ -76,6 +76,7 @@ class _OwnerTalk:
     def ask(self, text: str, on_text: Write | None = None) -> Reply:
         """See Talk."""
         body = {"session_id": self.session, "input": text, "timeout_ms": int(self._timeout_s * 1000)}
+        self._client.check()
         answer = self._client.post("/v1/turn", body, timeout_s=self._timeout_s + TURN_MARGIN_S)
         reply = str(answer.get("output_text") or "")
         if on_text is not None:

@@ -41,8 +41,23 @@ class ControlClient:
             return False
         return True
 
+    def check(self, *, timeout_s: float = 1.0) -> None:
+        """Ask whether the owner answers at all; a frozen one takes connections and never does.
+
+        Blocks up to `timeout_s`; raises CommandError `control.unreachable`, and then nothing was asked.
+        """
+        try:
+            self.get("/healthz", timeout_s=timeout_s)
+        except CommandError as error:
+            if error.code != "control.no_answer":
+                raise
+            raise CommandError("control.unreachable", **error.values) from error
+
     def get(self, path: str, *, timeout_s: float = 5.0) -> dict[str, object]:
-        """The JSON object at `path`. Blocks up to `timeout_s`; raises CommandError `control.…`."""
+        """The JSON object at `path`. Blocks up to `timeout_s`; raises CommandError `control.…`.
+
+        After `control.no_answer` the request may have been heard, after any other code it was not carried out.
+        """
         return self._call("GET", path, b"", timeout_s)
 
     def post(self, path: str, body: dict[str, object], *, timeout_s: float = 5.0) -> dict[str, object]:
@@ -66,13 +81,15 @@ class ControlClient:
             status, answer = loopback.exchange(
                 host, port, method, path, timeout_s=timeout_s, headers=headers, body=body
             )
+        except loopback.NotConnected as error:
+            raise CommandError("control.unreachable", address=address, detail=reason(error)) from error
         except TimeoutError as error:
             detail = f"no answer within {timeout_s:g} s"
-            raise CommandError("control.unreachable", address=address, detail=detail) from error
+            raise CommandError("control.no_answer", address=address, detail=detail) from error
         except OSError as error:
-            raise CommandError("control.unreachable", address=address, detail=reason(error)) from error
+            raise CommandError("control.no_answer", address=address, detail=reason(error)) from error
         except ValueError as error:
-            raise CommandError("control.unreachable", address=address, detail=str(error)) from error
+            raise CommandError("control.no_answer", address=address, detail=str(error)) from error
         document = _object(answer)
         if status in _REFUSED:
             raise CommandError("control.refused", address=address, path=self._places.control_token)

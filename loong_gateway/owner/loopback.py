@@ -11,10 +11,14 @@ from __future__ import annotations
 import _socket
 import time
 
-__all__ = ["exchange", "reachable_host"]
+__all__ = ["NotConnected", "exchange", "reachable_host"]
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104  looked up, not bound
 _BLOCK_BYTES = 65_536
+
+
+class NotConnected(OSError):
+    """Raised when nobody took the connection, so that surely nothing was asked."""
 
 
 def reachable_host(bind_address: str) -> str:
@@ -36,8 +40,8 @@ def exchange(  # noqa: PLR0913  the parts of a request
 ) -> tuple[int, bytes]:
     """Send one request and return the status and the body of the answer; the body is b"" with `status_only`.
 
-    `host` is a numeric address. Blocks up to `timeout_s` in all. Raises OSError (TimeoutError when time is up),
-    ValueError for an answer that is not HTTP or was cut off.
+    `host` is a numeric address. Blocks up to `timeout_s` in all. Raises NotConnected when nobody
+    listens, OSError (TimeoutError when time is up), ValueError for an answer that is not HTTP or was cut off.
     """
     end = time.monotonic() + timeout_s
     shown = f"[{host}]" if ":" in host else host
@@ -50,7 +54,12 @@ def exchange(  # noqa: PLR0913  the parts of a request
     connection = _socket.socket(family, _socket.SOCK_STREAM)
     try:
         connection.settimeout(_left(end))
-        connection.connect((host, port))
+        try:
+            connection.connect((host, port))
+        except _socket.timeout:
+            raise
+        except OSError as error:
+            raise NotConnected(error.errno, error.strerror) from error
         connection.settimeout(_left(end))
         connection.sendall(request)
         return _answer(connection, end, status_only=status_only, max_bytes=max_bytes)

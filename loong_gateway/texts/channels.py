@@ -29,6 +29,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "channels.empty_target": ("--target must not be empty", None, "loong channels send --help", 2),
+    "channels.bad_target": (
+        "--target {given} is no {word} of {channel}: expected {expected}",
+        None,
+        "{fix}",
+        2,
+    ),
     "channels.bad_text": (
         "the text is not UTF-8: {detail}",
         None,
@@ -48,8 +54,20 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "channels.refused": ("{channel}/{account} refused the message: {detail}", None, "{fix}", 1),
+    "channels.gateway_silent": (
+        "the gateway holds this home and does not answer: {detail}; nothing was sent",
+        None,
+        "loong gateway status",
+        2,
+    ),
+    "channels.no_outcome": (
+        "the gateway was asked and did not say what became of it: {detail}; the outcome is unknown",
+        None,
+        "look into the conversation before sending again; the gateway: loong gateway status",
+        1,
+    ),
     "channels.unknown_fate": (
-        "{channel}/{account} did not confirm the message: {detail}; it may have arrived",
+        "{channel}/{account} did not confirm the message: {detail}; the outcome is unknown, it may have arrived",
         None,
         "look into the conversation before sending again",
         1,

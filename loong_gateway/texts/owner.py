@@ -57,6 +57,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong gateway status",
         2,
     ),
+    "control.no_answer": (
+        "the gateway at {address} was asked and did not answer: {detail}",
+        None,
+        "loong gateway status",
+        2,
+    ),
     "control.not_running": (
         "the gateway is not running",
         None,

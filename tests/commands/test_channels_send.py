@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import socket
 import sqlite3
+import threading
+from collections.abc import Iterator
 
 import pytest
 
+from loong_gateway.owner.files import publish, write_control_token
+from loong_gateway.owner.lock import OwnerLock, identity
 from tests.commands.loong_cli import TOKEN, Loong, running_owner, telegram_config
 from tests.fakes.telegram import FakeTelegram
 
@@ -86,6 +92,8 @@ def test_what_the_platform_refuses_is_exit_1_and_recorded(tmp_path: pathlib.Path
         ran = loong(*SEND)
     assert ran.code == 1
     assert ran.err.startswith("error: telegram/work refused the message: ")
+    assert "fix: let the person write to the bot first" in ran.err
+    assert "warning" not in ran.err
     assert [state for state, _ in rows(loong)] == ["failed"]
 
 
@@ -154,7 +162,8 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:
     [
         ("sent", 0, "telegram message sent ("),
         ("queued", 0, "telegram message queued ("),
-        ("unknown", 1, "did not confirm the message: lost"),
+        ("unknown", 1, "did not confirm the message: lost; the outcome is unknown"),
+        ("of a later version", 1, "the outcome is unknown"),
         ("failed", 1, "refused the message: lost"),
         ("expired", 1, "refused the message: lost"),
         ("refused", 2, "could not be reached: lost; nothing was sent"),
@@ -172,6 +181,96 @@ def test_a_running_gateway_does_the_sending(tmp_path: pathlib.Path, state: str, 
     assert path == "/api/gateway/send"
     assert (body["channel"], body["account"], body["target"]) == ("telegram", "work", "1001")
     assert body["wait_s"] == 30
+
+
+def test_a_message_that_waits_says_why(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    with running_owner(loong) as owner:
+        answer = {"id": "send-1", "state": "queued", "message_ids": [], "error": "HTTP 401"}
+        owner.answers["/api/gateway/send"] = (200, answer)
+        ran = loong(*SEND)
+    assert ran.code == 0
+    assert ran.err == "the gateway keeps it and sends it as soon as it can: HTTP 401\n"
+
+
+def test_an_answer_without_an_id_is_never_called_sent(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    with running_owner(loong) as owner:
+        owner.answers["/api/gateway/send"] = (200, {"state": "sent", "message_ids": []})
+        ran = loong(*SEND)
+    assert (ran.code, ran.out) == (1, "")
+    assert "the outcome is unknown" in ran.err
+
+
+@contextlib.contextmanager
+def deaf_owner(loong: Loong, *, answers_health: bool) -> Iterator[None]:
+    """An owner whose port takes connections and says nothing, or nothing beyond the health check."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = threading.Event()
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while not ended.is_set():
+                    connection, _ = listener.accept()
+                    with connection:
+                        if connection.recv(65536).startswith(b"GET /healthz"):
+                            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=serve)
+        if answers_health:
+            thread.start()
+        places = loong.places
+        lock = OwnerLock.acquire(places)
+        try:
+            write_control_token(places)
+            publish(places, {**identity(), "bind_address": "127.0.0.1", "port": listener.getsockname()[1]})
+            yield
+        finally:
+            lock.release()
+            ended.set()
+            if answers_health:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(listener.getsockname(), 1).close()
+                thread.join()
+
+
+def test_a_frozen_gateway_is_asked_for_nothing(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    with deaf_owner(loong, answers_health=False):
+        ran = loong(*SEND)
+    assert ran.code == 2
+    assert "no answer within 1 s; nothing was sent" in ran.err
+
+
+def test_a_gateway_that_falls_silent_after_it_was_asked_leaves_the_outcome_unknown(
+    tmp_path: pathlib.Path,
+) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    with deaf_owner(loong, answers_health=True):
+        ran = loong(*SEND, "--json")
+    assert ran.code == 1
+    assert "the outcome is unknown" in ran.err
+    assert ran.document["error"]["code"] == "channels.no_outcome"
+
+
+@pytest.mark.parametrize("target", ["abc", "@a", "12a", "1:x", "-", "https://t.me/x"])
+def test_a_target_that_no_chat_can_have_is_refused_before_anything_is_asked(
+    tmp_path: pathlib.Path, target: str
+) -> None:
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    ran = loong("channels", "send", "telegram", f"--target={target}", "--text", "x")
+    assert ran.code == 2
+    assert f'--target "{target}" is no chat id of telegram: expected a number or @name' in ran.err
+    assert "warning" not in ran.err
+    assert not pathlib.Path(loong.places.store).exists()
+
+
+def test_a_thread_of_a_chat_goes_to_the_platform_as_one(tmp_path: pathlib.Path) -> None:
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        ran = Loong(tmp_path, telegram_config(telegram.base_url))(*SEND[:4], "1001:7", *SEND[5:])
+    # The chat is found, the topic is not.
+    assert "message thread not found" in ran.err
 
 
 def test_no_wait_asks_the_gateway_only_to_keep_it(tmp_path: pathlib.Path) -> None:

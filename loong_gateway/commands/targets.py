@@ -1,0 +1,61 @@
+"""What a target of each channel looks like, and what helps when the platform does not know it."""
+
+from __future__ import annotations
+
+import re
+
+from loong_channels.contract import ChannelSpec
+from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import one_line
+
+__all__ = ["check_target", "refusal_fix", "split_target"]
+
+# Per channel: the form of a conversation, in words as well, and an example.
+# https://core.telegram.org/bots/api#sendmessage ("chat_id": a number, or the name of a public chat)
+_FORMS = {
+    "telegram": (re.compile(r"-?[0-9]{1,20}|@[A-Za-z][A-Za-z0-9_]{3,31}"), "a number or @name", "123456789"),
+}
+_THREAD = re.compile(r"[0-9]{1,20}")
+# Per channel: words of the platform's refusal, and what the operator can do about it.
+_REFUSALS = {
+    "telegram": (
+        (
+            "chat not found",
+            "let the person write to the bot first, or add the bot to the group; then send again",
+        ),
+        ("bot was blocked", "let the person unblock the bot; then send again"),
+        ("bot was kicked", "add the bot to the group again; then send again"),
+    ),
+}
+
+
+def split_target(spec: ChannelSpec, target: str) -> tuple[str, str | None]:
+    """Conversation and thread of a target; a thread is written as `conversation:thread` where the channel has them."""
+    if not spec.threads:
+        return target, None
+    conversation, _, thread = target.partition(":")
+    return conversation, thread or None
+
+
+def check_target(spec: ChannelSpec, target: str) -> None:
+    """Raise CommandError for a target that the platform cannot know, before anything is asked."""
+    if spec.name not in _FORMS:
+        return
+    form, expected, example = _FORMS[spec.name]
+    conversation, colon, thread = target.partition(":") if spec.threads else (target, "", "")
+    if form.fullmatch(conversation) and (not colon or _THREAD.fullmatch(thread)):
+        return
+    raise CommandError(
+        "channels.bad_target",
+        given=f'"{one_line(target, 60)}"',
+        word=spec.conversation_word,
+        channel=spec.name,
+        expected=expected,
+        fix=f"loong channels send {spec.name} --target {example} --text hello",
+    )
+
+
+def refusal_fix(spec: ChannelSpec, detail: str) -> str | None:
+    """What helps against this refusal of the platform, None when nothing particular is known."""
+    said = detail.lower()
+    return next((fix for words, fix in _REFUSALS.get(spec.name, ()) if words in said), None)
