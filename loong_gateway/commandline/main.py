@@ -11,7 +11,7 @@ import sys
 
 from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
-from loong_gateway.commands.common import Context
+from loong_gateway.commands.common import Context, OutputFailed
 from loong_gateway.owner.paths import resolve_places
 
 __all__ = ["main"]
@@ -90,9 +90,11 @@ def _run_any(argv: list[str]) -> int:
     from loong_gateway.commandline import parser, verbs
     from loong_gateway.owner.lock import note_refused_start
 
-    if argv == ["--version"]:
+    if argv in (["--version"], ["version"]):
         _plain_context(argv).out(f"loong {VERSION}")
         return 0
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
     call = verbs.find_verb(argv)
     if not call.module and call.wants_help:
         _plain_context(argv).out(parser.group_help(call.verb))
@@ -100,7 +102,7 @@ def _run_any(argv: list[str]) -> int:
     name = call.module or "overview"
     module = import_module(f"loong_gateway.commands.{name}")
     try:
-        arguments = parser.parse(call.verb, module, call.rest)
+        arguments = parser.parse(call.verb, module, call.rest, line=argv)
     except SystemExit:
         # Help was asked for and printed.
         return 0
@@ -156,7 +158,7 @@ def _discard_output() -> None:
 
 
 def _output_failed(argv: list[str], error: OSError) -> int:
-    if error.filename is not None or not _output_is_broken():
+    if not isinstance(error, OutputFailed) and (error.filename is not None or not _output_is_broken()):
         return _internal_error(argv, error)
     _discard_stdout()
     return _plain_context([]).report(

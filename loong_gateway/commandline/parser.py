@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import nearest
-from loong_gateway.commandline.verbs import VERBS, group_members
+from loong_gateway.commandline.mistakes import explain, pasted, replaced
+from loong_gateway.commandline.verbs import GLOBAL_SWITCHES, GLOBAL_VALUES, VERBS, find_verb, group_members
 
 __all__ = ["group_help", "parse"]
 
 GLOBAL_LINE = "Also: --config PATH  --profile NAME  --dev  --verbose  --no-color"
+# Options that mean nothing without a value, wherever they occur.
+NEVER_EMPTY = ("config", "profile", "session", "account")
 USUAL_EXIT_CODES = "0 done; 2 wrong usage, or it could not run; 70 internal error"
 
 
@@ -31,13 +36,23 @@ class _Help(argparse.HelpFormatter):
 
 
 class _VerbParser(argparse.ArgumentParser):
-    """An argument parser that raises instead of leaving, and prints help in the house's order."""
+    """An argument parser that raises instead of leaving, and prints help in the house's order.
+
+    `line` is the whole command line, from which a correction is made.
+    """
 
     examples: tuple[str, ...] = ()
     exit_codes = USUAL_EXIT_CODES
+    line: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        raise CommandError("usage.bad_arguments", detail=message, fix=f"{self.prog} --help")
+        unknown = _mistyped(self)
+        if unknown is not None:
+            # What is said to be missing may well be there, mistyped.
+            raise _unexpected(self, unknown)
+        mistake = explain(message)
+        fixed = _corrected(self.line, mistake.given, mistake.meant) if mistake.meant else None
+        raise CommandError("usage.bad_arguments", detail=mistake.detail, fix=fixed or f"{self.prog} --help")
 
     def format_help(self) -> str:
         formatter = self._get_formatter()
@@ -52,13 +67,28 @@ class _VerbParser(argparse.ArgumentParser):
         return "\n".join(lines) + "\n"
 
 
-def parse(verb: str, module: ModuleType, rest: list[str]) -> argparse.Namespace:
+def parse(verb: str, module: ModuleType, rest: list[str], line: Sequence[str] = ()) -> argparse.Namespace:
     """The arguments of `verb`, global flags included. Prints help and leaves with 0 when it is asked for.
 
+    `line` is everything that was typed after `loong`; the fix of a mistake repeats it, corrected.
     Raises CommandError for what the verb does not take.
     """
+    parser = _build(verb, module, line)
+    namespace, unknown = parser.parse_known_args(rest)
+    if unknown:
+        raise _unexpected(parser, unknown[0])
+    for name in NEVER_EMPTY:
+        value = getattr(namespace, name, None)
+        if value is not None and not str(value).strip():
+            raise CommandError(
+                "usage.bad_arguments", detail=f"--{name} needs a value", fix=f"{parser.prog} --help"
+            )
+    return namespace
+
+
+def _build(verb: str, module: ModuleType, line: Sequence[str]) -> _VerbParser:
     parser = _VerbParser(
-        prog=f"loong {verb}",
+        prog=f"loong {verb}".strip(),
         description=_sentence(module.HELP),
         formatter_class=_Help,
         allow_abbrev=False,
@@ -68,10 +98,23 @@ def parse(verb: str, module: ModuleType, rest: list[str]) -> argparse.Namespace:
     parser.exit_codes = getattr(module, "EXIT_CODES", USUAL_EXIT_CODES)
     _add_globals(parser, json=getattr(module, "JSON", True))
     module.add_arguments(parser)
-    namespace, unknown = parser.parse_known_args(rest)
-    if unknown:
-        raise _unexpected(parser, unknown[0])
-    return namespace
+    parser.line = line
+    return parser
+
+
+def _corrected(line: Sequence[str], given: str, meant: str) -> str | None:
+    """The command line with `meant` in the place of `given`, None when that is still not one that can be run."""
+    tokens = replaced(line, given, meant)
+    if tokens == list(line):
+        return None
+    try:
+        call = find_verb(tokens)
+        if not call.wants_help:
+            module = import_module(f"loong_gateway.commands.{call.module or 'overview'}")
+            parse(call.verb, module, call.rest)
+    except CommandError:
+        return None
+    return pasted(tokens)
 
 
 def group_help(group: str) -> str:
@@ -105,6 +148,15 @@ def _add_globals(parser: argparse.ArgumentParser, *, json: bool) -> None:
         parser.set_defaults(json=False)
 
 
+def _mistyped(parser: _VerbParser) -> str | None:
+    """The first word of the line that looks like an option of this parser and is none."""
+    line = list(parser.line)
+    known = {name for action in parser._actions for name in action.option_strings}  # noqa: SLF001  as above
+    words = (word.split("=", 1)[0] for word in line[: line.index("--") if "--" in line else None])
+    unknown = (word for word in words if word.startswith("--") and word not in known)
+    return next((word for word in unknown if nearest(word, sorted(known)) is not None), None)
+
+
 def _unexpected(parser: _VerbParser, given: str) -> CommandError:
     flag = given.split("=", 1)[0]
     if not given.startswith("-"):
@@ -113,6 +165,12 @@ def _unexpected(parser: _VerbParser, given: str) -> CommandError:
         )
     flags = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001  as above
     meant = nearest(flag, [name for name in flags if name.startswith("--")])
+    fix = _corrected(parser.line, flag, meant) if meant else None
+    if fix is None:
+        # A mistyped global flag before the verb hides the verb.
+        known = [name for name in (*GLOBAL_SWITCHES, *GLOBAL_VALUES) if name.startswith("--")]
+        general = nearest(flag, known)
+        fix = _corrected(parser.line, flag, general) if general else None
+        meant = general if fix else meant
     detail = f'unknown option "{flag}"' + (f"; did you mean {meant}?" if meant else "")
-    fix = f"{parser.prog} {meant}" if meant else f"{parser.prog} --help"
-    return CommandError("usage.bad_arguments", detail=detail, fix=fix)
+    return CommandError("usage.bad_arguments", detail=detail, fix=fix or f"{parser.prog} --help")

@@ -7,7 +7,11 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.tinyjson import dumps
 from loong_gateway.owner.paths import Places
 
-__all__ = ["Context", "error_lines"]
+__all__ = ["Context", "OutputFailed", "error_lines"]
+
+
+class OutputFailed(OSError):
+    """Raised when the result cannot be written: a full disk behind the redirection, for one."""
 
 
 class Context:
@@ -40,12 +44,21 @@ class Context:
         self.no_color = no_color
 
     def out(self, line: str = "") -> None:
-        """Print one line of the result."""
-        self.stdout.write(line + "\n")
+        """Print one line of the result. Raises BrokenPipeError when the reader has left, else OutputFailed."""
+        try:
+            self.stdout.write(line + "\n")
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputFailed(error.errno, error.strerror) from error
 
     def err(self, line: str) -> None:
-        """Print one line that is not the result: progress, a warning."""
-        self.stderr.write(line + "\n")
+        """Print one line that is not the result: progress, a warning. What cannot be written is passed over."""
+        try:
+            self.stderr.write(line + "\n")
+        except OSError:
+            # Nobody can be told; the exit code still says what happened.
+            return
 
     def document(self, value: object) -> None:
         """Print the result as the one JSON document, two spaces per level."""

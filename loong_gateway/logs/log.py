@@ -176,9 +176,15 @@ class _Handler(logging.Handler):
                 if len(self._seen) > MAX_TEMPLATES:
                     self._summarise_one(*self._seen.popitem(last=False))
             repeats.count += 1
+            if repeats.count <= REPEATS:
+                return True
+            message = _message(record)
+            repeats.last = (
+                message if len(message) <= MAX_MESSAGE else _clean(message, MAX_MESSAGE, self._scrub)
+            )
             if repeats.count == REPEATS + 1:
                 self._sinks[0].poke()
-            return repeats.count <= REPEATS
+            return False
 
     def summarise_due(self) -> float | None:
         """Say how often what was left out has repeated, where its window is over; seconds until the next one is."""
@@ -200,25 +206,31 @@ class _Handler(logging.Handler):
     def _summarise_one(self, key: tuple[str, str], repeats: _Repeats) -> None:
         more = repeats.count - REPEATS
         if more > 0:
-            message = f"{more} more within {WINDOW_S:.0f} s: {self._scrub(key[1])}"
+            last = _clean(repeats.last, MAX_MESSAGE, self._scrub)
+            message = f"{more} more within {WINDOW_S:.0f} s, the last one: {last}"
             self._put(Entry(time.time(), repeats.level, key[0], message))
 
 
 class _Repeats:
-    """How often one template was logged since its window began."""
+    """How often one template was logged since its window began, and what the last of its messages said."""
 
     def __init__(self, since: float, level: int) -> None:
         self.since = since
         self.level = level
         self.count = 0
+        self.last = ""
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001
+        # Wrong arguments for the template are a mistake of ours; the template still says what happened.
+        return f"{record.msg} (arguments do not fit)"
 
 
 def _entry(record: logging.LogRecord, scrub: Callable[[str], str]) -> Entry:
-    try:
-        message = record.getMessage()
-    except Exception:  # noqa: BLE001
-        # Wrong arguments for the template are a mistake of ours; the template still says what happened.
-        message = f"{record.msg} (arguments do not fit)"
+    message = _message(record)
     trace = ""
     if record.exc_info and record.exc_info[0] is not None:
         trace = "".join(traceback.format_exception(*record.exc_info))

@@ -159,6 +159,10 @@ def _cool_down(failed: AttemptFailed, cooldowns: Cooldowns) -> None:
 
 def _log(failed: AttemptFailed, wait_s: float | None) -> None:
     failure = failed.failure
+    if failure.kind == INTERRUPTED.kind:
+        # A user's stop or the end of the gateway; nothing failed.
+        logger.debug("attempt cancelled: model=%s try=%d", failed.model, failed.tries)
+        return
     details: Mapping[str, object] = {
         "model": failed.model,
         "try": failed.tries,

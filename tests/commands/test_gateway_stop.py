@@ -105,4 +105,4 @@ def test_json_tells_the_outcome_in_one_document(environ: dict[str, str], live: s
 def test_a_timeout_that_is_none_is_refused(environ: dict[str, str], value: str) -> None:
     done = stop(environ, f"--timeout={value}")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: argument --timeout: expected 0 to 86400 seconds, got {value}\n")
+    assert done.stderr.startswith(f"error: --timeout: expected 0 to 86400 seconds, got {value}\n")

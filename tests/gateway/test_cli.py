@@ -197,6 +197,65 @@ def test_an_unknown_option_names_the_nearest_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said", "fix"),
+    [
+        (["--jsn", "gateway", "status"], '"--jsn"; did you mean --json?', "loong --json gateway status"),
+        (["gateway", "--jsn", "status"], '"--jsn"; did you mean --json?', "loong gateway --json status"),
+        (["--profil=x", "gateway", "stop"], "did you mean --profile?", "loong --profile=x gateway stop"),
+        (["logs", "--lines", "5", "--folow"], "did you mean --follow?", "loong logs --lines 5 --follow"),
+        (["ask", "--mesage", "it's"], "did you mean --message?", "loong ask --message 'it'\"'\"'s'"),
+        (
+            ["gateway", "stop", "--no-wiat", "--tmeout"],
+            "did you mean --no-wait?",
+            "loong gateway stop --help",
+        ),
+        (["--nonsense"], 'unknown option "--nonsense"', "loong --help"),
+        (["logs", "--lines", "abc"], '--lines "abc" is not a whole number', "loong logs --help"),
+        (["gateway", "stop", "--timeout", "x"], "--timeout: ", "loong gateway stop --help"),
+        (
+            ["logs", "--level", "wraning"],
+            '--level "wraning" is not known; did you mean warning?',
+            "loong logs --level warning",
+        ),
+        (
+            ["logs", "--level=x"],
+            '--level "x" is not known; known: debug, info, warning, error',
+            "loong logs --help",
+        ),
+        (["ask", "--message"], "--message needs a value", "loong ask --help"),
+        (["gateway", "stop", "--no-wait=1"], "--no-wait takes no value", "loong gateway stop --help"),
+        (["channels", "send", "telegram"], "--target and --text are missing", "loong channels send --help"),
+        (
+            ["channels", "send", "x", "--target", "1", "--text", "x", "--wait", "--no-wait"],
+            "--wait and --no-wait exclude each other",
+            "loong channels send --help",
+        ),
+        (["gateway", "status", "--profile", ""], "--profile needs a value", "loong gateway status --help"),
+        (["gateway", "run", "--session", " "], "--session needs a value", "loong gateway run --help"),
+        (["--config=", "status"], "--config needs a value", "loong status --help"),
+        (
+            ["channels", "send", "telegram", "--target", "1", "--text", "x", "--account", ""],
+            "--account needs a value",
+            "loong channels send --help",
+        ),
+    ],
+)
+def test_a_mistake_is_named_in_our_words_and_the_fix_is_the_whole_line(
+    arguments: list[str], said: str, fix: str
+) -> None:
+    done = loong(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[0]
+    assert done.stderr.splitlines()[1:] == [f"  fix: {fix}"]
+
+
+def test_help_and_version_are_words_as_well() -> None:
+    assert loong("help").stdout == loong("--help").stdout
+    assert loong("help", "gateway", "stop").stdout == loong("gateway", "stop", "--help").stdout
+    assert loong("version").stdout == loong("--version").stdout == f"loong {VERSION}\n"
+
+
+@pytest.mark.parametrize(
     "arguments",
     [["gateway", "status", "extra"], ["gateway", "stop", "--timeout"], ["--nonsense"], ["--config"]],
 )
@@ -277,13 +336,17 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert done.stdout in ("141\n", "3\n")
 
 
-def test_output_that_cannot_be_written_is_told() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["gateway", "status"], ["--json", "gatway"]])
+def test_output_that_cannot_be_written_is_told_and_nothing_else_is_written(
+    tmp_path: Path, unbuffered: str, arguments: list[str]
+) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w", encoding="ascii") as full:
         done = subprocess.run(
-            [sys.executable, str(ROOT / "loong.py"), "gateway", "status"],
-            env={"LOONG_HOME": "/nonexistent"},
+            [sys.executable, str(ROOT / "loong.py"), *arguments],
+            env={"LOONG_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -291,7 +354,9 @@ def test_output_that_cannot_be_written_is_told() -> None:
             timeout=30,
         )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the result cannot be written: no space left on device\n")
+    assert "error: the result cannot be written: no space left on device\n" in done.stderr
+    assert "internal error" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_closed_streams_change_nothing_but_what_is_seen() -> None:

@@ -205,7 +205,10 @@ def test_what_repeats_is_summed_up(start: object) -> None:
     assert log.messages() == [f"poll failed: {n}" for n in range(10)] + ["something else"]
     log.clock.now += 61
     logger.warning("poll failed: %d", 1000)
-    assert log.messages()[-2:] == ["990 more within 60 s: poll failed: %d", "poll failed: 1000"]
+    assert log.messages()[-2:] == [
+        "990 more within 60 s, the last one: poll failed: 999",
+        "poll failed: 1000",
+    ]
 
 
 def test_a_flood_that_ended_is_summed_up_by_itself(start: object) -> None:
@@ -215,7 +218,7 @@ def test_a_flood_that_ended_is_summed_up_by_itself(start: object) -> None:
     assert len(log.lines()) == 10
     log.clock.now += 60
     log.control._sinks[0].poke()
-    _eventually(lambda: log.messages()[-1] == "5 more within 60 s: again")
+    _eventually(lambda: log.messages()[-1] == "5 more within 60 s, the last one: again")
     assert log.lines()[-1]["logger"] == logger.name
 
 
@@ -224,7 +227,7 @@ def test_the_end_of_the_log_sums_up_what_is_open(start: object) -> None:
     for _ in range(15):
         logger.warning("again")
     log.control.close()
-    assert log.messages()[-1] == "5 more within 60 s: again"
+    assert log.messages()[-1] == "5 more within 60 s, the last one: again"
 
 
 def test_the_same_words_of_two_accounts_are_two_things(start: object) -> None:
@@ -417,3 +420,13 @@ def _eventually(condition: object) -> None:
     while not condition():
         assert not deadline.expired
         never.wait(0.005)
+
+
+def test_a_sum_says_the_last_message_in_full_and_without_secrets(start: object) -> None:
+    log = start()
+    for number in range(12):
+        logger.warning("attempt failed: %s %s", number, SECRET)
+    log.control.close()
+    (message,) = log.messages()[10:]
+    assert message.startswith("2 more within 60 s, the last one: attempt failed: 11 ")
+    assert SECRET not in message
