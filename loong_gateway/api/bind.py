@@ -6,6 +6,7 @@ import errno
 import fcntl
 import ipaddress
 import os
+import shlex
 import socket
 import struct
 import sys
@@ -65,7 +66,10 @@ def open_listener(
     port, source = choose_port(settings, port_override, environ)
     addresses = _choose_addresses(settings, bind_override)
     if not all(ipaddress.ip_address(a).is_loopback for a in addresses) and not _has_secret(settings, environ):
-        raise CommandError("port.no_auth", bind=bind_override or settings.bind)
+        again = (
+            f"loong gateway run --bind {shlex.quote(bind_override)}" if bind_override else "loong gateway run"
+        )
+        raise CommandError("port.no_auth", bind=bind_override or settings.bind, command=again)
     try:
         sockets = _open_patiently(addresses, port)
     except OSError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from loong_channels import catalog
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import nearest
+from loong_gateway.base.wording import one_line
+from loong_gateway.config.diagnostics import did_you_mean
 
 __all__ = ["chosen_channel"]
 
@@ -23,7 +24,6 @@ def chosen_channel(word: str | None, flag: str | None) -> str:
 def _known(given: str) -> str:
     name = catalog.canonical(given)
     if name is None:
-        meant = nearest(given.strip().lower(), sorted(catalog.KNOWN))
-        fix = f"did you mean {meant}? loong channels" if meant else "loong channels"
-        raise CommandError("selector.channel_unknown", given=given, fix=fix)
+        suggestion = did_you_mean(given.strip().lower(), catalog.KNOWN)
+        raise CommandError("selector.channel_unknown", given=one_line(given, 100), suggestion=suggestion)
     return name

@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import BinaryIO
 
+from loong_channels import catalog
 from loong_channels.waiting import StopToken
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import one_line
 from loong_gateway.commands.common import Context
+from loong_gateway.config.diagnostics import did_you_mean
 from loong_gateway.config.loading import validate
+from loong_gateway.config.snapshot import Config
 from loong_gateway.logs.log import FILES, LEVELS, log_path, short_name, visible
 
 HELP = "show the last lines of the gateway's log"
@@ -47,8 +51,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Print the lines that pass the filters, oldest first. With --json they are the file's own JSON lines."""
     if not 0 <= args.lines <= MAX_LINES:
         raise CommandError("logs.bad_lines", given=args.lines, most=MAX_LINES)
-    path = _path(context)
-    wanted = _Filter(args.level, args.channel)
+    config, _ = validate(context.places, environ=context.environ, dev=context.places.dev)
+    path = _path(context, config)
+    channel, account = _chosen(args.channel)
+    wanted = _Filter(args.level, channel, account)
     follower = _Follower(path) if args.follow else None
     try:
         chosen = _last_lines(path, args.lines, wanted)
@@ -56,6 +62,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
             say = context.err if context.json else context.out
             say(f"No log yet: {path} is written while the gateway runs.")
             return 0
+        if not chosen:
+            _refuse_unknown_account(config, channel, account)
+        if not chosen and args.lines:
+            context.err(f"no lines match in {path}")
         for line in chosen:
             _print(context, line)
         if follower is not None:
@@ -69,18 +79,44 @@ def run(args: argparse.Namespace, context: Context) -> int:
     return 0
 
 
-def _path(context: Context) -> str:
+def _chosen(given: str | None) -> tuple[str, str]:
+    """Channel and account that `--channel` names, "" for all. Raises CommandError for an unknown channel."""
+    if given is None:
+        return "", ""
+    name, _, account = given.strip().replace("/", "=").partition("=")
+    known = catalog.canonical(name)
+    if known is None:
+        suggestion = did_you_mean(name.strip().lower(), catalog.KNOWN)
+        raise CommandError("logs.unknown_channel", given=one_line(given, 60), suggestion=suggestion)
+    return known, account.strip()
+
+
+def _refuse_unknown_account(config: Config | None, channel: str, account: str) -> None:
+    """Raise CommandError when nothing was logged of an account because there is none of that name."""
+    configured = config.channels.get(channel) if config is not None and account else None
+    if configured is None or account in configured.accounts:
+        return
+    known = list(configured.accounts)
+    raise CommandError(
+        "logs.unknown_account",
+        channel=channel,
+        given=one_line(account, 60),
+        known=", ".join(known),
+        suggestion=did_you_mean(account.lower(), known),
+    )
+
+
+def _path(context: Context, config: Config | None) -> str:
     """Where this gateway logs. A configuration that cannot be read must not hide the log that says why."""
-    config, _ = validate(context.places, environ=context.environ, dev=context.places.dev)
     return (config.logging.file if config is not None else None) or log_path(context.places)
 
 
 class _Filter:
     """Says which lines are wanted. A line that is not ours passes unless a filter needs its fields."""
 
-    def __init__(self, level: str, channel: str | None) -> None:
+    def __init__(self, level: str, channel: str, account: str) -> None:
         self._level = LEVELS[level]
-        self._channel = "" if channel is None else channel.replace("=", ".").replace("/", ".").strip(".")
+        self._channel = f"{channel}.{account}" if account else channel
 
     def __call__(self, line: bytes) -> bool:
         if self._level <= LEVELS["debug"] and not self._channel:

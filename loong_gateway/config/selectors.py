@@ -57,9 +57,8 @@ def account_for(config: Config, channel: str, account: str | None) -> AccountCon
     """
     family = catalog.canonical(channel)
     if family is None:
-        near = nearest(channel.strip().lower(), sorted(catalog.KNOWN))
-        fix = f"did you mean {near}? loong channels" if near else "loong channels"
-        raise CommandError("selector.channel_unknown", given=one_line(channel, 100), fix=fix)
+        suggestion = did_you_mean(channel.strip().lower(), catalog.KNOWN)
+        raise CommandError("selector.channel_unknown", given=one_line(channel, 100), suggestion=suggestion)
     if catalog.KNOWN[family].package is None:
         raise CommandError("selector.channel_not_in_this_build", channel=family)
     found = config.channels.get(family)
@@ -104,9 +103,13 @@ def _family(channel: str) -> str:
     available = catalog.gateway_channels()
     family = catalog.canonical(channel)
     if family is None:
-        near = nearest(channel.lower(), list(available))
-        fix = f"did you mean {near}? {_example()}" if near else _example()
-        raise CommandError("selector.unknown_channel", given=channel, available=", ".join(available), fix=fix)
+        raise CommandError(
+            "selector.unknown_channel",
+            given=channel,
+            available=", ".join(available),
+            suggestion=did_you_mean(channel.lower(), available),
+            fix=_example(),
+        )
     if family in available:
         return family
     outbound = catalog.KNOWN[family].kind == "outbound"

@@ -6,13 +6,13 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "channels.no_channel": (
         "canonical grouped channel commands require a channel id; pass `CHANNEL` positionally or `--channel <CHANNEL>`",
         None,
-        "loong channels send --help",
+        "see which there are: loong channels list --all",
         2,
     ),
     "channels.two_channels": (
         "two channels are named: {first} and {second}",
         None,
-        "loong channels send --help",
+        "name one of them; see what is configured: loong channels",
         2,
     ),
     "channels.target_kind": (

@@ -167,7 +167,10 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "selector.unknown_channel": (
-        "unrecognized multi-channel service channel `{given}` (available runtime-backed channels: {available})",
+        (
+            "unrecognized multi-channel service channel `{given}` (available runtime-backed channels: {available})"
+            "{suggestion}"
+        ),
         None,
         "{fix}",
         2,
@@ -221,9 +224,9 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "selector.channel_unknown": (
-        "unknown channel `{given}`; run `loong channels` to inspect the available channel catalog",
+        "unknown channel `{given}`; run `loong channels` to inspect the available channel catalog{suggestion}",
         None,
-        "{fix}",
+        "loong channels list --all",
         2,
     ),
     "selector.channel_not_in_this_build": (

@@ -12,7 +12,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "port.no_auth": (
         "refusing to bind gateway to {bind} without auth",
         "gateway.auth.token, env LOONG_GATEWAY_TOKEN",
-        "set the token there, then: loong gateway run",
+        "set the token there, then: {command}",
         78,
     ),
     "port.unknown_bind": (

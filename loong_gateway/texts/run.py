@@ -54,7 +54,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "run.nothing_to_serve": (
         "{channel} cannot receive messages",
         None,
-        "{fix}",
+        "see what it can do: loong channels list --all",
         2,
     ),
 }

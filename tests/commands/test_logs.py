@@ -113,7 +113,7 @@ def test_a_large_log_is_not_read_whole(home: Home) -> None:
         (["--channel", "telegram=work"], ["t"]),
         (["--channel", "telegram/work"], ["t"]),
         (["--channel", "telegram=wor"], []),
-        (["--channel", "tele"], []),
+        (["--channel", "Telegram"], ["t"]),
         (["--channel", "wecom"], []),
         (["--level", "error", "--channel", "telegram"], []),
         ([], ["i", "raw text", "w", "e", "t"]),
@@ -128,6 +128,32 @@ def test_filters(home: Home, words: list[str], expected: list[str]) -> None:
         + line("t", level="warning", logger=WORK)
     )
     assert home.messages(*words) == expected
+
+
+def test_when_nothing_matches_it_says_so_beside_the_result(home: Home) -> None:
+    home.write(line("i"))
+    assert home.run("--channel", "wecom") == []
+    assert home.stderr == f"no lines match in {home.path}\n"
+    assert home.run("--lines", "0") == []
+    assert home.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("telegrm", '--channel "telegrm" names no channel; did you mean telegram?'),
+        ("telegram=wrk", 'telegram has no account "wrk" (configured: work); did you mean work?'),
+    ],
+)
+def test_a_channel_or_account_that_nobody_knows_is_refused(home: Home, given: str, said: str) -> None:
+    home.write(line("old", logger="loong.channel.telegram.gone"))
+    Path(home.places.config).touch(mode=0o600)
+    Path(home.places.config).write_text('[telegram.accounts.work]\nbot_token = { env = "T" }\n', "utf-8")
+    with pytest.raises(CommandError) as caught:
+        home.run("--channel", given)
+    assert (caught.value.message, caught.value.exit_code) == (said, 2)
+    # What was logged of an account that is configured no more can still be read.
+    assert home.messages("--channel", "telegram=gone") == ["old"]
 
 
 def test_lines_are_counted_after_the_filters(home: Home) -> None:
