@@ -188,7 +188,7 @@ def _check_wildcard(spec: ChannelSpec, table: Table) -> None:
             at_value=True,
             detail='"*" is not allowed here; list each id',
             suggestion="",
-            fix="",
+            fix="write each id",
         )
 
 
@@ -213,6 +213,7 @@ def _unknown_default(table: Table, given: str, ids: list[str]) -> None:
         given=normalise_id(given),
         accounts=", ".join(ids) or "none",
         suggestion=did_you_mean(normalise_id(given), ids),
+        fix=f"write one of: {', '.join(ids)}" if ids else "remove default_account, or add that account",
     )
 
 

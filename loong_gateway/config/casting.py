@@ -12,11 +12,13 @@ from math import isnan
 from typing import Callable
 
 from loong_channels.settings import Setting
+from loong_gateway.base.wording import nearest
 from loong_gateway.config.diagnostics import did_you_mean
 from loong_gateway.config.urls import PLAIN_HTTP, check_base_url, check_proxy_url
 
 __all__ = ["Cast", "Problem", "cast", "kind_of"]
 
+_HEADER_FIX = 'write a table of texts: { "X-Name" = "words" }'
 _INT64 = 2**63
 _LONGEST_SHOWN = 40
 _EXPECTED = {
@@ -141,7 +143,7 @@ def _cast_text(setting: Setting, raw: object) -> Cast:
     if not isinstance(raw, str):
         return _wrong_type(setting, raw)
     if "\0" in raw:
-        return _invalid(setting, "holds a zero character")
+        return _invalid(setting, "holds a zero character", fix="write it without that character")
     return Cast(raw if raw.strip() else setting.default)
 
 
@@ -161,7 +163,9 @@ def _cast_url(setting: Setting, raw: object, *, plain_http: bool, plain_http_key
     problem = check_base_url(url, plain_http=plain_http)
     if not problem:
         return Cast(url.rstrip("/"))
-    fix = f"use https://, or write: {plain_http_key} = true" if problem == PLAIN_HTTP else ""
+    fix = 'write an address such as: "https://host.example/path"'
+    if problem == PLAIN_HTTP:
+        fix = f"use https://, or write: {plain_http_key} = true"
     return _invalid(setting, problem, fix=fix)
 
 
@@ -170,7 +174,9 @@ def _cast_proxy(setting: Setting, raw: object) -> Cast:
         return _wrong_type(setting, raw)
     url = raw.strip()
     problem = check_proxy_url(url) if url else ""
-    return _invalid(setting, problem) if problem else Cast(url or setting.default)
+    if problem:
+        return _invalid(setting, problem, fix='write an address such as: "http://proxy.example:3128"')
+    return Cast(url or setting.default)
 
 
 def _cast_choice(setting: Setting, raw: object) -> Cast:
@@ -182,7 +188,9 @@ def _cast_choice(setting: Setting, raw: object) -> Cast:
     if not word:
         return Cast(setting.default)
     detail = f"expected {_one_of(setting.choices)}, got {_shown(raw)}"
-    return _invalid(setting, detail, suggestion=did_you_mean(word, setting.choices))
+    meant = nearest(word, sorted(setting.choices))
+    fix = f'write: "{meant}"' if meant else f"write one of: {', '.join(setting.choices)}"
+    return _invalid(setting, detail, suggestion=did_you_mean(word, setting.choices), fix=fix)
 
 
 def _cast_list(setting: Setting, raw: object) -> Cast:
@@ -237,7 +245,7 @@ def _int_id_item(item: object) -> tuple[object, Problem | None]:
 
 def _bad_item(expected: str, item: object) -> Problem:
     if item == "*":
-        values = {"detail": '"*" is not allowed here; list each id', "suggestion": "", "fix": ""}
+        values = {"detail": '"*" is not allowed here; list each id', "suggestion": "", "fix": "write each id"}
         return Problem("config.value.invalid", values)
     got = "empty text" if isinstance(item, str) and not item.strip() else kind_of(item)
     return Problem("config.value.type", {"expected": f"{expected} as item", "got": got})
@@ -247,7 +255,7 @@ def _cast_headers(setting: Setting, raw: object) -> Cast:
     if not isinstance(raw, dict):
         return _wrong_type(setting, raw)
     problems = [
-        Problem("config.value.invalid", {"detail": detail, "suggestion": "", "fix": ""}, (name,))
+        Problem("config.value.invalid", {"detail": detail, "suggestion": "", "fix": _HEADER_FIX}, (name,))
         for name, value in raw.items()
         for detail in [_header_problem(name, value)]
         if detail

@@ -32,16 +32,38 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 LOCALE = "en"
+# What the right kind of value looks like, by the words for it.
+_EXAMPLES = {
+    "true or false": "true",
+    "a whole number": "10",
+    "a number": "1.5",
+    "text": '"words"',
+    "a path in quotes": '"/path/to/file"',
+    "a URL in quotes": '"https://host.example"',
+    "a list of texts": '["one", "two"]',
+    "a list of whole numbers": "[123456789]",
+    "a list of ids": '["id"]',
+    "a table of texts": '{ name = "words" }',
+    "a table": "[name], and its settings below that",
+    "the name of a variable": '"MY_SECRET"',
+    "text as item": '["words"]',
+    "a whole number as item": "[123456789]",
+    "an id as item": '["id"]',
+}
+_OTHER_EXAMPLE = '{ env = "MY_SECRET" }'
 _PROBLEM = "urn:loong:problem:"
 # Every other code is an error.
 WARNINGS = frozenset(
     (
+        "config.allow_list.empty",
         "config.channel.not_in_this_build",
         "config.channel_account.shared_credential",
         "config.file.bom",
         "config.file.mode",
+        "config.gateway.no_auth",
         "config.key.unknown",
         "config.provider.kind_missing",
+        "config.provider.missing",
         "config.provider_selection.implicit_active",
         "config.provider_selection.unknown_active",
         "config.secret.file_mode",
@@ -114,7 +136,7 @@ def finding(
 ) -> Diagnostic:
     """One finding; `values` fill in the texts of `code`. Raises KeyError for an unknown code."""
     values = values or {}
-    message, _, fix, _ = render(code, dict(values))
+    message, _, fix, _ = render(code, {**values, "example": _example(values)})
     shown = {name: str(value) for name, value in values.items()}
     return Diagnostic(
         severity="warning" if code in WARNINGS else "error",
@@ -126,6 +148,14 @@ def finding(
         column=place[1] if place else None,
         variables={**shown, **(variables or {})},
     )
+
+
+def _example(values: Mapping[str, object]) -> object:
+    """The example that the finding brings, else one of the kind of value that was expected."""
+    expected = str(values.get("expected", ""))
+    if expected.startswith("one of "):
+        return quoted(expected[len("one of ") :].split(", ", maxsplit=1)[0])
+    return values.get("example", _EXAMPLES.get(expected, _OTHER_EXAMPLE))
 
 
 class Findings:
@@ -145,6 +175,10 @@ class Findings:
     ) -> None:
         """Note a finding about the key at `path`, or about its value."""
         self._pending.append((finding(code, dotted(path), values, variables=variables), path, at_value))
+
+    def about(self, path: KeyPath) -> bool:
+        """True when something was found about this key or a part of its value."""
+        return any(found[: len(path)] == path for _, found, _ in self._pending)
 
     def take(self, text: str) -> list[Diagnostic]:
         """Everything found, in the order of the file. `text` is the source that the key paths speak of."""

@@ -20,6 +20,7 @@ import tomli
 from loong_channels import catalog
 from loong_gateway.config.accounts import read_channels, warn_shared_credentials
 from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
+from loong_gateway.config.hints import syntax_hint, warn_what_will_not_work
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
 from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, LATER_TABLES, SECTIONS
@@ -174,13 +175,15 @@ def _parse(text: str) -> dict[str, Any]:
     except tomli.TOMLDecodeError as error:
         detail = error.msg[:1].lower() + error.msg[1:]
         place = (error.lineno, error.colno)
-        raise _Refused(about_file("config.file.syntax", place=place, detail=detail)) from None
+        fix = syntax_hint(detail)
+        raise _Refused(about_file("config.file.syntax", place=place, detail=detail, fix=fix)) from None
     except (ValueError, RecursionError) as error:
         # A number with thousands of digits; brackets nested hundreds deep.
         detail = (
             "nested too deeply" if isinstance(error, RecursionError) else "holds a number that is too long"
         )
-        raise _Refused(about_file("config.file.syntax", detail=detail)) from None
+        fix = "write it with fewer brackets, or a shorter number"
+        raise _Refused(about_file("config.file.syntax", detail=detail, fix=fix)) from None
 
 
 def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config:
@@ -190,11 +193,13 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
     providers, active = read_providers(root, dev=dev)
     channels = read_channels(root)
     warn_shared_credentials(root, channels)
+    gateway = _gateway(tables["gateway"], read["gateway"], dev=dev)
+    warn_what_will_not_work(root, channels, gateway, answers=bool(providers))
     return Config(
         path=path,
         exists=source is not None,
         digest=hashlib.sha256(source or b"").hexdigest(),
-        gateway=_gateway(tables["gateway"], read["gateway"], dev=dev),
+        gateway=gateway,
         providers=providers,
         active_provider=active,
         channels=channels,
@@ -255,31 +260,38 @@ def _check_bind(table: Table, values: dict[str, Any]) -> None:
     if bind.lower() in _BIND_MODES:
         values["bind"] = "loopback" if bind.lower() == "localhost" else bind.lower()
         if bind.lower() == "custom" and values["custom_bind_host"] is None:
-            _invalid(table, "bind", "custom needs gateway.customBindHost")
+            _invalid(
+                table, "bind", "custom needs gateway.customBindHost", "write the address as customBindHost"
+            )
     else:
         near = did_you_mean(bind.lower(), _BIND_MODES)
         _check_address(
-            table, "bind", bind, "expected loopback, lan, tailnet, auto, custom or an address" + near
+            table,
+            "bind",
+            bind,
+            "expected loopback, lan, tailnet, auto, custom or an address" + near,
+            'write: bind = "loopback"',
         )
     if values["custom_bind_host"] is not None:
-        _check_address(table, "customBindHost", str(values["custom_bind_host"]), "expected an address")
+        given, fix = str(values["custom_bind_host"]), "write the numeric address of an interface of this host"
+        _check_address(table, "customBindHost", given, "expected an address", fix)
 
 
-def _check_address(table: Table, name: str, text: str, detail: str) -> None:
+def _check_address(table: Table, name: str, text: str, detail: str, fix: str) -> None:
     try:
         ipaddress.ip_address(text.strip("[]"))
     except ValueError:
-        _invalid(table, name, detail)
+        _invalid(table, name, detail, fix)
 
 
 def _network(table: Table, values: dict[str, Any]) -> NetworkSettings:
     if values["client_key"] is not None and values["client_cert"] is None:
-        _invalid(table, "client_key", "needs network.client_cert beside it")
+        _invalid(table, "client_key", "needs network.client_cert beside it", "write client_cert as well")
     return NetworkSettings(**values)
 
 
-def _invalid(table: Table, name: str, detail: str) -> None:
-    table.add("config.value.invalid", name, at_value=True, detail=detail, suggestion="", fix="")
+def _invalid(table: Table, name: str, detail: str, fix: str) -> None:
+    table.add("config.value.invalid", name, at_value=True, detail=detail, suggestion="", fix=fix)
 
 
 def _mode_findings(path: str, mode: int, refs: list[SecretRef]) -> Iterator[Diagnostic]:

@@ -102,8 +102,9 @@ def _kind(name: str, table: Table) -> Kind:
         names = kinds_in_build()
         detail = f"unknown kind; expected one of {', '.join(names)}"
         suggestion = did_you_mean(raw.strip().lower(), [*KINDS])
+        fix = f'write: kind = "{nearest(raw.strip().lower(), [*KINDS]) or setting.default}"'
         table.add(
-            "config.value.invalid", setting.name, at_value=True, detail=detail, suggestion=suggestion, fix=""
+            "config.value.invalid", setting.name, at_value=True, detail=detail, suggestion=suggestion, fix=fix
         )
     return KINDS[known or str(setting.default)]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loong_channels.settings import Setting
+from loong_gateway.base.wording import nearest
 from loong_gateway.config.casting import Problem, cast, kind_of
-from loong_gateway.config.diagnostics import Findings, did_you_mean, dotted
+from loong_gateway.config.diagnostics import Findings, dotted
 from loong_gateway.config.secret_refs import RefCast, is_blank, pointer_problem, read_ref
 from loong_gateway.config.settings import Section
 from loong_gateway.config.snapshot import SecretRef
@@ -17,6 +18,7 @@ from loong_gateway.config.toml_lines import KeyPath
 
 __all__ = ["Reading", "Table", "fold", "names_of"]
 
+_MANUAL = "docs/configuration.md"
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -100,9 +102,17 @@ class Table:
             if spelling in folded:
                 continue
             right = (hints or {}).get(spelling)
-            suggestion = f"; did you mean {right}?" if right else did_you_mean(spelling, known)
-            what = "table" if isinstance(self.raw[key], dict) else "key"
-            self.reading.findings.add(f"config.{what}.unknown", (*self.path, key), {"suggestion": suggestion})
+            meant = right or nearest(spelling, known)
+            words = {
+                "suggestion": f"; did you mean {meant}?" if meant else "",
+                "fix": f"write {meant} instead"
+                if meant
+                else f"remove it; every {self._noun(key)} stands in {_MANUAL}",
+            }
+            self.reading.findings.add(f"config.{self._noun(key)}.unknown", (*self.path, key), words)
+
+    def _noun(self, key: str) -> str:
+        return "table" if isinstance(self.raw[key], dict) else "key"
 
     def read(self, setting: Setting, *, plain_http: bool = False) -> Any:
         """The value of a setting that is no secret, its default when absent or, which is noted, unusable."""

@@ -14,7 +14,12 @@ from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.doctor.contract import FAIL, WARN, Check, Inspection, failed, passed, warned
 
 # Findings of the validation that a check of its own looks at more closely.
-CHECKED_ELSEWHERE = ("config.file.mode", "config.channel_account.shared_credential")
+CHECKED_ELSEWHERE = (
+    "config.file.mode",
+    "config.channel_account.shared_credential",
+    "config.allow_list.empty",
+    "config.provider.missing",
+)
 
 __all__ = ["account_name", "check_configuration", "served_accounts"]
 

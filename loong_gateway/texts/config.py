@@ -17,7 +17,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "config.validation_failed": (
         "config validation failed with {count} diagnostic(s)",
         "{path}",
-        None,
+        "correct what is listed above",
         2,
     ),
     # The file
@@ -27,7 +27,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "config.file.too_large": ("is larger than {limit}", None, "a config this large is a mistake", 2),
     "config.file.not_utf8": ("is not UTF-8 text ({detail})", None, "save it as UTF-8", 2),
     "config.file.bom": ("starts with a byte order mark", None, "save it as UTF-8 without one", 2),
-    "config.file.syntax": ("not valid TOML: {detail}", None, None, 2),
+    "config.file.syntax": ("not valid TOML: {detail}", None, "{fix}", 2),
     "config.file.mode": ("is {how} by others ({mode})", None, "chmod 600 {path}", 2),
     "config.file.mode_inline_secret": (
         "is {how} by others ({mode}) and holds a secret in plain text",
@@ -36,20 +36,30 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     # Keys
-    "config.key.unknown": ("unknown key{suggestion}", None, None, 2),
-    "config.table.unknown": ("unknown table{suggestion}", None, None, 2),
+    "config.key.unknown": ("unknown key{suggestion}", None, "{fix}", 2),
+    "config.table.unknown": ("unknown table{suggestion}", None, "{fix}", 2),
     "config.key.duplicate": ("written twice, as {first} and as {second}", None, "keep one", 2),
     # Values
-    "config.value.type": ("expected {expected}, got {got}", None, None, 2),
+    "config.value.type": ("expected {expected}, got {got}", None, "write, for example: {example}", 2),
     "config.value.invalid": ("{detail}{suggestion}", None, "{fix}", 2),
-    "config.value.clamped": ("{given} is outside {low} to {high}; {used} is used", None, None, 2),
+    "config.value.clamped": (
+        "{given} is outside {low} to {high}; {used} is used",
+        None,
+        "write a number from {low} to {high}",
+        2,
+    ),
     "config.value.converted": (
         "expected whole numbers, got digits in quotes; they are read as numbers",
         None,
         "write them without quotes",
         2,
     ),
-    "config.numeric_range": ("{given} is outside {low} to {high}", None, None, 2),
+    "config.numeric_range": (
+        "{given} is outside {low} to {high}",
+        None,
+        "write a number from {low} to {high}",
+        2,
+    ),
     # References to secrets
     "config.env_pointer.assignment": (
         "holds NAME=value; only the name of a variable belongs here",
@@ -99,7 +109,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "config.channel_account.unknown_default": (
         "{given} is not configured (configured accounts: {accounts}){suggestion}",
         None,
-        None,
+        "{fix}",
         2,
     ),
     "config.channel_account.shared_credential": (
@@ -114,7 +124,19 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "set {table}.enabled = false",
         2,
     ),
+    "config.allow_list.empty": (
+        "is empty, so {channel}/{account} serves nobody",
+        None,
+        "list who may talk to it: {example}",
+        2,
+    ),
     # Providers
+    "config.provider.missing": (
+        "there is none, so no message can be answered",
+        None,
+        'add [providers.main] with kind = "openai" (or another kind) and api_key',
+        2,
+    ),
     "config.provider_selection.implicit_active": (
         "{count} providers are configured and none is chosen; {used} is used",
         None,
@@ -140,6 +162,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     # The port
+    "config.gateway.no_auth": (
+        "{bind} opens the port beyond this host, and no token or password is set; the gateway will not start",
+        None,
+        'write below [gateway.auth]: token = {{ env = "LOONG_GATEWAY_TOKEN" }}',
+        2,
+    ),
     "config.gateway.auth_mode_refused": (
         "{given} would open the port without a secret of its own",
         None,

@@ -40,7 +40,9 @@ def test_every_finding_stands_on_a_line_of_its_own(tmp_path: pathlib.Path) -> No
     assert done.stdout.splitlines() == [
         "Config is invalid: 1 error, 1 warning.",
         "  config.toml:2:8  gateway.port: expected a whole number, got text",
+        "    fix: write, for example: 10",
         "  config.toml:3:1  warning: gateway.prot: unknown key; did you mean port?",
+        "    fix: write port instead",
         f"config={tmp_path}/config.toml valid=false diagnostics=2 errors=1 warnings=1",
     ]
 

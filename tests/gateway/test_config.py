@@ -450,6 +450,20 @@ FINDINGS = [
         (2, 22),
         "1000 is used",
     ),
+    (
+        "[telegram]\nenabled = true\n[telegram.accounts.a]\n",
+        "config.allow_list.empty",
+        "telegram.accounts.a.allowed_chat_ids",
+        (3, 1),
+        "telegram/a serves nobody",
+    ),
+    (
+        "[gateway]\nbind = 'lan'",
+        "config.gateway.no_auth",
+        "gateway.bind",
+        (2, 8),
+        "lan opens the port beyond this host",
+    ),
     ("a = 1\nb == 2", "config.file.syntax", "", (2, 4), "not valid TOML: invalid value"),
     ("a = 1\na = 2", "config.file.syntax", "", (2, 6), "cannot overwrite a value"),
 ]
@@ -476,6 +490,7 @@ def test_every_code_of_a_finding_has_a_case() -> None:
 
 # Codes about the file as a whole; each has a test below or with the command.
 FILE_CODES = (
+    "config.provider.missing",
     "config.file.bom",
     "config.file.missing",
     "config.file.mode",
@@ -486,6 +501,66 @@ FILE_CODES = (
     "config.file.unreadable",
     "config.secret.file_mode",
 )
+
+
+@pytest.mark.parametrize("text", [row[0] for row in FINDINGS])
+def test_every_finding_says_what_to_write(text: str) -> None:
+    assert all(found.fix for found in check(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a", "write: name = value"),
+        ("a = [1", "close the list with ]"),
+        ('a = "b', "end the text with the quote that begins it"),
+        ('a = "b\n"', "end the text with the quote that begins it, on the same line"),
+        ("a = word", "put text in quotes"),
+        ("a = 1 2", "write one setting per line"),
+        ("a = 1\na = 2", "keep only one of the two"),
+        ("[a", "close the header: [name]"),
+        ("[a]\n[a]", "keep only one of the two"),
+        ('a = "\\q"', "write the backslash twice"),
+        ("= 1", "write a setting as: name = value"),
+    ],
+)
+def test_what_is_not_toml_is_explained(text: str, hint: str) -> None:
+    (found,) = check(text)
+    assert found.code == "config.file.syntax"
+    assert str(found.fix).startswith(hint)
+
+
+SERVED = '[telegram]\nenabled = true\nbot_token = { env = "T" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (SERVED, ["config.provider.missing", "config.allow_list.empty"]),
+        (SERVED + "allowed_chat_ids = [1]", ["config.provider.missing"]),
+        (SERVED + "[provider]", ["config.allow_list.empty"]),
+        (SERVED.replace("true", "false"), []),
+        (SERVED + "[telegram.accounts.a]\nenabled = false\n[provider]", []),
+        (SERVED + "[telegram.accounts.a]\nallowed_chat_ids = [1]\n[provider]", []),
+        ('[gateway]\nbind = "lan"', ["config.gateway.no_auth"]),
+        ('[gateway]\nbind = "0.0.0.0"', ["config.gateway.no_auth"]),
+        ('[gateway]\nbind = "custom"\ncustomBindHost = "192.0.2.1"', ["config.gateway.no_auth"]),
+        ('[gateway]\nbind = "::1"', []),
+        ('[gateway]\nbind = "lan"\n[gateway.auth]\ntoken = { env = "X" }', []),
+    ],
+)
+def test_what_will_not_work_is_a_warning(text: str, expected: list[str]) -> None:
+    found = check(text)
+    assert codes(found) == expected
+    assert {d.severity for d in found} <= {"warning"}
+
+
+def test_the_token_may_come_from_its_usual_variable() -> None:
+    source = b'[gateway]\nbind = "lan"'
+    _, found = validate_source("/c.toml", source, environ={"LOONG_GATEWAY_TOKEN": "t"})
+    assert found == []
+    _, found = validate_source("/c.toml", SERVED.encode(), environ={}, dev=True)
+    assert codes(found) == ["config.allow_list.empty"]
 
 
 def test_all_problems_are_found_at_once_in_the_order_of_the_file() -> None:
@@ -663,7 +738,8 @@ def test_a_kind_of_another_build_only_matters_when_it_answers() -> None:
 
 
 def test_unset_secrets_are_no_finding() -> None:
-    text = '[telegram]\nenabled = true\nbot_token = { env = "NOT_SET" }\n[provider]\napi_key = { file = "/none" }'
+    text = '[telegram]\nenabled = true\nbot_token = { env = "NOT_SET" }\n'
+    text += 'allowed_chat_ids = [1]\n[provider]\napi_key = { file = "/none" }'
     assert check(text) == []
 
 
@@ -828,7 +904,8 @@ allowed_conversation_ids = ["group_work"]
 @pytest.mark.parametrize(("text", "warnings"), [(SEEDS[0], 2), (SEEDS[1], 1)])
 def test_published_examples_load(text: str, warnings: int) -> None:
     config = good(text)
-    assert codes(list(config.warnings)) == ["config.channel.not_in_this_build"] * warnings
+    found = [code for code in codes(list(config.warnings)) if code != "config.provider.missing"]
+    assert found == ["config.channel.not_in_this_build"] * warnings
     assert set(config.channels) <= {"telegram"}
 
 

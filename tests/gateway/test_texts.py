@@ -19,18 +19,8 @@ from loong_gateway.texts import AREAS, all_rows
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = sorted(all_rows().items())
-# Findings about one key of the config, printed in a list that ends with a fix of its own; and a broken output.
-WITHOUT_FIX = {
-    "config.channel_account.unknown_default",
-    "config.file.syntax",
-    "config.key.unknown",
-    "config.numeric_range",
-    "config.table.unknown",
-    "config.validation_failed",
-    "config.value.clamped",
-    "config.value.type",
-    "usage.output",
-}
+# Nothing that loong knows of helps against a broken output.
+WITHOUT_FIX = {"usage.output"}
 # Values of fields that hold a whole command.
 COMMANDS = {
     "fix": "loong gateway status",
