@@ -16,6 +16,8 @@ from loong_gateway.owner.paths import resolve_places
 
 __all__ = ["main"]
 
+# Verbs that say in their own way that the home is no directory.
+ASKS_ITSELF = ("gateway status", "doctor")
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 EXIT_INTERNAL = 70
@@ -107,6 +109,11 @@ def _run_any(argv: list[str]) -> int:
         # Help was asked for and printed.
         return 0
     context = _context(arguments)
+    obstacle = None if call.verb in ASKS_ITSELF else context.places.not_a_directory()
+    if obstacle is not None:
+        starts = call.verb in ("gateway run", "channels serve")
+        code = "owner.state_unwritable" if starts else "usage.home"
+        raise CommandError(code, path=obstacle, detail="not a directory")
     try:
         return int(module.run(arguments, context))
     except CommandError as error:

@@ -81,7 +81,9 @@ def _first_steps(context: Context) -> list[str]:
 def _verdict(accounts: list[Json]) -> str:
     states = [_state(entry) for entry in accounts]
     ready = sum(1 for entry in accounts if _health(entry, "serve") == "ready")
-    text = f"{ready} of {count(len(accounts), 'configured account')} can receive"
+    text = (
+        f"{ready} of {count(len(accounts), 'account')} {'is' if ready == 1 else 'are'} configured to receive"
+    )
     for word in ("misconfigured", "disabled", "unsupported"):
         number = states.count(word)
         if number:
@@ -144,16 +146,17 @@ def _allowed(config: Config, channel: str, account: str) -> str:
 
 
 def _issues(context: Context, entry: Json) -> list[str]:
-    found: list[str] = []
+    found: dict[str, str] = {}
     if _state(entry) != "misconfigured":
-        return found
+        return []
     name = f"{entry['id']}/{entry['configured_account_id']}"
+    other = "correct it in the config, then: loong doctor"
     for operation in ("send", "serve"):
-        for issue in cast("Sequence[object]", _operation(entry, operation)["issues"]):
-            line = f"{name}: {issue}"
-            if line not in found:
-                found.append(line)
-    return [*found, f"  fix: correct it in the config, then: {context.places.command('doctor')}"]
+        about = _operation(entry, operation)
+        pairs = zip(cast("Sequence[str]", about["issues"]), cast("Sequence[object]", about["fixes"]))
+        found.update({f"{name}: {issue}": str(fix or other) for issue, fix in pairs})
+    flagged = {line: fix.replace("loong ", context.places.command("")) for line, fix in found.items()}
+    return [text for line, fix in flagged.items() for text in (line, f"  fix: {fix}")]
 
 
 def _print_catalog(context: Context) -> None:

@@ -11,7 +11,7 @@ from loong_channels.faults import BadCredentials, Fault, TimedOut, Unreachable
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.config_access import load_config
+from loong_gateway.commands.config_access import load_config_beside
 from loong_gateway.commands.render import count, duration, latency, style_of, table
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
@@ -26,6 +26,7 @@ EXIT_CODES = "0 every enabled account is ready; 1 one is not, or no gateway runs
 PROBE_S = 5.0
 SCHEMA_VERSION = 1
 NOT_RUNNING = "not running"
+NOT_KNOWN = "not known"
 NOT_SELECTED = "not selected"
 
 Json = Mapping[str, object]
@@ -73,15 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Print the state; 1 when it is not what an operator wants."""
-    config = load_config(context)
     seen = observe(context.places)
     status = seen.document
+    config, valid = load_config_beside(context, live=bool(status["lock_held"]))
     probes = _probe_all(context, config) if args.probe else {}
     rows = [
         _row(config, account, status, probes.get((account.channel, account.id)))
         for channel in config.channels.values()
         for account in channel.accounts.values()
     ]
+    if not valid:
+        rows = _rows_of_surfaces(status, probed=args.probe)
     rows.sort(key=lambda row: (not row.bad, row.name))
     if context.json:
         context.document(_document(config, status, rows))
@@ -93,6 +96,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _row(config: Config, account: AccountConfig, status: Json, probed: Probed | None) -> Row:
     enabled = config.channels[account.channel].enabled and account.enabled
     surface = surface_of(status, account.channel, account.id) if status.get("lock_held") else None
+    if enabled and status.get("stale"):
+        # What a frozen owner said last says nothing of now.
+        return Row(account, enabled, NOT_KNOWN, None, probed)
     if surface is not None:
         phase = str(surface.get("phase"))
     elif not enabled:
@@ -101,6 +107,20 @@ def _row(config: Config, account: AccountConfig, status: Json, probed: Probed | 
         # A gateway runs one account of a family; the others are configured for another occasion.
         phase = NOT_SELECTED if status.get("lock_held") else NOT_RUNNING
     return Row(account, enabled, phase, surface, probed)
+
+
+def _rows_of_surfaces(status: Json, *, probed: bool) -> list[Row]:
+    """What the owner serves, where the config does not tell which accounts there are."""
+    surfaces = status["surfaces"]
+    result = Probed("not_asked", "not asked: the config is invalid") if probed else None
+    rows = []
+    for surface in surfaces if isinstance(surfaces, list) else ():
+        name = str(surface["account"])
+        account = AccountConfig(str(surface["channel"]), name, name, enabled=True, settings={})
+        stale = bool(status["stale"])
+        phase = NOT_KNOWN if stale else str(surface["phase"])
+        rows.append(Row(account, True, phase, None if stale else surface, result))
+    return rows
 
 
 def _probe_all(context: Context, config: Config) -> dict[tuple[str, str], Probed]:

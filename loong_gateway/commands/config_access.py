@@ -11,7 +11,7 @@ from loong_gateway.config.snapshot import Config
 from loong_gateway.owner.status import collect
 from loong_gateway.providers.contract import ProviderFault
 
-__all__ = ["load_config", "provider_error", "status_or_none"]
+__all__ = ["load_config", "load_config_beside", "provider_error", "status_or_none"]
 
 
 def load_config(context: Context, *, starting: bool = False) -> Config:
@@ -22,6 +22,25 @@ def load_config(context: Context, *, starting: bool = False) -> Config:
     return configuration.load(
         context.places, environ=context.environ, dev=context.places.dev, starting=starting
     )
+
+
+def load_config_beside(context: Context, *, live: bool) -> tuple[Config, bool]:
+    """The configuration, and whether it is the file's: beside a live gateway the defaults stand in for a broken file.
+
+    Then one warning says so. Raises ConfigInvalid when nothing runs.
+    """
+    try:
+        return load_config(context), True
+    except configuration.ConfigInvalid as error:
+        if not live:
+            raise
+        check = context.places.command("validate-config")
+        context.err(
+            f"warning: {error.message}; the gateway runs on, but its next start will fail; see: {check}"
+        )
+    config, _ = configuration.validate_source(context.places.config, None, environ=context.environ)
+    assert config is not None
+    return config, False
 
 
 def status_or_none(context: Context, *, probe: bool = False) -> Mapping[str, object] | None:

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import one_line
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.config_access import load_config
-from loong_gateway.commands.render import count, duration, size, style_of
+from loong_gateway.commands.config_access import load_config_beside
+from loong_gateway.commands.render import ago, count, duration, size, style_of
 from loong_gateway.config.snapshot import Config
 from loong_gateway.doctor.host import nearest_directory
 from loong_gateway.owner.status import observe
-from loong_gateway.owner.verdict import headline, start_command
+from loong_gateway.owner.verdict import headline, restart_command, start_command
 from loong_gateway.storage.facts import StoreFacts, store_facts
 from loong_gateway.storage.local import LocalStore
 from loong_gateway.views.channels import channels_document
@@ -34,7 +35,8 @@ Json = Mapping[str, object]
 class View:
     """Everything the page is made of.
 
-    `headline` is line 1 of `gateway status`; `trouble` says why the store could not be read.
+    `headline` is line 1 of `gateway status`; `trouble` says why the store could not be read; `restart` is how a
+    stalled owner is replaced. Without `valid` the defaults stand in for a file that cannot be used.
     """
 
     config: Config
@@ -43,6 +45,8 @@ class View:
     facts: StoreFacts | None
     trouble: str
     now_ms: int
+    restart: str
+    valid: bool
 
     @property
     def live(self) -> bool:
@@ -79,23 +83,27 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _look(context: Context) -> View:
-    config = load_config(context)
     seen = observe(context.places)
+    config, valid = load_config_beside(context, live=bool(seen.document["lock_held"]))
     now_ms = context.clock.wall_ms()
     facts, trouble = None, ""
     try:
         facts = LocalStore(context.places).read(lambda conn: store_facts(conn, now_ms))
     except CommandError as error:
         trouble = error.message
-    return View(config, headline(seen, context.places), seen.document, facts, trouble, now_ms)
+    restart = restart_command(seen, context.places)
+    return View(config, headline(seen, context.places), seen.document, facts, trouble, now_ms, restart, valid)
 
 
 def _next(context: Context, view: View) -> list[tuple[str, str]]:
     places = context.places
-    if not view.config.exists and not places.dev:
+    if not view.valid or (not view.config.exists and not places.dev):
         return [("check the configuration", places.command("validate-config"))]
     if not view.live:
         return [("start the gateway", start_command(places))]
+    if view.status["stale"]:
+        again = [("restart", view.restart)] if view.restart else []
+        return [("look", places.command("gateway status")), *again]
     if not view.good:
         return [("see what needs attention", places.command("gateway status"))]
     return []
@@ -110,8 +118,6 @@ def _print(context: Context, view: View) -> None:
         ("Inbox", _queue(view, INBOX, inbox=True)),
         ("Outbox", _queue(view, OUTBOX, inbox=False)),
         ("Sessions", _sessions(view)),
-        ("ACP", "off"),
-        ("Work", "not in this build yet"),
         ("Config", _config(view)),
         ("Disk", _disk(context)),
     ]
@@ -155,15 +161,25 @@ def _gateway(view: View) -> str:
     uptime_ms = status["uptime_ms"]
     uptime = duration(uptime_ms // 1000) if isinstance(uptime_ms, int) else "?"
     word = "stalled" if status["stale"] else status["phase"]
+    if status["stale"]:
+        return f"stalled, pid {status['pid']}, up {uptime}, surfaces not known"
     counted = f"{ready} of {count(len(surfaces), 'surface')} ready" if surfaces else "no surface is enabled"
     return f"{word}, pid {status['pid']}, up {uptime}, {counted}"
 
 
 def _provider(view: View) -> str:
     profile = view.config.providers.get(view.config.active_provider or "")
-    if profile is None:
-        return "none is configured"
-    return f"{profile.kind}, model {profile.model}, not asked"
+    said = view.status.get("provider")
+    if not view.live or not isinstance(said, dict) or not said["kind"]:
+        if not view.valid:
+            return "not known"
+        return f"{profile.kind}, model {profile.model}, not asked" if profile else "none is configured"
+    # What the owner uses, which after a change of the file may be another one than the file's.
+    used = f"{said['kind']}, model {said['model'] or NOTHING}"
+    success_ms, failure_ms = said["last_success_ms"], said["last_failure_ms"]
+    if failure_ms and failure_ms > (success_ms or 0):
+        return f"{used}, last error {ago(failure_ms, view.now_ms)}: {one_line(said['last_error'] or 'no reason given')}"
+    return f"{used}, last success {ago(success_ms, view.now_ms)}" if success_ms else f"{used}, not asked yet"
 
 
 def _queue(view: View, states: Sequence[str], *, inbox: bool) -> str:
@@ -184,6 +200,8 @@ def _sessions(view: View) -> str:
 
 
 def _config(view: View) -> str:
+    if not view.valid:
+        return f"{view.config.path} is invalid; the gateway goes on with what it started with"
     if not view.config.exists:
         return f"{view.config.path} does not exist; defaults stand in"
     reasons = view.status["degraded_reasons"]

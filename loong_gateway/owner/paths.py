@@ -60,6 +60,19 @@ class Places:
         """The command line that runs `verb` on these places, ready to be pasted into the same shell."""
         return f"loong {self.flags}{verb}"
 
+    def not_a_directory(self) -> str | None:
+        """The home or state directory when something else stands in its place, else None. Reads, makes nothing."""
+        for path in (self.home, self.state):
+            try:
+                if not stat.S_ISDIR(os.stat(path).st_mode):
+                    return path
+            except NotADirectoryError:
+                return path
+            except OSError:
+                # Not there yet, or not to be seen by this user, which others report.
+                continue
+        return None
+
     def create(self) -> None:
         """Make the directories, each 0700; narrow one of ours that others can enter.
 

@@ -27,6 +27,7 @@ from loong_gateway.owner.paths import Places
 
 __all__ = ["READY_PHASE", "TROUBLED_PHASES", "Observation", "collect", "exit_code", "observe"]
 
+MOVE_AWAY = "move that file away, or name a directory in LOONG_HOME; then"
 PROBE_TIMEOUT_S = 1.0
 READY_PHASE = "ready"
 # Phases of a surface in which somebody should look at it.
@@ -75,6 +76,14 @@ _SURFACE_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
     ("trouble", _TEXT, None),
     ("last_heard_ms", _NUMBER, None),
 )
+_PROVIDER_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
+    ("profile", _TEXT, None),
+    ("kind", _TEXT, None),
+    ("model", _TEXT, None),
+    ("last_success_ms", _NUMBER, None),
+    ("last_failure_ms", _NUMBER, None),
+    ("last_error", _TEXT, None),
+)
 _INBOX_STATES = ("new", "claimed", "failed", "rejected")
 _OUTBOX_STATES = ("queued", "sending", "unknown", "failed", "expired")
 
@@ -120,6 +129,10 @@ def exit_code(document: dict[str, object]) -> int:
 def observe(places: Places, *, probe: bool = True) -> Observation:
     """Look at everything once. As `collect`, with what the text form needs besides."""
     seen = Observation()
+    obstacle = places.not_a_directory()
+    if obstacle is not None:
+        fix = f"{MOVE_AWAY}: {places.command('gateway status')}"
+        raise CommandError("owner.unreadable", detail="not a directory", where=obstacle, fix=fix)
     state, said = _look(seen, places)
     if seen.died:
         # An owner that began between the look at the lock and the look at the files is no dead one.
@@ -135,6 +148,7 @@ def observe(places: Places, *, probe: bool = True) -> Observation:
         degraded_reasons=[item for item in _list(said.get("degraded_reasons")) if isinstance(item, str)],
         surfaces=[_surface(item) for item in _list(said.get("surfaces")) if isinstance(item, dict)],
         uptime_ms=_uptime_ms(said, state, seen.now_ms),
+        provider=_provider(said.get("provider")) if state.held else None,
     )
     seen.document = document
     if state.held and probe:
@@ -311,6 +325,10 @@ def _surface(item: dict[str, object]) -> dict[str, object]:
         known = counts if isinstance(counts, dict) else {}
         surface[name] = {state: _int(known.get(state)) for state in states}
     return surface
+
+
+def _provider(said: object) -> dict[str, object] | None:
+    return _cast(said, _PROVIDER_FIELDS) if isinstance(said, dict) else None
 
 
 def _cast(

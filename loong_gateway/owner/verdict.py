@@ -13,8 +13,18 @@ from loong_gateway.owner.paths import Places
 from loong_gateway.owner.status import READY_PHASE, TROUBLED_PHASES, Observation
 from loong_gateway.texts import find
 
-__all__ = ["headline", "next_steps", "problems", "runtime_word", "start_command", "troubled_surfaces"]
+__all__ = [
+    "headline",
+    "next_steps",
+    "problems",
+    "restart_command",
+    "runtime_word",
+    "start_command",
+    "troubled_surfaces",
+]
 
+# Phases of a surface that was never ready yet and is in no trouble.
+_ON_THE_WAY = ("starting", "connecting", "authenticating")
 # Phases in which queued replies are what the operator worries about.
 _KEEPS_REPLIES = ("auth_failed", "backoff", "degraded", "stopped")
 
@@ -33,10 +43,17 @@ def headline(seen: Observation, places: Places) -> str:
     if document["phase"] == "stopping":
         reason = document["shutdown_reason"]
         return f"Gateway is stopping: pid {pid}{', ' + one_line(reason) if reason else ''}."
+    return f"Gateway is running{_judgement(seen, places)}."
+
+
+def _judgement(seen: Observation, places: Places) -> str:
+    document = seen.document
+    if not document["degraded_reasons"] and _connects(document):
+        return f": {_surface_count(seen)}"
     if document["ready"] and not document["degraded_reasons"]:
-        return f"Gateway is running and ready: {_surface_count(seen)}."
+        return f" and ready: {_surface_count(seen)}"
     state = "degraded" if document["ready"] else "not ready"
-    return f"Gateway is running, {state}: {_what_is_wrong(seen, places)}."
+    return f", {state}: {_what_is_wrong(seen, places)}"
 
 
 def runtime_word(document: dict[str, object]) -> str:
@@ -51,11 +68,10 @@ def next_steps(seen: Observation, places: Places) -> list[str]:
     document = seen.document
     logs = places.command("logs --lines 50")
     if document["stale"]:
-        # A frozen owner reads no stop request; the lock is free as soon as the process is gone.
-        end = f"kill -9 {document['pid']}; {start_command(places)}"
+        restart = restart_command(seen, places)
         return [
             f"  look:    {logs}",
-            f"  restart: {end}" if seen.holder_is_alive else f"  holder:  lsof {places.owner_lock}",
+            f"  restart: {restart}" if restart else f"  holder:  lsof {places.owner_lock}",
         ]
     if document["lock_held"]:
         return []
@@ -64,6 +80,12 @@ def next_steps(seen: Observation, places: Places) -> list[str]:
     start = f"  start: {start_command(places)}"
     failed = seen.died or document["phase"] == "failed" or seen.damaged
     return [start, f"  why:   {logs}"] if failed else [start]
+
+
+def restart_command(seen: Observation, places: Places) -> str:
+    """How a stalled owner is replaced; "" when its pid may by now be another process's."""
+    # A frozen owner reads no stop request; the lock is free as soon as the process is gone.
+    return f"kill -9 {seen.document['pid']}; {start_command(places)}" if seen.holder_is_alive else ""
 
 
 def problems(seen: Observation, places: Places) -> list[str]:
@@ -80,6 +102,12 @@ def problems(seen: Observation, places: Places) -> list[str]:
         lines.append(f"{name}: {sentence}." if name else f"{sentence[:1].upper()}{sentence[1:]}.")
         lines += _where_and_fix(where, fix)
     return lines
+
+
+def _connects(document: dict[str, object]) -> bool:
+    """True while surfaces are on their way and none is in trouble."""
+    phases = [surface["phase"] for surface in _surfaces(document)]
+    return any(phase in _ON_THE_WAY for phase in phases) and not troubled_surfaces(document)
 
 
 def troubled_surfaces(document: dict[str, object]) -> list[dict[str, object]]:
@@ -164,7 +192,9 @@ def _surface_count(seen: Observation) -> str:
     ready = sum(1 for s in surfaces if s["phase"] == READY_PHASE)
     if not surfaces:
         return "no surface is enabled"
-    return f"{ready} of {_counted(len(surfaces), 'surface', 'surfaces')} ready"
+    under_way = sum(1 for s in surfaces if s["phase"] in _ON_THE_WAY)
+    connecting = f", {under_way} still connecting" if under_way else ""
+    return f"{ready} of {_counted(len(surfaces), 'surface', 'surfaces')} ready{connecting}"
 
 
 def _surface_problem(surface: dict[str, object], now_ms: int, places: Places) -> list[str]:
@@ -207,7 +237,10 @@ def _reason_row(code: str, seen: Observation, places: Places) -> tuple[str, str 
         # A gateway of another version knows reasons that this one has no words for.
         return one_line(code).replace("_", " "), None, places.command("logs --lines 50")
     document = seen.document
+    provider = document["provider"]
+    said = one_line(provider.get("last_error") or "").rstrip(".") if isinstance(provider, dict) else ""
     values = {
+        "provider_error": f": {said}" if said else "",
         "address": f"{document['bind_address']}:{document['port']}",
         "probe": seen.probe_detail,
         "runtime_dir": places.runtime_dir,
@@ -215,7 +248,7 @@ def _reason_row(code: str, seen: Observation, places: Places) -> tuple[str, str 
         "config": document["config_path"],
     }
     where = None if row[1] is None else row[1].format_map(values)
-    fix = None if row[2] is None else _with_flags(row[2], places)
+    fix = None if row[2] is None else _with_flags(row[2], places).format_map(values)
     return row[0].format_map(values), where, fix
 
 

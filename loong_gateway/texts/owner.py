@@ -113,9 +113,15 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         1,
     ),
     "reason.store_set_aside": (
-        "a damaged store was set aside and an empty one begun",
+        "a damaged store was set aside and an empty one begun; this goes away with the next start",
+        "{store}.damaged-* stays for whoever wants to look, and may be deleted",
+        "when you have seen this, stop it and start it again: loong gateway stop",
+        1,
+    ),
+    "reason.rows_quarantined": (
+        "damaged rows of the store were set aside; those messages or replies are not worked on",
         "{store}",
-        "loong doctor",
+        "see which: loong logs --level warning --lines 50",
         1,
     ),
     "reason.provider_missing": (
@@ -125,7 +131,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         1,
     ),
     "reason.provider_unavailable": (
-        "the last question to the provider failed",
+        "the last question to the provider failed{provider_error}",
         None,
         "loong list-models",
         1,

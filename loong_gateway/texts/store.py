@@ -10,7 +10,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "install that version again, then check: loong doctor",
         78,
     ),
-    "store.unreadable": ("the store cannot be read: {reason}", "{path}", "loong doctor", 2),
+    "store.unreadable": (
+        "the store cannot be read: {reason}",
+        "{path}",
+        "check its owner and mode; if it is damaged, the next start sets it aside: loong gateway run",
+        2,
+    ),
     "store.locked": (
         "the store is in use by another loong process; nothing was done",
         "{path}",
@@ -29,5 +34,5 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
 CANNOT_OPEN_FIXES = {
     "full": "free some space on that file system, then check: loong doctor",
     "permission": "give this user read and write access to it and its directory, then check: loong doctor",
-    "other": "loong doctor",
+    "other": "look at the file system that it lies on, then: loong gateway run",
 }

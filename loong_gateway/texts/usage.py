@@ -12,6 +12,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong --profile default gateway status",
         2,
     ),
+    "usage.home": (
+        "the home of loong is not a directory",
+        "{path}",
+        "move that file away, or name a directory in LOONG_HOME; then: loong gateway status",
+        2,
+    ),
     "usage.output": ("the result cannot be written: {detail}", "standard output", None, 2),
     "usage.internal": ("internal error: {detail}", "{report}", "loong doctor", 70),
 }

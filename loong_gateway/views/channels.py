@@ -13,7 +13,7 @@ from loong_channels.contract import ChannelSpec
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config, SecretRef
 
-__all__ = ["account_issues", "channels_document", "spec_of", "surface_of"]
+__all__ = ["account_issues", "account_troubles", "channels_document", "spec_of", "surface_of"]
 
 SCHEMA_VERSION = 2
 Json = Mapping[str, object]
@@ -80,18 +80,26 @@ def account_issues(
     spec: ChannelSpec, account: AccountConfig, environ: Mapping[str, str], operation: str
 ) -> list[str]:
     """Why an account cannot "send" or "serve", each one line; empty when it can."""
-    issues = []
+    return [issue for issue, _ in account_troubles(spec, account, environ, operation)]
+
+
+def account_troubles(
+    spec: ChannelSpec, account: AccountConfig, environ: Mapping[str, str], operation: str
+) -> list[tuple[str, str | None]]:
+    """As `account_issues`, each with its own fix where there is one."""
+    issues: list[tuple[str, str | None]] = []
     for setting in spec.secrets:
         ref = account.settings.get(setting)
         if isinstance(ref, SecretRef):
             try:
                 resolve(ref, environ)
             except SecretUnavailable as error:
-                issues.append(str(error))
+                issues.append((str(error), error.fix))
     if operation == "serve" and not account.settings.get(spec.conversation_setting):
         noun = "chat" if "chat" in spec.conversation_setting else "conversation"
+        text = f"{account.channel}.{spec.conversation_setting} is empty; configure at least one trusted {noun} id"
         issues.append(
-            f"{account.channel}.{spec.conversation_setting} is empty; configure at least one trusted {noun} id"
+            (text, f"list who may talk to it in {spec.conversation_setting}, then: loong validate-config")
         )
     return issues
 
@@ -206,22 +214,23 @@ def _operation(
     environ: Mapping[str, str],
     status: Json | None,
 ) -> dict[str, object]:
-    issues: list[str] = []
+    troubles: list[tuple[str, str | None]] = []
     if spec is None or not (spec.sends if operation == "send" else spec.serves):
         health, detail = "unsupported", "not supported in this build"
     elif not enabled:
         health, detail = "disabled", "disabled by configuration"
     else:
-        issues = account_issues(spec, account, environ, operation)
-        health = "misconfigured" if issues else "ready"
-        detail = issues[0] if issues else "ready"
+        troubles = account_troubles(spec, account, environ, operation)
+        health = "misconfigured" if troubles else "ready"
+        detail = troubles[0][0] if troubles else "ready"
     return {
         "id": operation,
         "label": f"{operation} through {row.label}",
         "command": f"channels {operation} {row.id}",
         "health": health,
         "detail": detail,
-        "issues": issues,
+        "issues": [issue for issue, _ in troubles],
+        "fixes": [fix for _, fix in troubles],
         "runtime": _runtime(account, status) if operation == "serve" else None,
     }
 

@@ -76,7 +76,7 @@ def test_an_empty_home_says_what_to_write(tmp_path: pathlib.Path) -> None:
 
 def test_each_configured_account_has_a_row_and_the_default_is_marked(tmp_path: pathlib.Path) -> None:
     ran = Loong(tmp_path, CONFIG)("channels", "list")
-    assert ran.first_line == "1 of 2 configured accounts can receive; 1 is disabled."
+    assert ran.first_line == "1 of 2 accounts is configured to receive; 1 is disabled."
     rows = {line.split()[1]: line.split() for line in ran.out.splitlines() if line.startswith("telegram")}
     assert rows["work"][2:6] == ["*", "enabled", "yes", "yes"]
     assert rows["ops"][2:5] == ["disabled", "-", "-"]
@@ -86,7 +86,7 @@ def test_a_missing_credential_is_named_with_its_variable(tmp_path: pathlib.Path)
     loong = Loong(tmp_path, CONFIG)
     del loong.environ["TELEGRAM_BOT_TOKEN"]
     ran = loong("channels")
-    assert ran.first_line == "0 of 2 configured accounts can receive; 1 is misconfigured; 1 is disabled."
+    assert ran.first_line == "0 of 2 accounts are configured to receive; 1 is misconfigured; 1 is disabled."
     assert "telegram/work: env TELEGRAM_BOT_TOKEN is not set" in ran.out
 
 

@@ -40,6 +40,7 @@ ADDED_FIELDS = [
     "degraded_reasons",
     "surfaces",
     "uptime_ms",
+    "provider",
 ]
 
 
@@ -414,6 +415,24 @@ def test_starting_before_the_owner_has_said_anything(stage: Stage) -> None:
         "RPC probe: failed (no port is open)",
     ]
     assert code == 1
+
+
+def test_a_surface_that_still_connects_is_neither_ready_nor_trouble(stage: Stage) -> None:
+    stage.own(surfaces=[surface("telegram", "work", phase="connecting")])
+    lines, code = stage.text()
+    assert lines[0] == "Gateway is running: 0 of 1 surface ready, 1 still connecting."
+    assert code == 0
+
+
+def test_a_store_that_was_set_aside_needs_no_doctor(stage: Stage) -> None:
+    stage.own(degraded_reasons=["store_set_aside"])
+    lines, code = stage.text()
+    assert code == 1
+    assert "this goes away with the next start" in lines[0]
+    assert "  where: /home/loong/.loong/loong.sqlite3.damaged-* stays for whoever wants to look" in "\n".join(
+        lines
+    )
+    assert not any("loong doctor" in line for line in lines)
 
 
 def test_an_owner_that_never_says_anything_is_no_longer_starting(stage: Stage) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import sqlite3
+import time
 
+from loong_gateway.base.process import boot_clock_ns
 from tests.commands.loong_cli import Loong, provider_config, running_owner, surface, telegram_config
 from tests.fakes.telegram import FakeTelegram
 
@@ -96,6 +99,59 @@ def test_the_document_has_the_fields_of_the_contract(tmp_path: pathlib.Path) -> 
         "error": "work units are not in this build yet",
         "health": None,
     }
+
+
+def test_the_provider_line_says_how_the_last_question_ended(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, CONFIG)
+    now_ms = int(time.time() * 1000)
+    facts = {"profile": "default", "kind": "custom", "model": "m-1", "last_success_ms": now_ms - 120_000}
+    with running_owner(loong, provider={**facts, "last_failure_ms": None, "last_error": None}):
+        assert "Provider  custom, model m-1, last success 2 min ago\n" in loong("status").out
+    failure = {"last_failure_ms": now_ms - 60_000, "last_error": "HTTP 401: no such key"}
+    with running_owner(loong, provider={**facts, **failure}, degraded_reasons=["provider_unavailable"]):
+        assert "Provider  custom, model m-1, last error 60 s ago: HTTP 401" in loong("status").out.replace(
+            "1 min ago", "60 s ago"
+        )
+        seen = loong("gateway", "status")
+    assert seen.first_line.endswith("the last question to the provider failed: HTTP 401: no such key.")
+
+
+def test_what_this_build_does_not_have_is_not_mentioned(tmp_path: pathlib.Path) -> None:
+    out = Loong(tmp_path, CONFIG)("status").out
+    assert "ACP" not in out
+    assert "Work" not in out
+
+
+def test_beside_a_live_gateway_a_broken_config_is_one_warning(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, "[gateway]\nport = 'x'\n")
+    warning = (
+        "warning: config is invalid: 1 error; the gateway runs on, but its next start will fail; "
+        "see: loong validate-config\n"
+    )
+    with running_owner(loong, surfaces=[surface()]):
+        for verb in ("status", "channels status"):
+            ran = loong(*verb.split())
+            assert (ran.code, ran.err) == (0, warning)
+        assert "telegram  work     enabled  ready" in ran.out
+        assert loong("status", "--json").document["gateway"]["ready"] is True
+        asked = loong("channels", "status", "--probe", "--json").document["accounts"][0]
+        assert (asked["phase"], asked["probe"]["outcome"]) == ("ready", "not_asked")
+    assert loong("channels", "status").code == 2
+
+
+def test_what_a_stalled_gateway_said_last_is_not_shown_as_its_state(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, CONFIG)
+    with running_owner(loong, surfaces=[surface()]):
+        moment = boot_clock_ns() - 60_000_000_000
+        os.utime(loong.places.owner_lock, ns=(moment, moment))
+        page, channels = loong("status"), loong("channels", "status")
+        document = loong("channels", "status", "--json").document
+    assert (page.code, channels.code) == (1, 1)
+    assert "surfaces not known" in page.out
+    assert f"  restart: kill -9 {os.getpid()}; loong gateway run\n" in page.out
+    assert "work     enabled  not known" in channels.out
+    assert f"  restart: kill -9 {os.getpid()}; loong gateway run\n" in channels.out
+    assert document["accounts"][0]["phase"] == "not_known"
 
 
 def test_next_actions_name_a_command(tmp_path: pathlib.Path) -> None:

@@ -5,8 +5,11 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from contrib.settings_page import page
 from loong_gateway.commandline.verbs import find_verb
+from loong_gateway.texts import all_rows
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -21,8 +24,9 @@ def test_links_between_the_pages_lead_somewhere() -> None:
             assert target.startswith("https://") or (path.parent / target).exists(), f"{path.name}: {target}"
 
 
-def test_every_command_in_the_readme_exists() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page_name", ["README.md", "docs/operations.md"])
+def test_every_command_of_a_page_exists(page_name: str) -> None:
+    readme = (ROOT / page_name).read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)) + "\n".join(
         re.findall(r"\| `(.*?)`", readme)
     )
@@ -54,3 +58,19 @@ def test_the_example_config_of_the_readme_is_valid(tmp_path: pathlib.Path) -> No
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_degraded_reason_is_in_the_table_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme[readme.index("`degraded_reasons` holds codes") : readme.index("### The port")]
+    documented = set(re.findall(r"`([a-z_]+)`", table))
+    texts = all_rows()
+    of_texts = {code.partition(".")[2] for code in texts if code.startswith(("reason.", "surface."))}
+    refused = {
+        code.replace(".", "_") for code, row in texts.items() if row[3] == 78 and code != "owner.active"
+    }
+    reader = (ROOT / "loong_gateway" / "owner" / "status.py").read_text(encoding="utf-8")
+    made = set(re.findall(r'reasons\.(?:append|insert)\((?:0, )?"([a-z_]+)"', reader))
+    made |= set(re.findall(r'"degraded_reasons"\] = \["([a-z_]+)"', reader))
+    assert len(made) >= 5
+    assert (of_texts | refused | made | {"start_refused"}) - documented == set()

@@ -249,6 +249,22 @@ def test_a_mistake_is_named_in_our_words_and_the_fix_is_the_whole_line(
     assert done.stderr.splitlines()[1:] == [f"  fix: {fix}"]
 
 
+@pytest.mark.parametrize(
+    ("verb", "code"),
+    [("gateway status", 4), ("gateway run", 78), ("status", 2), ("channels", 2), ("logs", 2), ("doctor", 1)],
+)
+def test_a_home_that_is_a_file_is_named_with_a_way_out(tmp_path: Path, verb: str, code: int) -> None:
+    home = tmp_path / "file"
+    home.touch()
+    done = loong(*verb.split(), home=home)
+    assert done.returncode == code
+    said = done.stdout + done.stderr
+    assert "not a directory" in said
+    assert str(home) in said
+    assert "fix: " in said
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_help_and_version_are_words_as_well() -> None:
     assert loong("help").stdout == loong("--help").stdout
     assert loong("help", "gateway", "stop").stdout == loong("gateway", "stop", "--help").stdout
