@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from telegram_rig import RecordingHost, Running, make_channel, running
 
 from loong_channels import faults
 from loong_channels.contract import Account
 from loong_channels.net import Egress
 from loong_channels.telegram.channel import Channel
+from tests.channels.telegram_rig import RecordingHost, Running, make_channel, running
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.telegram_queue import UpdateQueue
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from telegram_rig import address, make_channel, send
 
 from loong_channels import faults
 from loong_channels.net import Egress, HttpClient
@@ -11,6 +10,7 @@ from loong_channels.telegram.api import BotApi
 from loong_channels.telegram.messages import Messages, Place
 from loong_channels.telegram.pacing import ChatPaces
 from loong_channels.telegram.preview import DraftSupport, GrowingMessage
+from tests.channels.telegram_rig import address, make_channel, send
 from tests.fakes.telegram import FakeTelegram
 
 GROUP = -1001234567890

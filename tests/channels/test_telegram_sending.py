@@ -6,7 +6,6 @@ import random
 import threading
 
 import pytest
-from telegram_rig import RecordingHost, address, make_channel, running, send
 
 from loong_channels import faults
 from loong_channels.contract import Inbound, Outbound, Receipt
@@ -14,6 +13,7 @@ from loong_channels.telegram.channel import Channel
 from loong_channels.telegram.pacing import ChatPaces
 from loong_channels.text import code_blocks, split
 from loong_channels.waiting import Deadline, StopToken
+from tests.channels.telegram_rig import RecordingHost, address, make_channel, running, send
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.telegram_html import utf16_length
 

@@ -25,7 +25,7 @@ from loong_gateway.owner.paths import resolve_places
 from loong_gateway.owner.status import collect, exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
-OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner_process.py"
+OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner" / "owner_process.py"
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 CONTRACT_FIELDS = """
 runtime_dir phase running stale pid mode version config_path attached_cli_session started_at_ms

@@ -9,11 +9,11 @@ import sys
 import threading
 
 import pytest
-from store_help import events, keep, opened, wait_until
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.storage import inbox, migrations
 from loong_gateway.storage.file import StoreFile
+from tests.gateway.storage.store_help import events, keep, opened, wait_until
 
 SIDE_FILES = ("", "-wal", "-shm")
 # In a process of its own: closing a descriptor of the file would drop the store's locks on it.

@@ -24,7 +24,7 @@ from loong_gateway.owner.lock import OwnerLock, lock_state
 from loong_gateway.owner.paths import Places, resolve_places
 
 SCRIPT = str(Path(__file__).with_name("owner_process.py"))
-ROOT = str(Path(__file__).resolve().parents[2])
+ROOT = str(Path(__file__).resolve().parents[3])
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 
 import pytest
-from store_help import NOW_MS, events, keep, message, opened, part, wait_until
 
 from loong_channels.waiting import Deadline
 from loong_gateway.base.faults import CommandError, StoreUnwritable
@@ -15,6 +14,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.storage import counters, inbox, outbox, retention
 from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.store import Store, run_once
+from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, part, wait_until
 
 
 class Places:

@@ -8,7 +8,6 @@ import pathlib
 import sqlite3
 
 import pytest
-from store_help import NOW_MS, events, message, opened, wait_until
 
 from loong_channels.waiting import Deadline
 from loong_gateway.base.faults import CommandError, StoreUnwritable
@@ -16,6 +15,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.storage import counters, inbox
 from loong_gateway.storage.file import StoreFile, connect
 from loong_gateway.storage.store import Store
+from tests.gateway.storage.store_help import NOW_MS, events, message, opened, wait_until
 
 ERRORS = {
     "full": lambda: sqlite3.OperationalError("database or disk is full"),
