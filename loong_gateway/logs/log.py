@@ -73,8 +73,12 @@ class LogControl:
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Write what is left and take the log away. Blocks up to `timeout_s`; repeating is harmless."""
-        for name in ("", "loong"):
-            logging.getLogger(name).removeHandler(self._handler)
+        root, ours = logging.getLogger(), logging.getLogger("loong")
+        if self._handler in ours.handlers:
+            ours.propagate = True
+            ours.setLevel(logging.NOTSET)
+        for logger in (root, ours):
+            logger.removeHandler(self._handler)
         self._handler.summarise()
         deadline = Deadline(timeout_s)
         for sink in self._sinks:

@@ -360,6 +360,15 @@ def test_closing_twice_and_logging_afterwards_is_harmless(start: object) -> None
     assert log.messages() == ["one"]
 
 
+def test_a_closed_log_leaves_the_loggers_as_they_were(start: object) -> None:
+    ours = logging.getLogger("loong")
+    before = (ours.level, ours.propagate, list(ours.handlers))
+    log = start()
+    assert not ours.propagate
+    log.control.close()
+    assert (ours.level, ours.propagate, ours.handlers) == before
+
+
 def test_under_journald_lines_carry_a_priority_and_no_time(start: object, tmp_path: Path) -> None:
     with open(tmp_path / "journal", "w", encoding="utf-8") as stream:
         status = os.fstat(stream.fileno())
