@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import duration, plural
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
-from loong_gateway.commands.render import count, duration, size, style_of
+from loong_gateway.commands.render import size, style_of
 from loong_gateway.config.snapshot import Config
 from loong_gateway.doctor.host import nearest_directory
 from loong_gateway.owner.status import observe
@@ -132,7 +133,7 @@ def _verdict(view: View) -> str:
         return f"{word}. What the store holds is not known{': ' + view.trouble if view.trouble else ''}."
     waiting = _waiting(view.facts)
     return (
-        f"{word}. {count(view.facts.inbound_last_hour, 'message')} in, {view.facts.outbound_last_hour} out in the "
+        f"{word}. {plural(view.facts.inbound_last_hour, 'message')} in, {view.facts.outbound_last_hour} out in the "
         f"last hour; {'nothing is' if not waiting else f'{waiting} are' if waiting > 1 else '1 is'} waiting; "
         f"{view.facts.failed_last_day} failed in the last day."
     )
@@ -155,7 +156,7 @@ def _gateway(view: View) -> str:
     uptime_ms = status["uptime_ms"]
     uptime = duration(uptime_ms // 1000) if isinstance(uptime_ms, int) else "?"
     word = "stalled" if status["stale"] else status["phase"]
-    counted = f"{ready} of {count(len(surfaces), 'surface')} ready" if surfaces else "no surface is enabled"
+    counted = f"{ready} of {plural(len(surfaces), 'surface')} ready" if surfaces else "no surface is enabled"
     return f"{word}, pid {status['pid']}, up {uptime}, {counted}"
 
 

@@ -19,11 +19,12 @@ from typing import Callable, TextIO
 
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.wording import visible
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.logs.sinks import Entry, RotatingFile, Sink, StreamWriter
 from loong_gateway.owner.paths import Places
 
-__all__ = ["FILES", "LEVELS", "LOG_NAME", "LogControl", "configure", "log_path", "short_name", "visible"]
+__all__ = ["FILES", "LEVELS", "LOG_NAME", "LogControl", "configure", "log_path", "short_name"]
 
 LOG_NAME = "gateway.log"
 MAX_BYTES = 10 * 1024 * 1024
@@ -128,13 +129,6 @@ def short_name(logger: str) -> str:
     if parts[:2] == ["loong", "channel"] and len(parts) > 2:
         return "/".join([parts[2], ".".join(parts[3:])]) if len(parts) > 3 else parts[2]
     return ".".join(parts[1:]) if parts[0] == "loong" and len(parts) > 1 else logger
-
-
-def visible(text: str) -> str:
-    """The text on one line, nothing in it that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class _Handler(logging.Handler):

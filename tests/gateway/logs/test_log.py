@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.logs.log import LogControl, configure, short_name, visible
+from loong_gateway.logs.log import LogControl, configure, short_name
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.owner.paths import Places
 
@@ -414,11 +414,6 @@ def test_on_a_terminal_there_is_no_time(start: object) -> None:
 )
 def test_loggers_have_short_names_for_people(logger_name: str, short: str) -> None:
     assert short_name(logger_name) == short
-
-
-def test_visible_text_keeps_what_can_be_read() -> None:
-    assert visible("gr\u00fc\u00df dich \U0001f409") == "gr\u00fc\u00df dich \U0001f409"
-    assert visible("a\tb\x7f\u2028") == "a\\tb\\x7f\\u2028"
 
 
 def _eventually(condition: object) -> None:
