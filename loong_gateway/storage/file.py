@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Callable
 
+from loong_gateway.base.atomic import sync_directory
 from loong_gateway.base.faults import CommandError
 from loong_gateway.storage import migrations
 from loong_gateway.texts.store import CANNOT_OPEN_FIXES
@@ -235,7 +236,7 @@ class StoreFile:
             self._check_files()
         else:
             os.close(descriptor)
-            _sync_directory(self.path)
+            sync_directory(os.path.dirname(self.path))
 
     def _check_files(self) -> None:
         if not stat.S_ISREG(os.stat(self.path).st_mode):
@@ -267,7 +268,7 @@ class StoreFile:
             with contextlib.suppress(FileNotFoundError):  # a closed file has no side files
                 os.rename(self.path + suffix, target + suffix)
         self._disconnect()
-        _sync_directory(self.path)
+        sync_directory(os.path.dirname(self.path))
         self.set_aside = target
         logger.error(
             "the store was damaged (%s); it was set aside as %s and an empty one is used", why, target
@@ -320,14 +321,6 @@ def _free_name(base: str) -> str:
     return next(
         name for name in _names(base) if not any(os.path.lexists(name + suffix) for suffix in _SIDE_FILES)
     )
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cannot_open(path: str, error: Exception) -> CommandError:
