@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 
 from loong_gateway.base import wording
 from loong_gateway.base.atomic import overwrite_private, read_private, remove, write_private
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import boot_clock_ns, boot_id, new_secret
 from loong_gateway.base.tinyjson import dumps, loads
@@ -28,7 +28,6 @@ __all__ = [
     "reason",
     "retire",
     "stop_requested",
-    "wall_ms",
     "write_control_token",
     "write_stop_request",
 ]
@@ -224,11 +223,6 @@ def parsed(data: bytes) -> dict[str, object] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def wall_ms() -> int:
-    """Milliseconds since the epoch, for display."""
-    return time.time_ns() // 1_000_000
 
 
 def reason(error: OSError) -> str:

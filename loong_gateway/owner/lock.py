@@ -17,22 +17,17 @@ import stat
 import time
 
 from loong_gateway.base import wording
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import boot_clock_ns, identity, is_alive, new_secret
 from loong_gateway.base.tinyjson import dumps
 from loong_gateway.owner.files import (
     clear_leftovers,
-    keep_control_token,
     narrow_modes,
-    note_refused_start,
     parsed,
-    publish,
     read_document,
     reason,
-    retire,
     stop_requested,
-    wall_ms,
-    write_control_token,
     write_stop_request,
 )
 from loong_gateway.owner.paths import Places
@@ -43,17 +38,9 @@ __all__ = [
     "LockState",
     "OwnerLock",
     "identity",
-    "is_alive",
-    "keep_control_token",
     "live_document",
     "lock_state",
-    "note_refused_start",
-    "publish",
-    "read_document",
     "request_stop",
-    "retire",
-    "stop_requested",
-    "write_control_token",
 ]
 
 HEARTBEAT_S = 5.0
@@ -76,11 +63,6 @@ class LockState:
         self.held = held
         self.age_ms = age_ms
         self.holder = holder
-
-    @property
-    def stale(self) -> bool:
-        """True when somebody holds the lock and has not shown a sign of life for too long."""
-        return self.held and self.age_ms is not None and self.age_ms > STALE_MS
 
 
 def lock_state(places: Places) -> LockState:

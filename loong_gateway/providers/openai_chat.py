@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Callable, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, Callable, TypeVar
 from loong_channels.faults import Fault, Interrupted
 from loong_channels.net import HttpClient, HttpStream
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.config.kinds import Kind
 from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.attempts import Cooldowns, RetryPolicy, pursue
@@ -324,7 +324,7 @@ class _Counts:
         """One more answer."""
         with self._guard:
             self._calls += 1
-            self._numbers["last_success_ms"] = int(time.time() * 1000)
+            self._numbers["last_success_ms"] = wall_ms()
 
     def failed(self, kind: str) -> None:
         """One more failure of this kind; being stopped is none."""
@@ -332,7 +332,7 @@ class _Counts:
             self._calls += 1
             if kind != "interrupted":
                 self._failed += 1
-                self._numbers.update(last_failure_ms=int(time.time() * 1000), last_error=kind)
+                self._numbers.update(last_failure_ms=wall_ms(), last_error=kind)
 
     def snapshot(self) -> dict[str, object]:
         """The numbers as JSON values."""

@@ -95,7 +95,7 @@ def test_a_file_system_that_cannot_sync_directories_is_no_error(tmp_path: Path) 
         pytest.skip("this host has no directory that is known to refuse")
     descriptor = os.open(without, os.O_RDONLY)
     try:
-        with pytest.raises(OSError, match=".") as refusal:
+        with pytest.raises(OSError, match=r".") as refusal:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
