@@ -57,15 +57,6 @@ class LogControl:
         self._sinks = sinks
         self.path = path
 
-    @property
-    def dropped(self) -> int:
-        """How many entries never got into the file: full disk, full queue, broken arguments."""
-        return self._handler.failed + self._sinks[0].dropped
-
-    def set_level(self, level: str) -> None:
-        """Change what is logged; a key of LEVELS."""
-        logging.getLogger("loong").setLevel(LEVELS[level])
-
     def flush(self, timeout_s: float = CLOSE_S) -> bool:
         """Wait until all that was logged is written; False when it took too long."""
         deadline = Deadline(timeout_s)
@@ -141,7 +132,6 @@ class _Handler(logging.Handler):
         self._clock = clock
         self._guard = threading.RLock()
         self._seen: OrderedDict[tuple[str, str], _Repeats] = OrderedDict()
-        self.failed = 0
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record without the base class's lock: threads need not wait for each other's formatting."""
@@ -150,7 +140,7 @@ class _Handler(logging.Handler):
                 self._put(_entry(record, self._scrub))
         except Exception:  # noqa: BLE001
             # Whatever an argument's own text does, the message being handled comes first.
-            self.failed += 1
+            return False
         return True
 
     def _put(self, entry: Entry) -> None:

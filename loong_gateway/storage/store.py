@@ -125,11 +125,6 @@ class Store:
         """Where the damaged file lies that was replaced by an empty one since the start, or None."""
         return self._file.set_aside
 
-    @property
-    def commits(self) -> int:
-        """How many transactions were committed since the start."""
-        return self._writer.commits
-
     def close(self, deadline: Deadline) -> bool:
         """Write what is queued, then close the file. Blocks until the deadline; True when all that was done.
 

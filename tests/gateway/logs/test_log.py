@@ -112,13 +112,11 @@ def test_nothing_is_written_before_something_is_logged(start: object, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_levels_are_obeyed_and_can_change(start: object) -> None:
+def test_levels_are_obeyed(start: object) -> None:
     log = start(level="warning")
     logger.info("no")
     logger.warning("yes")
-    log.control.set_level("debug")
-    logger.debug("yes, too")
-    assert log.messages() == ["yes", "yes, too"]
+    assert log.messages() == ["yes"]
 
 
 def test_other_packages_get_through_from_warning_up_and_are_scrubbed(start: object) -> None:
@@ -240,7 +238,7 @@ def test_the_memory_of_repeats_is_bounded(start: object) -> None:
     for number in range(3000):
         logger.info(f"template {number}")  # noqa: G004
     assert len(log.control._handler._seen) <= 1024
-    assert log.control.dropped == 0
+    assert log.control._sinks[0].dropped == 0
 
 
 def test_a_deleted_log_is_made_again_and_so_is_its_directory(start: object) -> None:
@@ -283,7 +281,7 @@ def test_a_full_device_costs_entries_and_nothing_else(start: object) -> None:
     logger.info("one")
     logger.info("two")
     assert log.control.flush(10)
-    assert log.control.dropped == 2
+    assert log.control._sinks[0].dropped == 2
     assert stderr.getvalue().count("\n") == 2
 
 
@@ -301,10 +299,10 @@ def test_a_log_goes_on_by_itself_when_there_is_space_again(tmp_path: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, (400, resource.RLIM_INFINITY))
         for number in range(5):
             logger.info("full %s " + "x" * number, "y" * 100); control.flush(10)
-        lost = control.dropped
+        lost = control._sinks[0].dropped
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         logger.info("after"); control.close()
-        print(lost, control.dropped)
+        print(lost, control._sinks[0].dropped)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
