@@ -180,7 +180,7 @@ def test_damage_found_while_running_sets_the_file_aside_and_the_store_goes_on(tm
         with pytest.raises(StoreUnwritable):
             store.read(events)
         wait_until(lambda: store.set_aside is not None)
-        assert told.is_set()
+        assert told.wait(10)
         assert store.unwritable_reason() is None
         keep(store, "later")
         assert set(store.read(events)) <= {"after", "later"}
