@@ -132,11 +132,12 @@ class UpdateReader:
         return types
 
     def read(self, update: _Json, received_ms: int) -> Reading:
-        """What an update means. Never raises: what cannot be read is skipped as "unreadable"."""
+        """What an update means. Never raises: what cannot be read is skipped as `unreadable:<type of the exception>`."""
         try:
             return self._read(update, received_ms)
-        except Exception:  # noqa: BLE001 - an update that cannot be read must not stop those behind it
-            return Skipped("unreadable")
+        except Exception as error:  # noqa: BLE001 - an update that cannot be read must not stop those behind it
+            # The type tells a mistake of ours from a new shape of theirs; the text might quote a message.
+            return Skipped(f"unreadable:{type(error).__name__}")
 
     def _read(self, update: _Json, received_ms: int) -> Reading:
         message = update.get("message")

@@ -353,7 +353,7 @@ def test_what_is_no_message_is_confirmed_and_counted_and_starts_nothing() -> Non
             "bot",
             "service",
             "business_message_of_the_future",
-            "unreadable",
+            "unreadable:KeyError",
             "command_for_another_bot",
         ]
 
