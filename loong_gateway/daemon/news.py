@@ -12,10 +12,11 @@ __all__ = ["News"]
 
 
 class News:
-    """Says each change once. Used by one thread; `say` prints a line."""
+    """Says each change once. Used by one thread; `say` prints a line, `stop_command` ends this gateway."""
 
-    def __init__(self, say: Callable[[str], None], clock: Clock) -> None:
+    def __init__(self, say: Callable[[str], None], clock: Clock, *, stop_command: str) -> None:
         self._say = say
+        self._stop_command = stop_command
         self._clock = clock
         self._began_s = clock.monotonic_s()
         self._stop_began_s = self._began_s
@@ -41,7 +42,7 @@ class News:
             ready = sum(1 for state in states if state.phase == "ready")
             found = f"{ready} of {plural(len(states), 'surface')}" if states else "no surface is enabled"
             self._say(
-                f"ready in {self._took_s()}: {found}. Stop with Ctrl-C; from another shell: loong gateway stop"
+                f"ready in {self._took_s()}: {found}. Stop with Ctrl-C; from another shell: {self._stop_command}"
             )
 
     def stopping(self, running: int, drain_s: float) -> None:

@@ -51,6 +51,7 @@ class TypingNotices:
         wait = _Wait(address, self._clock.monotonic_s() + FIRST_AFTER_S)
         with self._guard:
             self._waits.add(wait)
+            self._guard.notify_all()
             start = not self._running and not self._stopped
             self._running = self._running or start
         if start:
@@ -73,16 +74,25 @@ class TypingNotices:
             self._guard.notify_all()
 
     def _show_all(self) -> None:
-        while True:
-            wait = self._next_due()
-            if wait is None:
-                return
-            try:
-                self._channel.show_typing(wait.address, deadline=Deadline(SHOW_LIMIT_S))
-                wait.failures = 0
-            except Fault as fault:
-                wait.failures += 1
-                logger.debug("typing was not shown in %s: %s", wait.address.lane, fault)
+        try:
+            while True:
+                wait = self._next_due()
+                if wait is None:
+                    return
+                self._show(wait)
+        except BaseException:
+            # Whatever it was, the next long answer starts another thread.
+            with self._guard:
+                self._running = False
+            raise
+
+    def _show(self, wait: _Wait) -> None:
+        try:
+            self._channel.show_typing(wait.address, deadline=Deadline(SHOW_LIMIT_S))
+            wait.failures = 0
+        except Fault as fault:
+            wait.failures += 1
+            logger.debug("typing was not shown in %s: %s", wait.address.lane, fault)
 
     def _next_due(self) -> _Wait | None:
         """Wait for an answer that is due; None when there is nothing to show any more. Reschedules what it returns."""

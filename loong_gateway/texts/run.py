@@ -21,6 +21,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "{fix}",
         78,
     ),
+    "run.disk": (
+        "the disk refuses what a start has to write: {detail}",
+        "{path}",
+        "make room there or correct its mode, then: loong gateway run",
+        75,
+    ),
     "run.not_up": (
         "the gateway is {phase}; it takes no work now",
         None,
