@@ -32,7 +32,7 @@ class News:
         """What changed about the surfaces since the last call; the line about being ready once, when all were tried."""
         self._width = max([self._width, *(len(_name(state)) for state in states)])
         for state in states:
-            text = self._about(state)
+            text = _about(state)
             if self._said.get(_name(state)) != text:
                 self._said[_name(state)] = text
                 self.part(_name(state), text)
@@ -62,16 +62,11 @@ class News:
     def _took_s(self) -> str:
         return f"{self._clock.monotonic_s() - self._began_s:.1f} s"
 
-    def _about(self, state: SlotState) -> str:
-        if state.phase == "ready":
-            return (
-                f"ready as {state.identity} ({self._took_s()})"
-                if not self._all_tried
-                else f"ready as {state.identity}"
-            )
-        if state.trouble:
-            return f"{state.phase}: {state.last_error}"
-        return "connecting"
+
+def _about(state: SlotState) -> str:
+    if state.phase == "ready":
+        return f"ready as {state.identity}"
+    return f"{state.phase}: {state.last_error}" if state.trouble else "connecting"
 
 
 def _name(state: SlotState) -> str:
