@@ -65,8 +65,9 @@ class Ledger:
 
     def acknowledged_open(self) -> list[int]:
         """Numbers that only the daemon knows of now: confirmed at the platform, not answered yet."""
+        open_now = self.open()
         asked = self.asked()
-        return [number for number in self.open() if self._telegram.confirmed(asked[number])]
+        return [number for number in open_now if self._telegram.confirmed(asked[number])]
 
     def note_kill(self, sending: Iterable[tuple[str, Key | None]]) -> list[str]:
         """Account for the parts that were on their way; complaints about what may not be."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loong_channels import catalog
-from loong_channels.contract import Address, ChannelSpec
+from loong_channels.contract import ChannelSpec
 from loong_channels.faults import Fault, Unreachable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError
@@ -20,6 +20,7 @@ from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.selectors import account_for, fallback_warning
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config
 from loong_gateway.messaging.local_send import DirectSend, Fate
+from loong_gateway.messaging.parts import address_of, check_target_kind
 from loong_gateway.owner.client import ControlClient
 from loong_gateway.storage.local import LocalStore
 
@@ -31,7 +32,6 @@ EXAMPLES = (
 EXIT_CODES = "0 sent or kept; 1 the platform refused or did not confirm; 2 it was never asked"
 WAIT_S = 30.0
 MAX_CHARACTERS = 200_000
-TARGET_KINDS = ("conversation", "message_reply", "receive_id", "address", "endpoint")
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,8 @@ def _text(given: str, context: Context) -> str:
 
 
 def _target_kind(given: str | None, spec: ChannelSpec) -> str:
-    if given is None:
-        return spec.target_kinds[0]
-    kind = given.strip().lower().replace("-", "_")
-    if kind not in spec.target_kinds:
-        raise CommandError(
-            "channels.target_kind", channel=spec.name, given=given, allowed="` or `".join(spec.target_kinds)
-        )
+    kind = spec.target_kinds[0] if given is None else given.strip().lower().replace("-", "_")
+    check_target_kind(spec, kind)
     return kind
 
 
@@ -199,7 +194,7 @@ def _directly(context: Context, order: Order, warnings: list[str]) -> Outcome:
     egress = egress_of(order.config.network, context.environ)
     channel = catalog.channel_class(order.channel.name)(account, egress)
     sender = DirectSend(channel, order.spec, LocalStore(context.places), context.clock)
-    address = Address(order.channel.name, order.account.id, order.target)
+    address = address_of(order.spec, order.account.id, order.target)
     fate = sender.send(
         address,
         order.text,

@@ -67,23 +67,36 @@ class Announcer:
 
 
 def make_way(context: Context, config: Config, *, port: int | None, yes: bool) -> None:
-    """End our own running owner with its full drain, and a foreign listener of our own user. Blocks; prints both."""
+    """End our own running owner with its full drain, and a foreign listener of our own user.
+
+    Says what it will end and asks on a terminal, unless `yes`. Blocks. Raises CommandError.
+    """
     # The port that the start will take, by the same rule: anything else would end a stranger's process.
     wanted, _ = choose_port(config.gateway, port, context.environ)
-    owned = lock_state(context.places).held
-    if not owned and (not wanted or port_owner(wanted) is None):
-        return
-    if not yes and not context.stdin.isatty():
-        raise CommandError("run.force_needs_yes")
-    if owned:
-        context.err(f"stopping the gateway that owns {context.places.home}")
+    owner = lock_state(context.places)
+    if owner.held:
+        pid = owner.holder.get("pid", "unknown")
+        _confirm(context, f"stop the gateway that owns {context.places.home} (pid {pid})", yes=yes)
         request_stop(context.places)
         _wait_until_stopped(context, config.gateway.drain_s + STOP_EXTRA_S)
     foreign = port_owner(wanted) if wanted else None
-    if foreign is None:
+    if foreign is not None:
+        _confirm(
+            context, f"end pid {foreign.pid} ({foreign.command}), which listens on port {wanted}", yes=yes
+        )
+        end_port_owner(wanted)
+
+
+def _confirm(context: Context, act: str, *, yes: bool) -> None:
+    if yes:
+        context.err(f"--force: {act}")
         return
-    context.err(f"ending pid {foreign.pid} ({foreign.command}), which listens on port {wanted}")
-    end_port_owner(wanted)
+    if not context.stdin.isatty():
+        raise CommandError("run.force_needs_yes", act=act)
+    context.stderr.write(f"--force will {act}. Go on? [y/N] ")
+    context.stderr.flush()
+    if context.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CommandError("run.force_declined", act=act)
 
 
 def _wait_until_stopped(context: Context, patience_s: float) -> None:

@@ -34,6 +34,7 @@ from loong_gateway.owner.files import keep_control_token, publish, retire, stop_
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage import retention
+from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.store import Store
 
 __all__ = ["Runtime", "RuntimeParts"]
@@ -87,7 +88,7 @@ class Runtime:
         self._clock = parts.clock
         self._started_at_ms = parts.clock.wall_ms()
         self._identity = owner.identity()
-        self._news = News(parts.announce, parts.clock)
+        self._news = News(parts.announce, parts.clock, stop_command=parts.places.command("gateway stop"))
         self._phase = "starting"
         self._channels_on = True
         self._resume_asked = False
@@ -95,6 +96,8 @@ class Runtime:
         self._shutdown_reason: str | None = None
         self._ready_since_s: float | None = None
         self._progress_noted = False
+        self._more_to_prune = False
+        self._events_published = 0
         self._changed = threading.Event()
         self._gone = threading.Event()
         self._listener: Listener | None = None
@@ -129,6 +132,7 @@ class Runtime:
 
     def note_change(self) -> None:
         """Say from any thread that a surface or the store changed; it is published at once."""
+        self._engine.store_changed()
         if not self._changed.is_set():
             self._changed.set()
             self._loop.wake()
@@ -145,14 +149,11 @@ class Runtime:
         limit = self._engine.config.gateway.crash_loop_boots
         self._channels_on = not (limit and early_ends >= limit)
         self._publish()
-        resumed = self._engine.recover()
+        replies, messages = self._engine.recover()
         aside = parts.store.set_aside
-        replies = plural(resumed, "reply", "replies")
+        resumed = f"{plural(messages, 'message')} and {plural(replies, 'reply', 'replies')} resumed from disk"
         news = self._news
-        news.part(
-            "store",
-            f"ok, {replies} resumed from disk" if aside is None else f"new and empty; damaged: {aside}",
-        )
+        news.part("store", f"ok, {resumed}" if aside is None else f"new and empty; damaged: {aside}")
         self._listener = parts.listener(self)
         self._listener.start()
         news.part("port", f"{parts.bound.url}, token auth")
@@ -193,7 +194,10 @@ class Runtime:
         self._engine.lanes.tick()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
-        if stop_requested(self._parts.places, self._parts.lock.owner_token):
+        # Asked once: a second time would mean that the drain is to end now.
+        if self._loop.stop_reason is None and stop_requested(
+            self._parts.places, self._parts.lock.owner_token
+        ):
             self._loop.ask_to_stop("gateway stop requested")
 
     def _tick(self) -> None:
@@ -201,6 +205,13 @@ class Runtime:
             self._channels_on = True
             self._parts.boots.resume()
             self._changed.set()
+        events = self._engine.metrics.events
+        if events != self._events_published:
+            # Traffic alone republishes the counts, at most once a tick.
+            self._events_published = events
+            self._changed.set()
+        if self._more_to_prune:
+            self._prune()
         # Starts again what died.
         self._engine.start(channels=self._channels_on)
         self._note_progress()
@@ -219,10 +230,16 @@ class Runtime:
             self._progress_noted = True
 
     def _prune(self) -> None:
+        self._more_to_prune = False
         now_ms = self._clock.wall_ms()
         settings = self._engine.config.delivery
+
+        def prune(conn: Connection) -> None:
+            # One batch at a time, so that messages get in between.
+            self._more_to_prune = retention.prune(conn, now_ms, settings) > 0
+
         try:
-            self._parts.store.submit(lambda conn: retention.prune(conn, now_ms, settings))
+            self._parts.store.submit(prune)
         except StoreUnwritable as error:
             # It comes round again; status shows that the store is unwritable.
             logger.warning("old rows were not removed: %s", error)
@@ -239,7 +256,7 @@ class Runtime:
         self._shutdown_reason = f"shutdown requested: {reason}"
         self._publish()
         lanes = self._engine.lanes
-        lanes.close()
+        self._engine.close()
         self._news.stopping(lanes.snapshot().running, drain_s)
         stuck = self._engine.supervisor.stop_receiving(drain.within(RECEIVING_STOP_S))
         while lanes.wait_idle(drain.within(STOP_STEP_S)) and not drain.expired and self._loop.times_asked < 2:
@@ -298,6 +315,7 @@ class Runtime:
             surfaces=self._engine.supervisor.states(),
             inbox=rows.inbox,
             outbox=rows.outbox,
+            provider=self._engine.provider_facts(),
         )
 
     def _problems(self) -> list[str]:

@@ -38,8 +38,12 @@ class Task(Protocol):
     def run(self, stop: StopToken) -> Later | None:
         """Do the work; blocks. None when done, Later to keep the lane waiting for `Later.task`. May raise: a bug."""
 
-    def abandoned(self) -> None:
-        """Called once when the task did not end although it was stopped; its lane goes on without it."""
+    @property
+    def user_may_stop(self) -> bool:
+        """Whether somebody in the conversation may end it."""
+
+    def abandoned(self) -> Task | None:
+        """Called once when the task did not end although it was stopped; returns what its lane does instead."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Later:
 
 @dataclass(frozen=True)
 class LanesSnapshot:
-    """Counts of a moment; `oldest_running_s` is 0 when nothing runs."""
+    """Counts of a moment; `waiting` includes what is running."""
 
     lanes: int
     waiting: int
@@ -64,7 +68,6 @@ class LanesSnapshot:
     parked: int
     workers: int
     abandoned: int
-    oldest_running_s: float
 
 
 @dataclass
@@ -72,6 +75,7 @@ class _Run:
     task: Task
     stop: StopToken
     started_s: float
+    gates_opened: int
     is_abandoned: bool = False
 
 
@@ -115,6 +119,10 @@ class Lanes:
         self._worker_names = 0
         self._abandoned = 0
         self._closing = False
+        self._cut = False
+        # How often any gate was opened, and the count at which each was opened last: as many as there are accounts.
+        self._gates_opened = 0
+        self._opened_at: dict[str, int] = {}
 
     def full(self, lanes: Iterable[str]) -> bool:
         """True when one of these lanes, or all lanes together, may take no more from outside."""
@@ -138,8 +146,10 @@ class Lanes:
                 self._make_ready(entry)
 
     def open_gate(self, gate: str) -> None:
-        """Wake every lane that is parked at this gate."""
+        """Wake every lane that is parked at this gate, and those that are just about to be."""
         with self._guard:
+            self._gates_opened += 1
+            self._opened_at[gate] = self._gates_opened
             for lane in list(self._lanes.values()):
                 if lane.gate == gate and lane.run is None:
                     self._unpark(lane)
@@ -149,6 +159,7 @@ class Lanes:
         now_s = self._clock.monotonic_s()
         with self._guard:
             self._wake_due(now_s)
+            self._ensure_workers()
             overdue = [
                 run
                 for run in self._active.values()
@@ -166,27 +177,27 @@ class Lanes:
 
     def snapshot(self) -> LanesSnapshot:
         """The counts of this moment."""
-        now_s = self._clock.monotonic_s()
         with self._guard:
-            running = len(self._active)
-            oldest_s = max((now_s - run.started_s for run in self._active.values()), default=0.0)
-            parked = sum(1 for lane in self._lanes.values() if lane.parking)
             return LanesSnapshot(
                 lanes=len(self._lanes),
                 waiting=self._waiting,
-                running=running,
-                parked=parked,
+                running=len(self._active),
+                parked=sum(1 for lane in self._lanes.values() if lane.parking),
                 workers=self._workers,
                 abandoned=self._abandoned,
-                oldest_running_s=oldest_s,
             )
 
-    def close(self) -> None:
-        """Take no further heads; what runs goes on, with what follows from it at once."""
+    def close(self) -> list[Task]:
+        """Take no further heads; what runs goes on, with what follows from it at once. Returns what will not be run."""
         with self._guard:
             self._closing = True
             self._ready.clear()
             self._work_ready.notify_all()
+            return [
+                task
+                for lane in self._lanes.values()
+                for task in list(lane.tasks)[1 if lane.run is not None else 0 :]
+            ]
 
     def wait_idle(self, deadline: Deadline) -> int:
         """Block until nothing runs or the deadline has passed; returns how many tasks still run."""
@@ -196,17 +207,19 @@ class Lanes:
             return len(self._active)
 
     def interrupt(self, lane: str, reason: str) -> bool:
-        """Stop what runs in a lane, if anything does."""
+        """Stop what runs in a lane if a user may stop it; whether it did."""
         with self._guard:
             entry = self._lanes.get(lane)
             run = None if entry is None else entry.run
-        if run is not None:
-            run.stop.set(reason)
-        return run is not None
+        if run is None or not run.task.user_may_stop:
+            return False
+        run.stop.set(reason)
+        return True
 
     def cut(self) -> None:
-        """Stop every running task now."""
+        """Stop every running task now, and what follows from it."""
         with self._guard:
+            self._cut = True
             runs = list(self._active.values())
         for run in runs:
             run.stop.set("stopping")
@@ -217,20 +230,22 @@ class Lanes:
         if self._closing:
             return
         self._ready.append(lane)
-        if self._idle >= len(self._ready):
-            self._work_ready.notify()
-        elif self._workers < self._max_workers:
-            self._start_worker()
+        self._work_ready.notify()
+        self._ensure_workers()
 
-    def _start_worker(self) -> None:
-        self._workers += 1
-        self._worker_names += 1
-        try:
-            self._threads.spawn(f"worker-{self._worker_names}", self._work)
-        except RuntimeError:
-            # The system gives no more threads: those that exist will come round to this lane.
-            self._workers -= 1
-            logger.warning("no thread for another worker; %d go on", self._workers)
+    def _ensure_workers(self) -> None:
+        # A worker that was notified still counts as idle until it has taken its lane.
+        wanted = min(len(self._ready) - self._idle, self._max_workers - self._workers)
+        for _ in range(wanted):
+            self._workers += 1
+            self._worker_names += 1
+            try:
+                self._threads.spawn(f"worker-{self._worker_names}", self._work)
+            except RuntimeError:
+                # The system gives no more threads; the next tick tries again.
+                self._workers -= 1
+                logger.warning("no thread for another worker; %d go on", self._workers)
+                return
 
     def _unpark(self, lane: _Lane) -> None:
         if lane.parking:
@@ -252,14 +267,21 @@ class Lanes:
             run.is_abandoned = True
             self._abandoned += 1
             self._workers -= 1
+        logger.error("gave up a task that did not end %.0f s after its limit", 2 * STUCK_GRACE_S)
+        try:
+            instead = run.task.abandoned()
+        except Exception:
+            # Its lane must go on whatever its last words were worth.
+            logger.exception("a task could not be given up in order")
+            instead = None
+        with self._guard:
             for lane in list(self._lanes.values()):
                 if lane.run is run:
-                    self._leave(lane, None)
+                    self._leave(lane, run, None if instead is None else Later(instead, 0.0))
+            self._ensure_workers()
             self._run_ended.notify_all()
-        logger.error("abandoned a task that did not end %.0f s after its limit", 2 * STUCK_GRACE_S)
-        run.task.abandoned()
 
-    def _leave(self, lane: _Lane, later: Later | None) -> None:
+    def _leave(self, lane: _Lane, run: _Run, later: Later | None) -> None:
         lane.run = None
         if later is None:
             lane.tasks.popleft()
@@ -270,6 +292,10 @@ class Lanes:
                 del self._lanes[lane.name]
             return
         lane.tasks[0] = later.task
+        missed = later.gate is not None and self._opened_at.get(later.gate, 0) > run.gates_opened
+        if later.after_s <= 0 or missed:
+            self._make_ready(lane)
+            return
         self._parkings += 1
         lane.parking = self._parkings
         lane.gate = later.gate
@@ -287,10 +313,13 @@ class Lanes:
                     self._workers -= 1
                     return None
             lane = self._ready.popleft()
-            return lane, self._begin(lane, StopToken())
+            return lane, self._begin(lane)
 
-    def _begin(self, lane: _Lane, stop: StopToken) -> _Run:
-        run = _Run(lane.tasks[0], stop, self._clock.monotonic_s())
+    def _begin(self, lane: _Lane) -> _Run:
+        stop = StopToken()
+        if self._cut:
+            stop.set("stopping")
+        run = _Run(lane.tasks[0], stop, self._clock.monotonic_s(), self._gates_opened)
         lane.run = run
         self._active[id(run)] = run
         return run
@@ -315,9 +344,9 @@ class Lanes:
                 del self._active[id(run)]
                 if later is not None and later.after_s <= 0:
                     lane.tasks[0] = later.task
-                    run = self._begin(lane, run.stop)
+                    run = self._begin(lane)
                     continue
-                self._leave(lane, later)
+                self._leave(lane, run, later)
                 run = None
                 self._run_ended.notify_all()
         return True

@@ -189,17 +189,16 @@ def recover(
 ) -> int:
     """Take over from a process that died; returns how many parts were being sent. Run it before anything is sent.
 
-    sending -> unknown. Then unknown -> queued where the platform drops a repetition by its key, and, with `resend`,
-    everywhere else up to `max_resends` times per part; what stays unknown is held for a person.
+    sending -> queued where the platform drops a repetition by its key, and, with `resend`, everywhere else up to
+    `max_resends` times per part; sending -> unknown otherwise. What was held before stays held: a person decides.
     """
-    interrupted = conn.execute(
-        "UPDATE outbox SET state = 'unknown', last_error = ? WHERE state = 'sending'", (_INTERRUPTED,)
-    ).rowcount
-    held = conn.execute("SELECT id, channel, resends FROM outbox WHERE state = 'unknown'").fetchall()
-    for id, channel, resends in held:
+    interrupted = conn.execute("SELECT id, channel, resends FROM outbox WHERE state = 'sending'").fetchall()
+    for id, channel, resends in interrupted:
         if channel in idempotent_channels or (resend and resends < max_resends):
             mark_queued(conn, id, 0, _INTERRUPTED, resend=True)
-    return interrupted
+        else:
+            hold(conn, id, _INTERRUPTED)
+    return len(interrupted)
 
 
 def pending(conn: sqlite3.Connection) -> list[tuple[str, str, int]]:

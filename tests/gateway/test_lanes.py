@@ -18,15 +18,18 @@ class Step:
 
     limit_s = 10.0
 
-    def __init__(self, body=lambda stop: None):
+    def __init__(self, body=lambda stop: None, *, user_may_stop=True, instead=None):
         self.body = body
+        self.user_may_stop = user_may_stop
+        self.instead = instead
         self.was_abandoned = threading.Event()
 
     def run(self, stop: StopToken):
         return self.body(stop)
 
-    def abandoned(self) -> None:
+    def abandoned(self):
         self.was_abandoned.set()
+        return self.instead
 
 
 @pytest.fixture
@@ -314,3 +317,161 @@ def test_a_task_that_raises_does_not_take_the_worker_or_the_lane_with_it(make, c
     lanes.offer("lane", Step(lambda stop: after.set()))
     assert after.wait(LONG_S)
     assert "a task failed unexpectedly" in caplog.text
+
+
+def test_interrupt_leaves_a_task_alone_that_no_user_may_stop(make):
+    lanes = make()
+    started = threading.Event()
+    stopped = threading.Event()
+    release = threading.Event()
+
+    def body(stop):
+        started.set()
+        with stop.watch(stopped.set):
+            release.wait(LONG_S)
+
+    lanes.offer("lane", Step(body, user_may_stop=False))
+    assert started.wait(LONG_S)
+    assert not lanes.interrupt("lane", "user")
+    assert not stopped.is_set()
+    release.set()
+
+
+def test_what_follows_an_interrupted_task_is_not_interrupted(make):
+    lanes = make()
+    started = threading.Event()
+    reasons = []
+    done = threading.Event()
+
+    def follow(stop):
+        reasons.append(stop.reason)
+        done.set()
+
+    def body(stop):
+        started.set()
+        stop.wait(LONG_S)
+        return Later(Step(follow), 0.0)
+
+    lanes.offer("lane", Step(body))
+    assert started.wait(LONG_S)
+    assert lanes.interrupt("lane", "user")
+    assert done.wait(LONG_S)
+    assert reasons == [""]
+
+
+def test_what_follows_a_cut_is_cut_as_well(make):
+    lanes = make()
+    started = threading.Event()
+    reasons = []
+
+    def body(stop):
+        started.set()
+        stop.wait(LONG_S)
+        return Later(Step(lambda follow_stop: reasons.append(follow_stop.reason)), 0.0)
+
+    lanes.offer("lane", Step(body))
+    assert started.wait(LONG_S)
+    lanes.close()
+    lanes.cut()
+    assert lanes.wait_idle(Deadline(LONG_S)) == 0
+    assert reasons == ["stopping"]
+
+
+def test_the_only_worker_stuck_for_ever_is_replaced_for_the_other_lanes(make, clock):
+    lanes = make(workers=1)
+    release = threading.Event()
+    started = threading.Event()
+    other = threading.Event()
+
+    def stubborn(stop):
+        started.set()
+        release.wait(LONG_S)
+
+    stuck = Step(stubborn)
+    lanes.offer("stuck", stuck)
+    assert started.wait(LONG_S)
+    lanes.offer("other", Step(lambda stop: other.set()))
+    clock.advance(stuck.limit_s + 61)
+    lanes.tick()
+    assert other.wait(LONG_S)
+    release.set()
+
+
+def test_an_abandoned_task_may_leave_another_in_its_place(make, clock):
+    lanes = make(workers=1)
+    release = threading.Event()
+    started = threading.Event()
+    instead = threading.Event()
+
+    def stubborn(stop):
+        started.set()
+        release.wait(LONG_S)
+
+    stuck = Step(stubborn, instead=Step(lambda stop: instead.set()))
+    lanes.offer("lane", stuck)
+    assert started.wait(LONG_S)
+    clock.advance(stuck.limit_s + 61)
+    lanes.tick()
+    assert instead.wait(LONG_S)
+    release.set()
+
+
+def test_a_gate_that_opens_while_the_task_decides_to_wait_is_not_missed(make):
+    lanes = make()
+    deciding = threading.Event()
+    opened = threading.Event()
+    woken = threading.Event()
+
+    def body(stop):
+        deciding.set()
+        opened.wait(LONG_S)
+        return Later(Step(lambda s: woken.set()), 900.0, gate="telegram=work")
+
+    lanes.offer("lane", Step(body))
+    assert deciding.wait(LONG_S)
+    lanes.open_gate("telegram=work")
+    opened.set()
+    assert woken.wait(LONG_S)
+
+
+class MissingThreads(ThreadRegistry):
+    """Gives no thread for the first `missing` times."""
+
+    def __init__(self, missing):
+        super().__init__()
+        self.missing = missing
+
+    def spawn(self, name, body, **options):
+        if self.missing:
+            self.missing -= 1
+            raise RuntimeError("can't start new thread")
+        return super().spawn(name, body, **options)
+
+
+def test_a_thread_that_could_not_be_had_is_tried_again_at_the_next_tick(clock):
+    lanes = Lanes(MissingThreads(2), workers=4, lane_limit=10, total_limit=10, clock=clock)
+    done = threading.Event()
+    lanes.offer("lane", Step(lambda stop: done.set()))
+    lanes.tick()
+    assert not done.is_set()
+    lanes.tick()
+    assert done.wait(LONG_S)
+    lanes.close()
+
+
+def test_closing_hands_back_what_will_not_be_run(make):
+    lanes = make(workers=1)
+    release = threading.Event()
+    started = threading.Event()
+    waiting = [Step(), Step()]
+
+    def body(stop):
+        started.set()
+        release.wait(LONG_S)
+
+    lanes.offer("lane", Step(body))
+    assert started.wait(LONG_S)
+    lanes.offer("lane", waiting[0])
+    lanes.offer("other", waiting[1])
+    assert lanes.close() == waiting
+    release.set()
