@@ -1,8 +1,10 @@
 """Sends what the outbox holds, part by part and in order, and records every outcome. Runs on lane workers.
 
 The rules: a part is `sending` on disk before its first byte leaves; a later part never goes before an earlier one is
-`sent`; waiting for an account or for a platform's own time-out costs no attempt; a send whose fate is unknown is
-repeated once with the same key, then held (or held at once, as configured), and with it the rest of its group ends.
+`sent`; waiting for an account or for a platform's own time-out costs no attempt. A send whose fate is unknown is
+repeated with the same key: once when the platform was silent or garbled its answer, with growing pauses while
+connections break, because then it rarely arrived. After that it is held (or at once, as configured), and with it
+the rest of its group ends.
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ import threading
 from collections.abc import Callable
 
 from loong_channels.contract import Address, Receipt
-from loong_channels.faults import BadCredentials, Conflict, Fault, Overloaded, Refused, Throttled
+from loong_channels.faults import (
+    BadCredentials,
+    Conflict,
+    Fault,
+    Overloaded,
+    Refused,
+    Throttled,
+    TimedOut,
+    Unreachable,
+)
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
@@ -35,6 +46,8 @@ logger = logging.getLogger("loong.delivery")
 
 SEND_LIMIT_S = 60.0
 RESEND_AFTER_S = 0.5
+RESEND_GROWTH = 4.0
+RESEND_CAP_S = 60.0
 BACKOFF_BASE_S = 5.0
 BACKOFF_CAP_S = 900.0
 GATE_WAIT_S = 60.0
@@ -175,7 +188,7 @@ class Delivery:
         except Exception:
             # A bug in a channel must not stop the lane for ever: it counts as a send of unknown fate.
             logger.exception("sending %s failed unexpectedly", row.id)
-            return self._about_unknown(surface, row, "internal error while sending")
+            return self._about_unknown(surface, row, "internal error while sending", resends=1)
 
     def _about(self, fault: Fault, surface: Surface, row: OutboxRow) -> Halt:
         """What a fault means for a part and its lane."""
@@ -190,7 +203,8 @@ class Delivery:
             self._parking.park(row.outbound.address, fault.retry_after_s, whole_account=fault.whole_account)
             return Halt(fault.retry_after_s, error=text, not_before_s=fault.retry_after_s)
         if not surely_not_sent(fault):
-            return self._about_unknown(surface, row, text)
+            broken = isinstance(fault, Unreachable) and not isinstance(fault, TimedOut)
+            return self._about_unknown(surface, row, text, resends=outbox.MAX_RESENDS if broken else 1)
         self._count("send_failed", row)
         asked_s = fault.retry_after_s if isinstance(fault, Overloaded) else None
         if asked_s is not None:
@@ -199,12 +213,13 @@ class Delivery:
         # The gate opens when the account recovers, so nobody waits out a long pause on a line that is back.
         return Halt(wait_s, surface.gate, error=text, attempt=True)
 
-    def _about_unknown(self, surface: Surface, row: OutboxRow, text: str) -> Halt:
-        """The platform may or may not have the message: once more with the same key, or leave it to a person."""
+    def _about_unknown(self, surface: Surface, row: OutboxRow, text: str, *, resends: int) -> Halt:
+        """The platform may or may not have the message: again with the same key, or leave it to a person."""
         self._count("send_unknown", row)
-        resend = self._config().delivery.ambiguous == "resend" and row.resends < 1
+        resend = self._config().delivery.ambiguous == "resend" and row.resends < resends
         if surface.spec.idempotent_send or resend:
-            return Halt(jittered(RESEND_AFTER_S), error=text, attempt=True, resend=True)
+            wait_s = min(RESEND_CAP_S, RESEND_AFTER_S * RESEND_GROWTH ** min(row.resends, 8))
+            return Halt(jittered(wait_s), error=text, attempt=True, resend=True)
         return Halt(fate=Fate("unknown", error=text))
 
     def _halt(self, row: OutboxRow, halt: Halt) -> Later | None:

@@ -20,6 +20,7 @@ from loong_gateway.storage.counters import bump
 from loong_gateway.storage.payloads import checked, decode_outbound, encode_outbound, storable
 
 __all__ = [
+    "MAX_RESENDS",
     "UNSENT",
     "OutboxRow",
     "Part",
@@ -38,6 +39,8 @@ __all__ = [
 
 # What is still to be sent; an `unknown` part is not, until `recover` or a person says so.
 UNSENT = frozenset({"queued", "sending"})
+# How often a part of unknown fate is sent again before a person must look.
+MAX_RESENDS = 10
 
 _INSERT = """INSERT INTO outbox(id, grp, part, inbox_seq, channel, account, lane, state, attempts, expires_ms,
     stored_ms, crc, payload) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING"""
@@ -185,7 +188,7 @@ def recover(
     *,
     resend: bool = True,
     idempotent_channels: Collection[str] = (),
-    max_resends: int = 10,
+    max_resends: int = MAX_RESENDS,
 ) -> int:
     """Take over from a process that died; returns how many parts were being sent. Run it before anything is sent.
 

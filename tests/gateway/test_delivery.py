@@ -152,6 +152,23 @@ def test_a_send_that_stays_unknown_is_held_and_nothing_goes_past_it(rig):
     assert [fate.state for fate in fates] == ["unknown"]
 
 
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_while_connections_break_a_part_is_repeated_with_growing_pauses_up_to_a_bound(rig, ends_well):
+    broken = Unreachable("the proxy closed the connection", maybe_processed=True)
+    rig.channel.faults = [broken] * (outbox.MAX_RESENDS + (0 if ends_well else 1))
+    later = rig.deliver(put(rig, "one"))
+    pauses = []
+    while later is not None:
+        pauses.append(later.after_s)
+        rig.clock.advance(later.after_s)
+        later = rig.run(later.task)
+    assert len(pauses) == outbox.MAX_RESENDS
+    assert pauses[0] <= 0.5
+    assert all(16 <= pause <= 60 for pause in pauses[3:])
+    assert {outbound.idempotency_key for outbound in rig.channel.tried} == {"g-0"}
+    assert rig.outbox_states() == {"g-0": "sent" if ends_well else "unknown"}
+
+
 def test_the_hold_policy_never_repeats(tmp_path):
     config = CONFIG + b'\n[delivery]\nambiguous = "hold"\n'
     with rig_at(tmp_path / "store.sqlite3", config) as rig:
