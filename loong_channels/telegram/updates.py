@@ -132,7 +132,7 @@ class UpdateReader:
         return types
 
     def read(self, update: _Json, received_ms: int) -> Reading:
-        """What an update means. Never raises: what cannot be read is skipped as `unreadable:<type of exception>`."""
+        """What an update means. Never raises: what cannot be read is skipped as `unreadable:KeyError` or its like."""
         try:
             return self._read(update, received_ms)
         except Exception as error:  # noqa: BLE001 - an update that cannot be read must not stop those behind it

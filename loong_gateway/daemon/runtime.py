@@ -153,7 +153,7 @@ class Runtime:
         aside = parts.store.set_aside
         resumed = f"{plural(messages, 'message')} and {plural(replies, 'reply', 'replies')} resumed from disk"
         news = self._news
-        news.part("store", f"ok, {resumed}" if aside is None else f"new and empty; damaged: {aside}")
+        news.part("store", f"ok, {resumed}" + (f"; a damaged one was set aside: {aside}" if aside else ""))
         self._listener = parts.listener(self)
         self._listener.start()
         news.part("port", f"{parts.bound.url}, token auth")

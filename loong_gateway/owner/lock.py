@@ -30,7 +30,7 @@ from loong_gateway.owner.files import (
     stop_requested,
     write_stop_request,
 )
-from loong_gateway.owner.paths import Places
+from loong_gateway.owner.paths import Places, unusable
 
 __all__ = [
     "HEARTBEAT_S",
@@ -108,7 +108,7 @@ class OwnerLock:
         """Become the owner of `places`. Blocks up to `wait_s`, for a look by `status` holds the lock for a moment.
 
         Creates the directories, narrows file modes, sets unreadable leftovers aside and removes old requests.
-        Raises CommandError `owner.active`, `owner.no_locks` or `owner.state_unwritable`.
+        Raises CommandError `owner.active`, `owner.no_locks`, `owner.state_unwritable` or `run.disk`.
         """
         places.create()
         deadline = time.monotonic() + wait_s
@@ -237,8 +237,10 @@ def _open_lock_file(places: Places) -> int:
     try:
         descriptor = os.open(places.owner_lock, flags, 0o600)
     except OSError as error:
-        detail = "it is a symbolic link" if error.errno == errno.ELOOP else reason(error)
-        raise CommandError("owner.state_unwritable", path=places.owner_lock, detail=detail) from error
+        if error.errno == errno.ELOOP:
+            detail = "it is a symbolic link"
+            raise CommandError("owner.state_unwritable", path=places.owner_lock, detail=detail) from error
+        raise unusable(places.owner_lock, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise CommandError("owner.state_unwritable", path=places.owner_lock, detail="not a regular file")

@@ -109,7 +109,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "reason.store_set_aside": (
         "a damaged store was set aside and an empty one begun",
         "{store}",
-        "loong doctor",
+        "keep the files {store}.damaged-* elsewhere, or delete them, then: loong doctor",
         1,
     ),
     "reason.provider_missing": (

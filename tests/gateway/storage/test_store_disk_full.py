@@ -128,7 +128,7 @@ def test_opening_on_a_full_file_system_is_a_clear_error_and_works_once_there_is_
     filler = occupy(small_disk)
     with pytest.raises(CommandError) as caught:
         StoreFile(str(small_disk / "s")).open()
-    assert (caught.value.code, caught.value.exit_code) == ("store.cannot_open", 78)
+    assert (caught.value.code, caught.value.exit_code) == ("store.disk", 75)
     assert "free some space" in caught.value.fix
     filler.unlink()
     with opened(small_disk / "s") as store:
