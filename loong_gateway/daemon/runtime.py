@@ -7,10 +7,7 @@ store, the files, the lock. Everything here runs on the main thread unless it sa
 
 from __future__ import annotations
 
-import faulthandler
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +24,7 @@ from loong_gateway.control import ControlPlane, SendOutcome, SendRequest, TurnRe
 from loong_gateway.daemon.document import OwnerFacts, status_document
 from loong_gateway.daemon.main_loop import MainLoop, Timer
 from loong_gateway.daemon.news import News
+from loong_gateway.daemon.stop_ceiling import StopCeiling
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.owner import lock as owner
 from loong_gateway.owner.boots import Boots
@@ -50,7 +48,6 @@ CUT_S = 3.0
 CLOSE_S = 2.0
 CEILING_EXTRA_S = 5.0
 PROGRESS_AFTER_S = 10.0
-FORCED_EXIT = 70
 END_OF_SESSION = "foreground CLI host exited"
 
 
@@ -99,7 +96,7 @@ class Runtime:
         self._more_to_prune = False
         self._events_published = 0
         self._changed = threading.Event()
-        self._gone = threading.Event()
+        self._ceiling = StopCeiling(parts.threads, parts.places.logs)
         self._listener: Listener | None = None
         self._loop = MainLoop(
             [
@@ -123,10 +120,10 @@ class Runtime:
         except BaseException as error:
             self._phase = "failed"
             self._last_error = self._shutdown_reason = f"internal error: {type(error).__name__}: {error}"
-            retire(self._parts.places, status_document(self._facts()))
+            self._retire(status_document(self._facts()))
             raise
         finally:
-            self._gone.set()
+            self._ceiling.over()
             self._parts.lock.release()
         return 0
 
@@ -145,6 +142,7 @@ class Runtime:
 
     def _start(self) -> None:
         parts = self._parts
+        self._ceiling.start()
         early_ends = parts.boots.begin()
         limit = self._engine.config.gateway.crash_loop_boots
         self._channels_on = not (limit and early_ends >= limit)
@@ -182,6 +180,8 @@ class Runtime:
         ):
             if trouble is not None:
                 logger.warning("%s", trouble)
+        if self._parts.lock.is_lost and self._loop.stop_reason is None:
+            self._loop.ask_to_stop("another process has taken the lock")
 
     def _report_changes(self) -> None:
         if self._changed.is_set():
@@ -250,8 +250,7 @@ class Runtime:
         parts = self._parts
         drain_s = self._engine.config.gateway.drain_s
         drain = Deadline(drain_s)
-        ceiling_s = drain_s + CEILING_EXTRA_S
-        parts.threads.spawn("stop-ceiling", lambda: self._end_by_force(ceiling_s))
+        self._ceiling.begin(drain_s + CEILING_EXTRA_S)
         self._phase = "stopping"
         self._shutdown_reason = f"shutdown requested: {reason}"
         self._publish()
@@ -273,18 +272,14 @@ class Runtime:
         last_words = status_document(facts)
         parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
-        retire(parts.places, last_words)
+        self._retire(last_words)
         self._news.stopped(_rows(facts.inbox, "new", "claimed"), _rows(facts.outbox, "queued", "sending"))
         logger.info("stopped: %s", reason)
 
-    def _end_by_force(self, ceiling_s: float) -> None:
-        """Body of the thread that sees to it that a stop ends, whatever is stuck."""
-        if self._gone.wait(ceiling_s):
-            return
-        names = ", ".join(self._parts.threads.alive())
-        logger.error("the stop did not end within %.0f s; still running: %s", ceiling_s, names)
-        faulthandler.dump_traceback(sys.__stderr__ or 2)
-        os._exit(FORCED_EXIT)
+    def _retire(self, last_words: dict[str, object]) -> None:
+        # The files belong to whoever holds the lock.
+        if not self._parts.lock.is_lost:
+            retire(self._parts.places, last_words)
 
     # What others are told
 

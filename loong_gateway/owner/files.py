@@ -78,7 +78,7 @@ def retire(places: Places, document: dict[str, object]) -> str | None:
     trouble = None
     try:
         places.create_runtime_dir()
-        write_private(places.status_file, dumps(last, 2).encode() + b"\n")
+        _write_document(places.status_file, dumps(last, 2).encode() + b"\n", durable=True)
     except OSError as error:
         trouble = f"the last status cannot be written: {reason(error)}"
     if stop_requested(places, str(document.get("owner_token") or "")):
@@ -113,10 +113,13 @@ def keep_control_token(places: Places, token: str) -> str | None:
 
 
 def stop_requested(places: Places, owner_token: str) -> bool:
-    """True when a stop request names this owner. One small read; requests for others are passed over."""
+    """True when a stop request names this owner. One small read; what is not readable is passed over."""
     if not owner_token:
         return False
-    request = read_document(places.stop_request)
+    try:
+        request = read_document(places.stop_request)
+    except PermissionError:
+        return False
     return request is not None and request.get("target_owner_token") == owner_token
 
 

@@ -50,6 +50,7 @@ _RETRY_S = 0.02
 _SIGTERM = 15
 # What a file system answers that knows no such locks.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_LOST_AFTER_S = 30.0
 _DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -102,6 +103,7 @@ class OwnerLock:
         self._verb = verb
         self._since_ms = wall_ms()
         self._since_boot_ms = boot_clock_ns() // 1_000_000
+        self._lost_since_s: float | None = None
 
     @classmethod
     def acquire(cls, places: Places, *, wait_s: float = 0.5, verb: str = "gateway run") -> OwnerLock:
@@ -138,6 +140,7 @@ class OwnerLock:
         try:
             if not _same_file(self._descriptor, self._places.owner_lock):
                 self._follow_path()
+            self._lost_since_s = None
             self._introduce()
             now_ns = boot_clock_ns()
             os.utime(self._descriptor, ns=(now_ns, now_ns))
@@ -146,6 +149,11 @@ class OwnerLock:
         except OSError as error:
             return f"the heartbeat cannot be written: {reason(error)}"
         return None
+
+    @property
+    def is_lost(self) -> bool:
+        """True when another process has kept the lock for so long that it is no start that fails for other reasons."""
+        return self._lost_since_s is not None and time.monotonic() - self._lost_since_s >= _LOST_AFTER_S
 
     def release(self) -> None:
         """Let go of the lock; the file stays. Repeating it does nothing."""
@@ -156,6 +164,7 @@ class OwnerLock:
     def _follow_path(self) -> None:
         descriptor = _try_lock(self._places)
         if descriptor is None:
+            self._lost_since_s = self._lost_since_s or time.monotonic()
             raise CommandError("owner.lost", path=self._places.owner_lock)
         os.close(self._descriptor)
         self._descriptor = descriptor
