@@ -42,6 +42,11 @@ class Address:
         lane = f"{self.channel}:{self.account}:{self.conversation}"
         return lane if self.thread is None else f"{lane}:{self.thread}"
 
+    @property
+    def surface(self) -> str:
+        """The account as it is named in selectors, degraded reasons and counts: `telegram=work`."""
+        return f"{self.channel}={self.account}"
+
 
 @dataclass(frozen=True)
 class Attachment:

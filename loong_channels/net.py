@@ -20,9 +20,29 @@ from .net_sockets import IDLE_LIMIT_S, CertificateRefused, Watch
 from .net_transport import READ_BYTES, Adapter, Outgoing, exchange, read_piece
 from .waiting import Deadline, StopToken
 
-__all__ = ["CertificateRefused", "Egress", "EgressInvalid", "HttpAnswer", "HttpClient", "HttpStream"]
+__all__ = ["Call", "CertificateRefused", "Egress", "EgressInvalid", "HttpAnswer", "HttpClient", "HttpStream"]
 
 _encode_json = jsonlib.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, repr=False)
+class Call:
+    """One request, and how long it may take.
+
+    `json` (not None) is sent as the body. At most `first_byte_s` may pass before the first byte of the answer,
+    `gap_s` before each one after it and `deadline` in all; `stop` wakes the call at once. Has no repr: addresses
+    and headers hold secrets.
+    """
+
+    method: str
+    url: str
+    deadline: Deadline
+    headers: Mapping[str, str] | None = None
+    json: object = None
+    body: bytes | None = None
+    stop: StopToken | None = None
+    first_byte_s: float = 120.0
+    gap_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -108,59 +128,28 @@ class HttpClient:
         self._active: set[Watch] = set()
         self._interrupted = False
 
-    def request(  # noqa: PLR0913  each is an independent choice of the caller
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        json: object = None,
-        body: bytes | None = None,
-        deadline: Deadline,
-        stop: StopToken | None = None,
-        first_byte_s: float = 120.0,
-        gap_s: float = 60.0,
-        max_bytes: int = 16 << 20,
-    ) -> HttpAnswer:
+    def request(self, call: Call, *, max_bytes: int = 16 << 20) -> HttpAnswer:
         """Send a request and read the whole answer, whatever its status; redirects are answers too.
 
-        `json` (not None) is sent as the body. Blocks: at most `first_byte_s` for the first byte of the answer,
-        `gap_s` for each one after it and `deadline` in all; `stop` or `interrupt` wakes it at once.
+        Blocks for as long as the call allows; its `stop` or `interrupt` wakes it at once.
         Raises Unreachable (TimedOut, CertificateRefused, EgressInvalid among them), Interrupted, BadAnswer, and
         Refused for an address or header that cannot be sent. No message holds the address beyond the host.
         """
-        with self.stream(
-            method,
-            url,
-            headers=headers,
-            json=json,
-            body=body,
-            deadline=deadline,
-            stop=stop,
-            first_byte_s=first_byte_s,
-            gap_s=gap_s,
-        ) as answer:
+        with self.stream(call) as answer:
             return HttpAnswer(answer.status, answer.headers, answer.read(max_bytes))
 
     @contextlib.contextmanager
-    def stream(  # noqa: PLR0913  each is an independent choice of the caller
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        json: object = None,
-        body: bytes | None = None,
-        deadline: Deadline,
-        stop: StopToken | None = None,
-        first_byte_s: float = 120.0,
-        gap_s: float = 60.0,
-    ) -> Iterator[HttpStream]:
+    def stream(self, call: Call) -> Iterator[HttpStream]:
         """As `request`, but yields the answer when its head has arrived; limits and faults hold for its body too."""
-        outgoing = self._prepare(method, url, headers, json, body)
+        outgoing = self._prepare(call)
         watch = Watch(
-            outgoing.peer, deadline, first_byte_s=first_byte_s, gap_s=gap_s, idle_limit_s=self._idle_limit_s
+            outgoing.peer,
+            call.deadline,
+            first_byte_s=call.first_byte_s,
+            gap_s=call.gap_s,
+            idle_limit_s=self._idle_limit_s,
         )
+        stop = call.stop
         with self._registered(watch), contextlib.nullcontext() if stop is None else stop.watch(watch.cancel):
             watch.allow()
             answer = HttpStream(exchange(self._adapter, outgoing, watch), watch)
@@ -194,19 +183,17 @@ class HttpClient:
             with self._guard:
                 self._active.discard(watch)
 
-    def _prepare(
-        self, method: str, url: str, headers: Mapping[str, str] | None, json: object, body: bytes | None
-    ) -> Outgoing:
+    def _prepare(self, call: Call) -> Outgoing:
         sent = {"User-Agent": self._user_agent}
-        if json is not None:
+        body = call.body
+        if call.json is not None:
             # A lone surrogate has no UTF-8 form; better a question mark in the text than no request.
-            body = _encode_json(json).encode("utf-8", "replace")
+            body = _encode_json(call.json).encode("utf-8", "replace")
             sent["Content-Type"] = "application/json"
-        if headers:
-            sent.update(headers)
+        sent.update(call.headers or {})
         for name, value in sent.items():
             if not (name.isascii() and value.isascii() and name.isprintable() and value.isprintable()):
                 raise Refused(f"header {name!a} holds characters that cannot be sent", code="header")
         if body is not None:
             sent["Content-Length"] = str(len(body))
-        return Outgoing(self._adapter, method, url, sent, body)
+        return Outgoing(self._adapter, call.method, call.url, sent, body)

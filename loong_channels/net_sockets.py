@@ -17,14 +17,13 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Callable, Union
+from typing import Any, Callable
 
 from .faults import Fault, Interrupted, TimedOut, Unreachable
 from .waiting import Deadline
 
 __all__ = [
     "CertificateRefused",
-    "PlainSocket",
     "TlsSocket",
     "Unsent",
     "Watch",
@@ -267,8 +266,8 @@ def _judge_send_error(watch: Watch, error: OSError) -> None:
         raise watch.broken(error) from error
 
 
-class PlainSocket(socket.socket):
-    """A TCP socket under watch."""
+class WatchedSocket(socket.socket):
+    """A socket under watch; a TCP socket unless it stands before another class of sockets."""
 
     watch: Watch | None = None
     used_at_s = 0.0
@@ -286,23 +285,8 @@ class PlainSocket(socket.socket):
         _send_all(self, super().send, data)
 
 
-class TlsSocket(ssl.SSLSocket):
+class TlsSocket(WatchedSocket, ssl.SSLSocket):
     """A TLS socket under watch; an SSLContext makes these when it is its `sslsocket_class`."""
-
-    watch: Watch | None = None
-    used_at_s = 0.0
-
-    def idle_s(self) -> float:
-        """Seconds since anything was received."""
-        return time.monotonic() - self.used_at_s
-
-    def recv_into(self, *arguments: Any) -> int:
-        """As SSLSocket.recv_into, within the limits of the watch. Raises faults."""
-        return _receive(self, super().recv_into, arguments)
-
-    def sendall(self, data: Any, flags: int = 0) -> None:  # noqa: ARG002  signature of the base class
-        """As SSLSocket.sendall, within the limits of the watch. Raises faults."""
-        _send_all(self, super().send, data)
 
     def do_handshake(self, block: bool = False) -> None:
         """As SSLSocket.do_handshake, within the limits of the call this thread is starting. Raises faults."""
@@ -334,10 +318,7 @@ class TlsSocket(ssl.SSLSocket):
             raise watch.broken(error) from error
 
 
-WatchedSocket = Union[PlainSocket, TlsSocket]
-
-
-def open_socket(host: str, port: int, watch: Watch) -> PlainSocket:
+def open_socket(host: str, port: int, watch: Watch) -> WatchedSocket:
     """Connect to the first address of `host` that answers. Blocks as `watch` allows; raises faults."""
     try:
         addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
@@ -347,7 +328,7 @@ def open_socket(host: str, port: int, watch: Watch) -> PlainSocket:
         ) from error
     failure = OSError(errno.EADDRNOTAVAIL, "no address")
     for family, kind, protocol, _, address in addresses:
-        sock = PlainSocket(family, kind, protocol)
+        sock = WatchedSocket(family, kind, protocol)
         try:
             _connect(sock, address, watch)
         except OSError as error:
@@ -361,7 +342,7 @@ def open_socket(host: str, port: int, watch: Watch) -> PlainSocket:
     raise watch.broken(failure) from failure
 
 
-def _connect(sock: PlainSocket, address: Any, watch: Watch) -> None:
+def _connect(sock: WatchedSocket, address: Any, watch: Watch) -> None:
     watch.attach(sock)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -378,7 +359,7 @@ def _connect(sock: PlainSocket, address: Any, watch: Watch) -> None:
     sock.settimeout(CONNECT_S)
 
 
-def _await_connect(sock: PlainSocket, watch: Watch) -> int:
+def _await_connect(sock: WatchedSocket, watch: Watch) -> int:
     limit = watch.deadline.within(CONNECT_ADDRESS_S)
     poller = select.poll()
     poller.register(sock, select.POLLOUT)

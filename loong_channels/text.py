@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["CodeBlock", "clean", "code_blocks", "measure", "split"]
+__all__ = ["CodeBlock", "clean", "code_blocks", "measure", "one_line", "split"]
 
 _CODECS = {"utf16": ("utf-16-le", 2), "utf8": ("utf-8", 1)}
 # The largest code point takes 4 bytes of UTF-8; below that no progress is certain.
@@ -68,6 +68,12 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def one_line(value: object, limit: int) -> str:
+    """What somebody outside chose, a name say: on one printable line of at most `limit` characters."""
+    shown = "".join(char if char.isprintable() else " " for char in clean(str(value))[: 2 * limit])
+    return " ".join(shown.split())[:limit]
 
 
 def measure(text: str, unit: str) -> int:

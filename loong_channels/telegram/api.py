@@ -21,7 +21,7 @@ from loong_channels.faults import (
     Throttled,
     Unreachable,
 )
-from loong_channels.net import HttpAnswer, HttpClient
+from loong_channels.net import Call, HttpAnswer, HttpClient
 from loong_channels.waiting import Deadline, StopToken
 
 from .updates import BotIdentity
@@ -72,10 +72,9 @@ class BotApi:
         first_byte_s: float = 60.0,
     ) -> object:
         """Carry out one method and return its result. Blocks; raises faults."""
-        answer = self._client.request(
-            "POST", self._root + method, json=params, deadline=deadline, stop=stop, first_byte_s=first_byte_s
-        )
-        return interpret(method, answer, self._token)
+        url = self._root + method
+        call = Call("POST", url, deadline, json=params, stop=stop, first_byte_s=first_byte_s)
+        return interpret(method, self._client.request(call), self._token)
 
     def get_me(self, *, deadline: Deadline, stop: StopToken | None = None) -> BotIdentity:
         """Who the token belongs to. Blocks; raises faults."""

@@ -16,7 +16,7 @@ from loong_channels.waiting import Deadline, StopToken
 
 from .api import BotApi
 from .messages import GENERAL_TOPIC, Messages, Place
-from .pacing import ChatPaces
+from .pacing import PreviewPaces
 from .polling import Poller
 from .preview import DraftSupport, GrowingMessage
 from .updates import BotIdentity, UpdateReader, message_number
@@ -55,8 +55,8 @@ class Channel:
         self._handle_channel_posts = bool(settings.get("handle_channel_posts"))
         self._previews = settings.get("streaming_mode") == "draft"
         self._ack_reactions = bool(settings.get("ack_reactions"))
-        self._paces = ChatPaces(clock)
-        self._messages = Messages(self._send_api, self._paces, self._note)
+        self._paces = PreviewPaces(clock)
+        self._messages = Messages(self._send_api, self._note)
         self._drafts = DraftSupport()
         self._forums: set[str] = set()
         self._host: Host | None = None

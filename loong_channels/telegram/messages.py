@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Callable
 
 from loong_channels.contract import Address, Outbound, Receipt
-from loong_channels.faults import BadAnswer, Fault, Overloaded, Refused, Throttled, Unreachable
+from loong_channels.faults import BadAnswer, Fault, Overloaded, Refused, Unreachable
 from loong_channels.text import clean, split
 from loong_channels.waiting import Deadline, StopToken
 
 from .api import BotApi
 from .markup import to_html
-from .pacing import ChatPaces
 from .updates import message_number
 
 __all__ = ["Messages", "Place", "Text"]
@@ -93,9 +92,8 @@ class Messages:
     `note` takes an event name to be counted.
     """
 
-    def __init__(self, api: BotApi, paces: ChatPaces, note: Callable[[str], None]) -> None:
+    def __init__(self, api: BotApi, note: Callable[[str], None]) -> None:
         self._api = api
-        self._paces = paces
         self._note = note
         self._guard = threading.Lock()
         self._unfinished: OrderedDict[str, tuple[str, ...]] = OrderedDict()
@@ -103,16 +101,8 @@ class Messages:
     def call(
         self, method: str, place: Place, params: dict[str, object], deadline: Deadline, stop: StopToken | None
     ) -> object:
-        """Carry out a method in a chat, unless the chat must be left alone. Blocks; raises faults."""
-        left = self._paces.parked_s(place.chat)
-        if left > 0:
-            # Whatever is sent during the wait prolongs it.
-            raise Throttled(f"{method}: the chat is to be left alone for {left:.0f} s", retry_after_s=left)
-        try:
-            return self._api.call(method, {**place.params, **params}, deadline=deadline, stop=stop)
-        except Throttled as fault:
-            self._paces.park(place.chat, fault.retry_after_s)
-            raise
+        """Carry out a method in a chat. Blocks; raises faults."""
+        return self._api.call(method, {**place.params, **params}, deadline=deadline, stop=stop)
 
     def send(
         self,

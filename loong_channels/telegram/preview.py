@@ -15,7 +15,7 @@ from loong_channels.text import clean, split
 from loong_channels.waiting import Deadline
 
 from .messages import Messages, Place, Text
-from .pacing import ChatPaces
+from .pacing import PreviewPaces
 
 __all__ = ["DraftSupport", "GrowingMessage"]
 
@@ -37,7 +37,7 @@ class GrowingMessage:
     def __init__(
         self,
         messages: Messages,
-        paces: ChatPaces,
+        paces: PreviewPaces,
         drafts: DraftSupport,
         place: Place,
         reply_to: int | None,
@@ -59,13 +59,13 @@ class GrowingMessage:
         shown = _first_piece(text)
         if not shown or shown == self._shown or self._failures >= _MAX_FAILURES:
             return
-        if not self._paces.claim_preview(self._place.chat):
+        if not self._paces.claim(self._place.chat):
             return
         try:
             self._show(Text.of(shown, "markdown"))
-        except Throttled:
-            # The chat is parked now; the next update comes when that is over.
-            return
+        except Throttled as fault:
+            # The next update comes when that is over.
+            self._paces.hold(self._place.chat, fault.retry_after_s)
         except Fault as fault:
             self._failures = _MAX_FAILURES if self._is_final(fault) else self._failures + 1
         else:

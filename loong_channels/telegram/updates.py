@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 from loong_channels.contract import Address, Attachment, Inbound
-from loong_channels.text import clean
+from loong_channels.text import clean, one_line
 
 __all__ = ["BotIdentity", "ChatMoved", "Reading", "Skipped", "UpdateReader", "message_number"]
 
@@ -132,11 +132,12 @@ class UpdateReader:
         return types
 
     def read(self, update: _Json, received_ms: int) -> Reading:
-        """What an update means. Never raises: what cannot be read is skipped as "unreadable"."""
+        """What an update means. Never raises: what cannot be read is skipped as `unreadable:KeyError` or its like."""
         try:
             return self._read(update, received_ms)
-        except Exception:  # noqa: BLE001 - an update that cannot be read must not stop those behind it
-            return Skipped("unreadable")
+        except Exception as error:  # noqa: BLE001 - an update that cannot be read must not stop those behind it
+            # The type tells a mistake of ours from a new shape of theirs; the text might quote a message.
+            return Skipped(f"unreadable:{type(error).__name__}")
 
     def _read(self, update: _Json, received_ms: int) -> Reading:
         message = update.get("message")
@@ -298,13 +299,7 @@ def _thread(message: _Json) -> str | None:
 
 def _full_name(sender: _Json) -> str | None:
     name = f"{sender.get('first_name') or ''} {sender.get('last_name') or ''}".strip()
-    return _one_line(name or sender.get("username") or "") or None
-
-
-def _one_line(value: object) -> str:
-    """A name from outside: printable, short, on one line."""
-    text = "".join(char if char.isprintable() else " " for char in clean(str(value))[: 2 * _MAX_NAME])
-    return " ".join(text.split())[:_MAX_NAME]
+    return one_line(name or sender.get("username") or "", _MAX_NAME) or None
 
 
 def _media(message: _Json) -> tuple[tuple[Attachment, ...], str]:
@@ -317,9 +312,9 @@ def _media(message: _Json) -> tuple[tuple[Attachment, ...], str]:
     if kind == "location":
         words.append(f"{float(content['latitude']):.6f}, {float(content['longitude']):.6f}")
     elif kind == "dice":
-        words.append(f"{_one_line(content['emoji'])} {_number(content['value'])}")
+        words.append(f"{one_line(content['emoji'], _MAX_NAME)} {_number(content['value'])}")
     elif kind in _CAPTIONS:
-        words.append(_one_line(content.get(_CAPTIONS[kind]) or ""))
+        words.append(one_line(content.get(_CAPTIONS[kind]) or "", _MAX_NAME))
     placeholder = f"[{' '.join(word for word in words if word)}]"
     return ((_attachment(kind, content),) if kind in _FILES else ()), placeholder
 
@@ -333,8 +328,8 @@ def _attachment(kind: str, content: Any) -> Attachment:
     return Attachment(
         kind=kind,
         # The sender chooses the name: only its last part, without control characters, is believed.
-        name=_one_line(str(name).replace("\\", "/").rpartition("/")[2]) if name else None,
-        mime=_one_line(mime) if mime else None,
+        name=one_line(str(name).replace("\\", "/").rpartition("/")[2], _MAX_NAME) if name else None,
+        mime=one_line(mime, _MAX_NAME) if mime else None,
         size_bytes=size if isinstance(size, int) else None,
         ref={"file_id": str(file["file_id"])},
     )

@@ -136,7 +136,7 @@ class Exchange:
             raise Refusal(405, "method_not_allowed")
         authenticated = self._authenticate(head, route)
         body = self._read_body(head, route)
-        return self._run(route, Request(head, body, self.peer, authenticated))
+        return self._run(route, Request(body, authenticated))
 
     def _options(self, head: RequestHead) -> Answer:
         if head.path != "*":

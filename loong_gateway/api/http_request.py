@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["HeadReader", "Limits", "Refusal", "RequestHead", "parse_field", "parse_head"]
+__all__ = ["HeadReader", "Limits", "Refusal", "RequestHead", "parse_field"]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Fields of which a second copy would have to be ignored or merged by guesswork.
@@ -163,14 +163,6 @@ class HeadReader:
                 raise Refusal(414, "request_line_too_long")
         elif line_bytes > self._limits.field_bytes or self._start > self._limits.head_bytes:
             raise Refusal(431, "fields_too_large")
-
-
-def parse_head(data: bytes, limits: Limits | None = None) -> RequestHead:
-    """Parse a whole head, the empty line included. Raises Refusal; an incomplete one is a bad request."""
-    head = HeadReader(limits or Limits()).feed(data)
-    if head is None:
-        raise Refusal(400, "incomplete_head")
-    return head
 
 
 def parse_field(line: bytes) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import one_line
 
 __all__ = ["PortOwner", "end_port_owner", "port_owner"]
 
@@ -19,6 +20,7 @@ LISTEN = "0A"
 TERM_S = 0.7
 KILL_S = 3.0
 POLL_S = 0.02
+_LONGEST_COMMAND = 80
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,8 @@ def _command(pid: int) -> str:
         return "?"
     command = os.path.basename(words[0]) or "?"
     if not command.startswith(("python", "node", "ruby", "perl", "java", "bash", "sh")) or len(words) < 2:
-        return _printable(command)
+        return one_line(command, _LONGEST_COMMAND)
     if words[1] == "-m" and len(words) > 2:
-        return _printable(f"{command} -m {words[2]}")
-    return _printable(command if words[1].startswith("-") else f"{command} {os.path.basename(words[1])}")
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)[:80]
+        return one_line(f"{command} -m {words[2]}", _LONGEST_COMMAND)
+    script = "" if words[1].startswith("-") else f" {os.path.basename(words[1])}"
+    return one_line(command + script, _LONGEST_COMMAND)

@@ -22,9 +22,7 @@ BODY_BYTES = 1024 * 1024
 class Request:
     """A request that passed every check its route asks for. `authenticated` says that a credential was proven."""
 
-    head: RequestHead
     body: bytes
-    peer: Peer
     authenticated: bool
 
 

@@ -19,13 +19,11 @@ LONGEST_WAIT_S = 120.0
 STOP_MESSAGES = {
     "requested": "gateway stop requested",
     "already_requested": "gateway stop already requested",
-    "already_stopped": "gateway is not running",
 }
 # Everything the provider did wrong is a bad gateway to our client, so that nobody takes it for their own credential.
 FAULT_STATUS = {
     "busy": 503,
     "interrupted": 503,
-    "not_stored": 503,
     "rate_limited": 429,
     "stopping": 503,
     "store_unwritable": 503,

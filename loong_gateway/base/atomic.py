@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-__all__ = ["overwrite_private", "read_private", "remove", "write_private"]
+__all__ = ["overwrite_private", "read_private", "remove", "sync_directory", "write_all", "write_private"]
 
 
 def write_private(path: str, data: bytes, *, durable: bool = True) -> None:
@@ -25,7 +25,7 @@ def write_private(path: str, data: bytes, *, durable: bool = True) -> None:
     try:
         try:
             os.fchmod(descriptor, 0o600)
-            _write_all(descriptor, data)
+            write_all(descriptor, data)
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -35,7 +35,7 @@ def write_private(path: str, data: bytes, *, durable: bool = True) -> None:
         remove(temporary)
         raise
     if durable:
-        _sync_directory(directory)
+        sync_directory(directory)
 
 
 def overwrite_private(path: str, data: bytes) -> None:
@@ -45,7 +45,7 @@ def overwrite_private(path: str, data: bytes) -> None:
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _write_all(descriptor, data.ljust(os.fstat(descriptor).st_size))
+        write_all(descriptor, data.ljust(os.fstat(descriptor).st_size))
     finally:
         os.close(descriptor)
 
@@ -82,13 +82,15 @@ def remove(path: str) -> None:
         return
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, however many system calls that takes. Blocks; raises OSError, then a part was written."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
-def _sync_directory(directory: str) -> None:
+def sync_directory(directory: str) -> None:
+    """Bring the names in `directory` to the disk, where its file system has a way to. Blocks; raises OSError."""
     descriptor = os.open(directory or ".", os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import secrets
 
-__all__ = ["new_id", "new_token"]
+__all__ = ["new_id"]
 
 
 def new_id(prefix: str) -> str:
     """A random 96-bit identifier such as `run-4f…`."""
     return f"{prefix}-{secrets.token_hex(12)}"
-
-
-def new_token() -> str:
-    """A 256-bit token in base64url without padding."""
-    return secrets.token_urlsafe(32)

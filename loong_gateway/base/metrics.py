@@ -10,11 +10,15 @@ MAX_NAMES = 4096
 
 
 class Metrics:
-    """Counts by name. Names are made from fixed words, channels and accounts, never from conversations or users."""
+    """Counts by name. `events` grows with every count, so that a reader sees that something happened.
+
+    Names are made from fixed words, channels and accounts, never from conversations or users.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._counts: dict[str, int] = {}
+        self.events = 0
 
     def add(self, name: str, amount: int = 1) -> None:
         """Add to a count; a new name beyond the bound is counted under `other`."""
@@ -22,6 +26,7 @@ class Metrics:
             if name not in self._counts and len(self._counts) >= MAX_NAMES:
                 name = "other"
             self._counts[name] = self._counts.get(name, 0) + amount
+            self.events += 1
 
     def get(self, name: str) -> int:
         """One count."""

@@ -24,13 +24,21 @@ class Notices:
 
     def due(self, key: str) -> bool:
         """True the first time, and again once `quiet_s` have passed since it was last True for this key."""
-        now_s = self._clock.monotonic_s()
+        if not self.would_be_due(key):
+            return False
+        self.mark(key)
+        return True
+
+    def would_be_due(self, key: str) -> bool:
+        """As `due`, without taking note of it."""
         with self._guard:
             last_s = self._last_s.get(key)
-            if last_s is not None and now_s - last_s < self._quiet_s:
-                return False
-            self._last_s[key] = now_s
+            return last_s is None or self._clock.monotonic_s() - last_s >= self._quiet_s
+
+    def mark(self, key: str) -> None:
+        """Take note that this was told now."""
+        with self._guard:
+            self._last_s[key] = self._clock.monotonic_s()
             self._last_s.move_to_end(key)
             while len(self._last_s) > MAX_KEYS:
                 self._last_s.popitem(last=False)
-            return True

@@ -20,10 +20,8 @@ class ThreadRegistry:
         self._guard = threading.Lock()
         self._threads: list[threading.Thread] = []
 
-    def spawn(
-        self, name: str, body: Callable[[], None], *, on_death: Callable[[BaseException], None] | None = None
-    ) -> threading.Thread:
-        """Run `body` in a new thread. An exception that leaves it is logged once and handed to `on_death`.
+    def spawn(self, name: str, body: Callable[[], None]) -> threading.Thread:
+        """Run `body` in a new thread. An exception that leaves it is logged once.
 
         Raises RuntimeError when the system gives no more threads.
         """
@@ -31,10 +29,8 @@ class ThreadRegistry:
         def run() -> None:
             try:
                 body()
-            except BaseException as error:
+            except BaseException:
                 logger.exception("thread %s died", name)
-                if on_death is not None:
-                    on_death(error)
             finally:
                 with self._guard:
                     self._threads.remove(threading.current_thread())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ago", "duration", "nearest", "one_line", "plural"]
+__all__ = ["ago", "duration", "nearest", "one_line", "plural", "printable", "visible"]
 
 NEVER = "never"
 
@@ -35,11 +35,23 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
+def printable(text: object) -> str:
+    """`text` with a space for each character that is not printable: nothing is cut, nothing steers a terminal."""
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else " " for c in shown)
+
+
 def one_line(text: object, limit: int = 300) -> str:
     """`text` as one printable line of at most `limit` characters."""
-    line = "".join(c if c.isprintable() else " " for c in str(text))
-    line = " ".join(line.split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def visible(text: str) -> str:
+    """`text` on one line with each character that is not printable written as an escape, such as `\\n` or `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def nearest(given: str, names: list[str]) -> str | None:

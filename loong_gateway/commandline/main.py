@@ -90,7 +90,7 @@ def _run_any(argv: list[str]) -> int:
     from importlib import import_module
 
     from loong_gateway.commandline import parser, verbs
-    from loong_gateway.owner.lock import note_refused_start
+    from loong_gateway.owner.files import note_refused_start
 
     if argv in (["--version"], ["version"]):
         _plain_context(argv).out(f"loong {VERSION}")

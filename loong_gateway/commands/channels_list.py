@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from loong_channels import catalog
+from loong_gateway.base.wording import plural
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, status_or_none
-from loong_gateway.commands.render import count, style_of, table
+from loong_gateway.commands.render import style_of, table
 from loong_gateway.config.snapshot import Config
 from loong_gateway.views.channels import channels_document
 
@@ -81,9 +82,8 @@ def _first_steps(context: Context) -> list[str]:
 def _verdict(accounts: list[Json]) -> str:
     states = [_state(entry) for entry in accounts]
     ready = sum(1 for entry in accounts if _health(entry, "serve") == "ready")
-    text = (
-        f"{ready} of {count(len(accounts), 'account')} {'is' if ready == 1 else 'are'} configured to receive"
-    )
+    are = "is" if ready == 1 else "are"
+    text = f"{ready} of {plural(len(accounts), 'account')} {are} configured to receive"
     for word in ("misconfigured", "disabled", "unsupported"):
         number = states.count(word)
         if number:
@@ -142,7 +142,7 @@ def _allowed(config: Config, channel: str, account: str) -> str:
     values = list(listed) if isinstance(listed, (list, tuple)) else []
     if "*" in values:
         return "any"
-    return count(len(values), "chat" if "chat" in setting else "conversation")
+    return plural(len(values), "chat" if "chat" in setting else "conversation")
 
 
 def _issues(context: Context, entry: Json) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loong_channels import catalog
-from loong_channels.contract import Address, ChannelSpec
+from loong_channels.contract import ChannelSpec
 from loong_channels.faults import Fault, Unreachable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError
@@ -16,12 +16,13 @@ from loong_gateway.base.wording import one_line
 from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
-from loong_gateway.commands.targets import check_target, refusal_fix, split_target
+from loong_gateway.commands.targets import check_target, refusal_fix
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.selectors import account_for, fallback_warning
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config
 from loong_gateway.messaging.local_send import DirectSend, Fate
+from loong_gateway.messaging.parts import address_of, check_target_kind
 from loong_gateway.owner.client import ControlClient
 from loong_gateway.storage.local import LocalStore
 
@@ -38,7 +39,6 @@ UNCLEAR_STATUS = (500, 502, 504)
 # States in which the platform has not taken it and will not.
 NOT_TAKEN = ("failed", "expired", "refused")
 MAX_CHARACTERS = 200_000
-TARGET_KINDS = ("conversation", "message_reply", "receive_id", "address", "endpoint")
 
 
 @dataclass(frozen=True)
@@ -141,20 +141,16 @@ def _text(given: str, context: Context) -> str:
 
 
 def _target_kind(given: str | None, spec: ChannelSpec) -> str:
-    if given is None:
-        return spec.target_kinds[0]
-    kind = given.strip().lower().replace("-", "_")
-    if kind not in spec.target_kinds:
-        raise CommandError(
-            "channels.target_kind", channel=spec.name, given=given, allowed="` or `".join(spec.target_kinds)
-        )
+    kind = spec.target_kinds[0] if given is None else given.strip().lower().replace("-", "_")
+    check_target_kind(spec, kind)
     return kind
 
 
 def _warn_when_not_listed(context: Context, order: Order) -> None:
     listed = order.account.settings.get(order.spec.conversation_setting)
     values = [str(value) for value in listed] if isinstance(listed, (list, tuple)) else []
-    if split_target(order.spec, order.target)[0] not in values and "*" not in values:
+    conversation = address_of(order.spec, order.account.id, order.target).conversation
+    if conversation not in values and "*" not in values:
         context.err(
             f"warning: {order.target} is not in {order.channel.name}.{order.spec.conversation_setting}; "
             "an answer from there would be dropped"
@@ -214,8 +210,7 @@ def _directly(context: Context, order: Order) -> Outcome:
     egress = egress_of(order.config.network, context.environ)
     channel = catalog.channel_class(order.channel.name)(account, egress)
     sender = DirectSend(channel, order.spec, LocalStore(context.places), context.clock)
-    conversation, thread = split_target(order.spec, order.target)
-    address = Address(order.channel.name, order.account.id, conversation, thread)
+    address = address_of(order.spec, order.account.id, order.target)
     fate = sender.send(
         address,
         order.text,

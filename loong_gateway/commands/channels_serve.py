@@ -51,23 +51,23 @@ def run(args: argparse.Namespace, context: Context) -> int:
     warning = fallback_warning(config, family, args.account)
     if warning is not None:
         context.err(warning)
-    announce = Announcer(context)
-    announce(_banner(config, account, by_default=args.account is None))
-    return launch(
-        Launch(
-            places=context.places,
-            environ=context.environ,
-            config=config,
-            accounts=[account],
-            verb=f"channels serve {account.channel}",
-            mode=MODE,
-            announce=announce,
-            stderr=stderr_for_log(context),
-            level="debug" if context.verbose else config.logging.level,
-            port=args.port,
-            once=args.once,
+    with Announcer(context) as announce:
+        announce(_banner(config, account, by_default=args.account is None))
+        return launch(
+            Launch(
+                places=context.places,
+                environ=context.environ,
+                config=config,
+                accounts=[account],
+                verb=f"channels serve {account.channel}",
+                mode=MODE,
+                announce=announce,
+                stderr=stderr_for_log(context),
+                level="debug" if context.verbose else config.logging.level,
+                port=args.port,
+                once=args.once,
+            )
         )
-    )
 
 
 def _check_can_serve(config: Config, account: AccountConfig) -> None:

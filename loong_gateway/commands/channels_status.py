@@ -10,9 +10,10 @@ from loong_channels import catalog
 from loong_channels.faults import BadCredentials, Fault, TimedOut, Unreachable
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.wording import duration, plural
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config_beside
-from loong_gateway.commands.render import count, duration, latency, style_of, table
+from loong_gateway.commands.render import latency, style_of, table
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.snapshot import AccountConfig, Config
@@ -170,7 +171,7 @@ def _probe(context: Context, config: Config, account: AccountConfig) -> Probed:
 def _answers(rows: Sequence[Row]) -> str:
     asked = [row.probed for row in rows if row.probed is not None]
     good = sum(1 for probed in asked if probed.outcome == "ok")
-    return f"{good} of {count(len(asked), 'account')} answered the probe."
+    return f"{good} of {plural(len(asked), 'account')} answered the probe."
 
 
 def _print(context: Context, config: Config, seen: Observation, rows: list[Row], *, probed: bool) -> None:

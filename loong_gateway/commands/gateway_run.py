@@ -56,20 +56,21 @@ def run(args: argparse.Namespace, context: Context) -> int:
     on_terminal = session is not None and context.stdin.isatty()
     if session is not None and not on_terminal:
         context.err("standard input is no terminal: running without the chat")
-    return launch(
-        Launch(
-            places=context.places,
-            environ=context.environ,
-            config=config,
-            accounts=accounts,
-            verb="gateway run",
-            mode=HEADLESS if session is None else ATTACHED,
-            announce=Announcer(context),
-            stderr=stderr_for_log(context),
-            level="debug" if context.verbose else config.logging.level,
-            port=args.port,
-            bind=args.bind,
-            session=session,
-            terminal=(context.stdin, context.stdout) if on_terminal else None,
+    with Announcer(context) as announce:
+        return launch(
+            Launch(
+                places=context.places,
+                environ=context.environ,
+                config=config,
+                accounts=accounts,
+                verb="gateway run",
+                mode=HEADLESS if session is None else ATTACHED,
+                announce=announce,
+                stderr=stderr_for_log(context),
+                level="debug" if context.verbose else config.logging.level,
+                port=args.port,
+                bind=args.bind,
+                session=session,
+                terminal=(context.stdin, context.stdout) if on_terminal else None,
+            )
         )
-    )

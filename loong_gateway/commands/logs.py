@@ -13,12 +13,12 @@ from typing import BinaryIO
 from loong_channels import catalog
 from loong_channels.waiting import StopToken
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import one_line
+from loong_gateway.base.wording import one_line, visible
 from loong_gateway.commands.common import Context
 from loong_gateway.config.diagnostics import did_you_mean
 from loong_gateway.config.loading import validate
 from loong_gateway.config.snapshot import Config
-from loong_gateway.logs.log import FILES, LEVELS, log_path, short_name, visible
+from loong_gateway.logs.log import FILES, LEVELS, log_path, short_name
 
 HELP = "show the last lines of the gateway's log"
 EXAMPLES = ("loong logs --lines 50", "loong logs --follow --level warning --channel telegram")

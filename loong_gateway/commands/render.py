@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 
-from loong_gateway.base.wording import ago, duration
+from loong_gateway.base.wording import duration, visible
 
 __all__ = [
     "Style",
-    "ago",
     "cell_width",
-    "count",
     "cut_middle",
-    "duration",
-    "for_stream",
     "latency",
     "size",
     "style_of",
     "table",
-    "visible",
 ]
 
 MIN_WIDTH = 60
@@ -77,11 +72,10 @@ NARROW = (
 class Style:
     """What one stream can show. `width` is None when nothing may be cut or wrapped. Immutable by convention."""
 
-    __slots__ = ("colour", "encoding", "width")
+    __slots__ = ("colour", "width")
 
-    def __init__(self, *, colour: bool = False, encoding: str = "ascii", width: int | None = None) -> None:
+    def __init__(self, *, colour: bool = False, width: int | None = None) -> None:
         self.colour = colour
-        self.encoding = encoding
         self.width = width
 
     def paint(self, text: str, meaning: str | None) -> str:
@@ -93,42 +87,16 @@ class Style:
 
 def style_of(stream: object, environ: dict[str, str], *, no_color: bool = False) -> Style:
     """The style of a text stream: colour and cutting only on a terminal, as NO_COLOR and TERM allow."""
-    encoding = str(getattr(stream, "encoding", None) or "ascii")
     try:
         if not stream.isatty():  # type: ignore[attr-defined]
-            return Style(encoding=encoding)
+            return Style()
         # A terminal that does not know its size says 0.
         columns = os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH  # type: ignore[attr-defined]
     except (OSError, ValueError, AttributeError):
         # No descriptor behind it (a buffer, a closed stream): not a terminal.
-        return Style(encoding=encoding)
+        return Style()
     colour = not no_color and not environ.get("NO_COLOR") and environ.get("TERM", "") not in ("", "dumb")
-    return Style(colour=colour, encoding=encoding, width=max(MIN_WIDTH, min(MAX_WIDTH, columns)))
-
-
-def for_stream(text: str, encoding: str) -> str:
-    """`text` with every character that `encoding` lacks written as `\\uXXXX`, so that printing cannot fail."""
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return text.encode(encoding, "backslashreplace").decode(encoding)
-    except LookupError:
-        return text.encode("ascii", "backslashreplace").decode("ascii")
-    return text
-
-
-def visible(text: str) -> str:
-    """`text` on one line with control characters shown as `\\xNN`, so that it cannot steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char
-        if char.isprintable()
-        else " "
-        if char in "\n\t"
-        else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
+    return Style(colour=colour, width=max(MIN_WIDTH, min(MAX_WIDTH, columns)))
 
 
 def cell_width(text: str) -> int:
@@ -220,8 +188,3 @@ def size(count_bytes: int | None) -> str:
     while value >= 999.5 and units:
         value, unit = value / 1000, units.pop()
     return f"{value:.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: `1 chat`, `0 chats`, `2 replies`."""
-    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"

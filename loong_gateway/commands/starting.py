@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import select
 import time
 from datetime import datetime
 from typing import TextIO
 
+from loong_channels.waiting import Deadline
 from loong_gateway.api.bind import choose_port
 from loong_gateway.api.port_owner import end_port_owner, port_owner
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import duration
 from loong_gateway.commands.common import Context
 from loong_gateway.config.snapshot import Config
+from loong_gateway.logs.sinks import Entry, Sink, StreamWriter
 from loong_gateway.owner.lock import lock_state, request_stop
 
 __all__ = ["Announcer", "check_may_start", "make_way", "show_warnings", "stderr_for_log"]
 
 STOP_EXTRA_S = 10.0
 LOOK_EVERY_S = 0.05
+LAST_LINES_S = 2.0
 
 
 def check_may_start(context: Context, config: Config, *, allow_unconfigured: bool = False) -> None:
@@ -46,44 +51,64 @@ def stderr_for_log(context: Context) -> TextIO | None:
 
 
 class Announcer:
-    """Prints the lines of start and stop: plain on a terminal, with the time elsewhere.
+    """Prints the lines of start and stop: plain on a terminal, with the time elsewhere. Thread-safe, never blocks.
 
-    A reader that has gone away does not stop a gateway.
+    A context manager, which prints what is left when it ends. A reader that has gone away, or that does not read, does
+    not stop a gateway.
     """
 
     def __init__(self, context: Context) -> None:
-        self._stream: TextIO = context.stdout
-        self._timed = not self._stream.isatty()
+        stream: TextIO = context.stdout
+        self._timed = not stream.isatty()
+        self._sink = Sink("announcements", StreamWriter(stream), _rendered, ThreadRegistry())
+
+    def __enter__(self) -> Announcer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sink.close(Deadline(LAST_LINES_S))
 
     def __call__(self, line: str) -> None:
-        """Print one line at once."""
+        """Print one line soon."""
         stamp = datetime.now().astimezone().isoformat(timespec="seconds") + " " if self._timed else ""
-        try:
-            self._stream.write(f"{stamp}{line}\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            # The pipe's reader has ended, or the disk behind it is full; the log has all of this as well.
-            return
+        self._sink.put(Entry(time.time(), logging.INFO, "", f"{stamp}{line}"))
+
+
+def _rendered(entry: Entry) -> str:
+    return entry.message + "\n"
 
 
 def make_way(context: Context, config: Config, *, port: int | None, yes: bool) -> None:
-    """End our own running owner with its full drain, and a foreign listener of our own user. Blocks; prints both."""
+    """End our own running owner with its full drain, and a foreign listener of our own user.
+
+    Says what it will end and asks on a terminal, unless `yes`. Blocks. Raises CommandError.
+    """
     # The port that the start will take, by the same rule: anything else would end a stranger's process.
     wanted, _ = choose_port(config.gateway, port, context.environ)
-    owned = lock_state(context.places).held
-    if not owned and (not wanted or port_owner(wanted) is None):
-        return
-    if not yes and not context.stdin.isatty():
-        raise CommandError("run.force_needs_yes")
-    if owned:
-        context.err(f"stopping the gateway that owns {context.places.home}")
+    owner = lock_state(context.places)
+    if owner.held:
+        pid = owner.holder.get("pid", "unknown")
+        _confirm(context, f"stop the gateway that owns {context.places.home} (pid {pid})", yes=yes)
         request_stop(context.places)
         _wait_until_stopped(context, config.gateway.drain_s + STOP_EXTRA_S)
     foreign = port_owner(wanted) if wanted else None
-    if foreign is None:
+    if foreign is not None:
+        _confirm(
+            context, f"end pid {foreign.pid} ({foreign.command}), which listens on port {wanted}", yes=yes
+        )
+        end_port_owner(wanted)
+
+
+def _confirm(context: Context, act: str, *, yes: bool) -> None:
+    if yes:
+        context.err(f"--force: {act}")
         return
-    context.err(f"ending pid {foreign.pid} ({foreign.command}), which listens on port {wanted}")
-    end_port_owner(wanted)
+    if not context.stdin.isatty():
+        raise CommandError("run.force_needs_yes", act=act)
+    context.stderr.write(f"--force will {act}. Go on? [y/N] ")
+    context.stderr.flush()
+    if context.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CommandError("run.force_declined", act=act)
 
 
 def _wait_until_stopped(context: Context, patience_s: float) -> None:

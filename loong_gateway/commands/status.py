@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import one_line
+from loong_gateway.base.wording import ago, duration, one_line, plural
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config_beside
-from loong_gateway.commands.render import ago, count, duration, size, style_of
+from loong_gateway.commands.render import size, style_of
 from loong_gateway.config.snapshot import Config
 from loong_gateway.doctor.host import nearest_directory
 from loong_gateway.owner.status import observe
@@ -138,7 +138,7 @@ def _verdict(view: View) -> str:
         return f"{word}. What the store holds is not known{': ' + view.trouble if view.trouble else ''}."
     waiting = _waiting(view.facts)
     return (
-        f"{word}. {count(view.facts.inbound_last_hour, 'message')} in, {view.facts.outbound_last_hour} out in the "
+        f"{word}. {plural(view.facts.inbound_last_hour, 'message')} in, {view.facts.outbound_last_hour} out in the "
         f"last hour; {'nothing is' if not waiting else f'{waiting} are' if waiting > 1 else '1 is'} waiting; "
         f"{view.facts.failed_last_day} failed in the last day."
     )
@@ -163,7 +163,7 @@ def _gateway(view: View) -> str:
     word = "stalled" if status["stale"] else status["phase"]
     if status["stale"]:
         return f"stalled, pid {status['pid']}, up {uptime}, surfaces not known"
-    counted = f"{ready} of {count(len(surfaces), 'surface')} ready" if surfaces else "no surface is enabled"
+    counted = f"{ready} of {plural(len(surfaces), 'surface')} ready" if surfaces else "no surface is enabled"
     return f"{word}, pid {status['pid']}, up {uptime}, {counted}"
 
 

@@ -9,6 +9,7 @@ from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
 from loong_gateway.config.snapshot import Config
+from loong_gateway.messaging.chat_commands import NEW_SESSION_TEXT
 from loong_gateway.messaging.conversation import build_call
 from loong_gateway.messaging.sessions import session_key, session_keys
 from loong_gateway.owner.client import ControlClient
@@ -69,7 +70,7 @@ class _OwnerTalk:
 
     def __init__(self, context: Context, config: Config, client: ControlClient, session: str) -> None:
         self._context = context
-        self._timeout_s = _turn_timeout_s(config)
+        self._timeout_s = config.turn_timeout_s
         self._client = client
         self.session = _resolve(LocalStore(context.places), session)
 
@@ -114,23 +115,19 @@ class _LocalTalk:
         call = build_call(self._config, self._remembered(), text)
         try:
             completion = self._open().complete(
-                call, deadline=Deadline(_turn_timeout_s(self._config)), stop=StopToken(), on_text=on_text
+                call, deadline=Deadline(self._config.turn_timeout_s), stop=StopToken(), on_text=on_text
             )
         except ProviderFault as fault:
             raise provider_error(self._context, fault) from fault
         self._keep(text, completion.text)
-        usage = completion.usage
-        counted = (
-            {} if usage is None else {"input": usage.input, "output": usage.output, "total": usage.total}
-        )
-        known = {name: value for name, value in counted.items() if value is not None}
-        return Reply(completion.text, completion.model, known or None)
+        usage = None if completion.usage is None else completion.usage.counts() or None
+        return Reply(completion.text, completion.model, usage)
 
     def start_new(self) -> str:
         """See Talk."""
         now_ms = self._context.clock.wall_ms()
         session = self._store.write(lambda conn: transcripts.start_new(conn, self.session, now_ms))
-        return f"Started a new session for this conversation. Session ID: {session}"
+        return NEW_SESSION_TEXT.format(session=session)
 
     def history(self) -> list[tuple[str, str]]:
         """See Talk."""
@@ -164,21 +161,11 @@ class _LocalTalk:
     def _keep(self, question: str, answer: str) -> None:
         now_ms = self._context.clock.wall_ms()
 
-        def op(conn: Connection) -> None:
-            session = transcripts.active_session(conn, self.session)
-            transcripts.append(conn, session, "user", question, now_ms)
-            transcripts.append(conn, session, "assistant", answer, now_ms)
-
         try:
-            self._store.write(op)
+            self._store.write(lambda conn: transcripts.remember(conn, self.session, question, answer, now_ms))
         except (CommandError, StoreUnwritable) as error:
             # The answer is there and must be shown; only the memory of it is lost.
             self._context.err(f"warning: this turn could not be kept: {error}")
-
-
-def _turn_timeout_s(config: Config) -> float:
-    profile = config.providers.get(config.active_provider or "")
-    return profile.turn_timeout_ms / 1000 if profile is not None else 600.0
 
 
 def _window(conn: Connection, session: str, turns: int) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from loong_channels.contract import ChannelSpec
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
 
-__all__ = ["check_target", "refusal_fix", "split_target"]
+__all__ = ["check_target", "refusal_fix"]
 
 # Per channel: the form of a conversation, in words as well, and an example.
 # https://core.telegram.org/bots/api#sendmessage ("chat_id": a number, or the name of a public chat)
@@ -27,14 +27,6 @@ _REFUSALS = {
         ("bot was kicked", "add the bot to the group again; then send again"),
     ),
 }
-
-
-def split_target(spec: ChannelSpec, target: str) -> tuple[str, str | None]:
-    """Conversation and thread of a target; a thread is written as `conversation:thread` where the channel has them."""
-    if not spec.threads:
-        return target, None
-    conversation, _, thread = target.partition(":")
-    return conversation, thread or None
 
 
 def check_target(spec: ChannelSpec, target: str) -> None:

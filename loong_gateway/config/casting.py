@@ -12,7 +12,7 @@ from math import isnan
 from typing import Callable
 
 from loong_channels.settings import Setting
-from loong_gateway.base.wording import nearest
+from loong_gateway.base.wording import nearest, one_line
 from loong_gateway.config.diagnostics import did_you_mean
 from loong_gateway.config.urls import PLAIN_HTTP, check_base_url, check_proxy_url
 
@@ -103,11 +103,6 @@ def _one_of(choices: tuple[str, ...]) -> str:
     return f"one of {', '.join(choices)}"
 
 
-def _shown(text: str) -> str:
-    line = "".join(c if c.isprintable() else "?" for c in text)
-    return f'"{line}"' if len(line) <= _LONGEST_SHOWN else f'"{line[: _LONGEST_SHOWN - 3]}..."'
-
-
 def _cast_bool(setting: Setting, raw: object) -> Cast:
     return Cast(raw) if isinstance(raw, bool) else _wrong_type(setting, raw)
 
@@ -187,7 +182,7 @@ def _cast_choice(setting: Setting, raw: object) -> Cast:
         return Cast(word)
     if not word:
         return Cast(setting.default)
-    detail = f"expected {_one_of(setting.choices)}, got {_shown(raw)}"
+    detail = f'expected {_one_of(setting.choices)}, got "{one_line(raw, _LONGEST_SHOWN)}"'
     meant = nearest(word, sorted(setting.choices))
     fix = f'write: "{meant}"' if meant else f"write one of: {', '.join(setting.choices)}"
     return _invalid(setting, detail, suggestion=did_you_mean(word, setting.choices), fix=fix)

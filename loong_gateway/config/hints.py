@@ -10,8 +10,10 @@ from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, GatewayS
 from loong_gateway.config.tables import Table
 from loong_gateway.config.toml_lines import KeyPath
 
-__all__ = ["syntax_hint", "warn_what_will_not_work"]
+__all__ = ["WILL_NOT_WORK", "syntax_hint", "warn_what_will_not_work"]
 
+# The codes that `warn_what_will_not_work` adds.
+WILL_NOT_WORK = ("config.allow_list.empty", "config.provider.missing", "config.gateway.no_auth")
 _NETWORK_MODES = ("lan", "tailnet")
 # Words of the parser, and what to write; the first that fits counts.
 _SYNTAX = (

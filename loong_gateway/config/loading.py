@@ -20,7 +20,7 @@ import tomli
 from loong_channels import catalog
 from loong_gateway.config.accounts import read_channels, warn_shared_credentials
 from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
-from loong_gateway.config.hints import syntax_hint, warn_what_will_not_work
+from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
 from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, LATER_TABLES, SECTIONS
@@ -92,7 +92,12 @@ def validate(
     diagnostics = [*_mode_findings(path, mode, refs), *diagnostics]
     if config is None or any(d.severity == "error" for d in diagnostics):
         return None, diagnostics
-    return replace(config, warnings=tuple(diagnostics)), diagnostics
+    return replace(config, warnings=_to_tell(diagnostics)), diagnostics
+
+
+def _to_tell(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """What whoever uses the config should hear; of the rest a start speaks in its own lines and in its status."""
+    return tuple(d for d in diagnostics if d.code not in WILL_NOT_WORK)
 
 
 def validate_source(
@@ -115,7 +120,7 @@ def _read_source(
     findings += reading.findings.take(text)
     if any(d.severity == "error" for d in findings):
         return None, findings
-    return replace(config, warnings=tuple(findings)), findings
+    return replace(config, warnings=_to_tell(findings)), findings
 
 
 def about_file(code: str, *, place: tuple[int, int] | None = None, **values: object) -> Diagnostic:

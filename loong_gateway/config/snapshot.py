@@ -217,3 +217,9 @@ class Config:
     logging: LoggingSettings
     cli: CliSettings
     warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def turn_timeout_s(self) -> float:
+        """How long a whole turn may take with the active provider."""
+        profile = self.providers.get(self.active_provider or "")
+        return 600.0 if profile is None else profile.turn_timeout_ms / 1000

@@ -37,6 +37,7 @@ class OwnerFacts:
     surfaces: Sequence[SlotState]
     inbox: Mapping[tuple[str, str], Mapping[str, int]]
     outbox: Mapping[tuple[str, str], Mapping[str, int]]
+    provider: Mapping[str, object] | None
 
 
 def degraded_reasons(facts: OwnerFacts) -> list[str]:
@@ -75,6 +76,7 @@ def status_document(facts: OwnerFacts) -> dict[str, object]:
         "degraded_reasons": degraded_reasons(facts),
         "surfaces": [_surface(state, facts) for state in facts.surfaces],
         "uptime_ms": max(0, facts.now_ms - facts.started_at_ms),
+        "provider": None if facts.provider is None else dict(facts.provider),
         "owner_token": facts.owner_token,
         **{key: value for key, value in facts.identity.items() if key != "pid"},
     }

@@ -15,8 +15,9 @@ from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import Bound, open_listener
 from loong_gateway.api.listener import Listener
 from loong_gateway.base.clock import Clock
-from loong_gateway.base.faults import CommandError
+from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.wording import one_line
 from loong_gateway.config.outside import egress_of
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
@@ -68,6 +69,12 @@ def launch(order: Launch) -> int:
     lock = OwnerLock.acquire(order.places, verb=order.verb)
     try:
         return _with_lock(order, lock)
+    except (OSError, StoreUnwritable) as cause:
+        # Most likely a full disk. A supervisor should try again, so this is not one of the final refusals.
+        detail = one_line(getattr(cause, "strerror", None) or cause)
+        error = CommandError("run.disk", detail=detail, path=order.places.state)
+        owner_files.note_refused_start(order.places, error)
+        raise error from cause
     except CommandError as error:
         owner_files.note_refused_start(order.places, error)
         raise
@@ -93,7 +100,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> int:
         environ=order.environ,
     )
     try:
-        with StoreLock.hold(places, STORE_LOCK_S):
+        with StoreLock.hold(places, STORE_LOCK_S, code="store.locked_at_start"):
             return _with_store(order, lock, bound, redactor, (secret, token))
     finally:
         for sock in bound.sockets:

@@ -12,10 +12,11 @@ __all__ = ["News"]
 
 
 class News:
-    """Says each change once. Used by one thread; `say` prints a line."""
+    """Says each change once. Used by one thread; `say` prints a line, `stop_command` ends this gateway."""
 
-    def __init__(self, say: Callable[[str], None], clock: Clock) -> None:
+    def __init__(self, say: Callable[[str], None], clock: Clock, *, stop_command: str) -> None:
         self._say = say
+        self._stop_command = stop_command
         self._clock = clock
         self._began_s = clock.monotonic_s()
         self._stop_began_s = self._began_s
@@ -31,7 +32,7 @@ class News:
         """What changed about the surfaces since the last call; the line about being ready once, when all were tried."""
         self._width = max([self._width, *(len(_name(state)) for state in states)])
         for state in states:
-            text = self._about(state)
+            text = _about(state)
             if self._said.get(_name(state)) != text:
                 self._said[_name(state)] = text
                 self.part(_name(state), text)
@@ -41,7 +42,7 @@ class News:
             ready = sum(1 for state in states if state.phase == "ready")
             found = f"{ready} of {plural(len(states), 'surface')}" if states else "no surface is enabled"
             self._say(
-                f"ready in {self._took_s()}: {found}. Stop with Ctrl-C; from another shell: loong gateway stop"
+                f"ready in {self._took_s()}: {found}. Stop with Ctrl-C; from another shell: {self._stop_command}"
             )
 
     def stopping(self, running: int, drain_s: float) -> None:
@@ -61,16 +62,11 @@ class News:
     def _took_s(self) -> str:
         return f"{self._clock.monotonic_s() - self._began_s:.1f} s"
 
-    def _about(self, state: SlotState) -> str:
-        if state.phase == "ready":
-            return (
-                f"ready as {state.identity} ({self._took_s()})"
-                if not self._all_tried
-                else f"ready as {state.identity}"
-            )
-        if state.trouble:
-            return f"{state.phase}: {state.last_error}"
-        return "connecting"
+
+def _about(state: SlotState) -> str:
+    if state.phase == "ready":
+        return f"ready as {state.identity}"
+    return f"{state.phase}: {state.last_error}" if state.trouble else "connecting"
 
 
 def _name(state: SlotState) -> str:

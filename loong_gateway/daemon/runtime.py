@@ -7,10 +7,7 @@ store, the files, the lock. Everything here runs on the main thread unless it sa
 
 from __future__ import annotations
 
-import faulthandler
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +24,7 @@ from loong_gateway.control import ControlPlane, SendOutcome, SendRequest, TurnRe
 from loong_gateway.daemon.document import OwnerFacts, status_document
 from loong_gateway.daemon.main_loop import MainLoop, Timer
 from loong_gateway.daemon.news import News
+from loong_gateway.daemon.stop_ceiling import StopCeiling
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.owner import lock as owner
 from loong_gateway.owner.boots import Boots
@@ -34,6 +32,7 @@ from loong_gateway.owner.files import keep_control_token, publish, retire, stop_
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage import retention
+from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.store import Store
 
 __all__ = ["Runtime", "RuntimeParts"]
@@ -49,7 +48,6 @@ CUT_S = 3.0
 CLOSE_S = 2.0
 CEILING_EXTRA_S = 5.0
 PROGRESS_AFTER_S = 10.0
-FORCED_EXIT = 70
 END_OF_SESSION = "foreground CLI host exited"
 
 
@@ -87,7 +85,7 @@ class Runtime:
         self._clock = parts.clock
         self._started_at_ms = parts.clock.wall_ms()
         self._identity = owner.identity()
-        self._news = News(parts.announce, parts.clock)
+        self._news = News(parts.announce, parts.clock, stop_command=parts.places.command("gateway stop"))
         self._phase = "starting"
         self._channels_on = True
         self._resume_asked = False
@@ -95,8 +93,10 @@ class Runtime:
         self._shutdown_reason: str | None = None
         self._ready_since_s: float | None = None
         self._progress_noted = False
+        self._more_to_prune = False
+        self._events_published = 0
         self._changed = threading.Event()
-        self._gone = threading.Event()
+        self._ceiling = StopCeiling(parts.threads, parts.places.logs)
         self._listener: Listener | None = None
         self._loop = MainLoop(
             [
@@ -120,15 +120,16 @@ class Runtime:
         except BaseException as error:
             self._phase = "failed"
             self._last_error = self._shutdown_reason = f"internal error: {type(error).__name__}: {error}"
-            retire(self._parts.places, status_document(self._facts()))
+            self._retire(status_document(self._facts()))
             raise
         finally:
-            self._gone.set()
+            self._ceiling.over()
             self._parts.lock.release()
         return 0
 
     def note_change(self) -> None:
         """Say from any thread that a surface or the store changed; it is published at once."""
+        self._engine.store_changed()
         if not self._changed.is_set():
             self._changed.set()
             self._loop.wake()
@@ -141,18 +142,16 @@ class Runtime:
 
     def _start(self) -> None:
         parts = self._parts
+        self._ceiling.start()
         early_ends = parts.boots.begin()
         limit = self._engine.config.gateway.crash_loop_boots
         self._channels_on = not (limit and early_ends >= limit)
         self._publish()
-        resumed = self._engine.recover()
+        replies, messages = self._engine.recover()
         aside = parts.store.set_aside
-        replies = plural(resumed, "reply", "replies")
+        resumed = f"{plural(messages, 'message')} and {plural(replies, 'reply', 'replies')} resumed from disk"
         news = self._news
-        news.part(
-            "store",
-            f"ok, {replies} resumed from disk" if aside is None else f"new and empty; damaged: {aside}",
-        )
+        news.part("store", f"ok, {resumed}" + (f"; a damaged one was set aside: {aside}" if aside else ""))
         self._listener = parts.listener(self)
         self._listener.start()
         news.part("port", f"{parts.bound.url}, token auth")
@@ -181,6 +180,8 @@ class Runtime:
         ):
             if trouble is not None:
                 logger.warning("%s", trouble)
+        if self._parts.lock.is_lost and self._loop.stop_reason is None:
+            self._loop.ask_to_stop("another process has taken the lock")
 
     def _report_changes(self) -> None:
         if self._changed.is_set():
@@ -193,7 +194,10 @@ class Runtime:
         self._engine.lanes.tick()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
-        if stop_requested(self._parts.places, self._parts.lock.owner_token):
+        # Asked once: a second time would mean that the drain is to end now.
+        if self._loop.stop_reason is None and stop_requested(
+            self._parts.places, self._parts.lock.owner_token
+        ):
             self._loop.ask_to_stop("gateway stop requested")
 
     def _tick(self) -> None:
@@ -201,6 +205,13 @@ class Runtime:
             self._channels_on = True
             self._parts.boots.resume()
             self._changed.set()
+        events = self._engine.metrics.events
+        if events != self._events_published:
+            # Traffic alone republishes the counts, at most once a tick.
+            self._events_published = events
+            self._changed.set()
+        if self._more_to_prune:
+            self._prune()
         # Starts again what died.
         self._engine.start(channels=self._channels_on)
         self._note_progress()
@@ -219,10 +230,16 @@ class Runtime:
             self._progress_noted = True
 
     def _prune(self) -> None:
+        self._more_to_prune = False
         now_ms = self._clock.wall_ms()
         settings = self._engine.config.delivery
+
+        def prune(conn: Connection) -> None:
+            # One batch at a time, so that messages get in between.
+            self._more_to_prune = retention.prune(conn, now_ms, settings) > 0
+
         try:
-            self._parts.store.submit(lambda conn: retention.prune(conn, now_ms, settings))
+            self._parts.store.submit(prune)
         except StoreUnwritable as error:
             # It comes round again; status shows that the store is unwritable.
             logger.warning("old rows were not removed: %s", error)
@@ -233,13 +250,12 @@ class Runtime:
         parts = self._parts
         drain_s = self._engine.config.gateway.drain_s
         drain = Deadline(drain_s)
-        ceiling_s = drain_s + CEILING_EXTRA_S
-        parts.threads.spawn("stop-ceiling", lambda: self._end_by_force(ceiling_s))
+        self._ceiling.begin(drain_s + CEILING_EXTRA_S)
         self._phase = "stopping"
         self._shutdown_reason = f"shutdown requested: {reason}"
         self._publish()
         lanes = self._engine.lanes
-        lanes.close()
+        self._engine.close()
         self._news.stopping(lanes.snapshot().running, drain_s)
         stuck = self._engine.supervisor.stop_receiving(drain.within(RECEIVING_STOP_S))
         while lanes.wait_idle(drain.within(STOP_STEP_S)) and not drain.expired and self._loop.times_asked < 2:
@@ -256,18 +272,14 @@ class Runtime:
         last_words = status_document(facts)
         parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
-        retire(parts.places, last_words)
+        self._retire(last_words)
         self._news.stopped(_rows(facts.inbox, "new", "claimed"), _rows(facts.outbox, "queued", "sending"))
         logger.info("stopped: %s", reason)
 
-    def _end_by_force(self, ceiling_s: float) -> None:
-        """Body of the thread that sees to it that a stop ends, whatever is stuck."""
-        if self._gone.wait(ceiling_s):
-            return
-        names = ", ".join(self._parts.threads.alive())
-        logger.error("the stop did not end within %.0f s; still running: %s", ceiling_s, names)
-        faulthandler.dump_traceback(sys.__stderr__ or 2)
-        os._exit(FORCED_EXIT)
+    def _retire(self, last_words: dict[str, object]) -> None:
+        # The files belong to whoever holds the lock.
+        if not self._parts.lock.is_lost:
+            retire(self._parts.places, last_words)
 
     # What others are told
 
@@ -298,6 +310,7 @@ class Runtime:
             surfaces=self._engine.supervisor.states(),
             inbox=rows.inbox,
             outbox=rows.outbox,
+            provider=self._engine.provider_facts(),
         )
 
     def _problems(self) -> list[str]:

@@ -19,11 +19,12 @@ from typing import Callable, TextIO
 
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.wording import visible
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.logs.sinks import Entry, RotatingFile, Sink, StreamWriter
 from loong_gateway.owner.paths import Places
 
-__all__ = ["FILES", "LEVELS", "LOG_NAME", "LogControl", "configure", "log_path", "short_name", "visible"]
+__all__ = ["FILES", "LEVELS", "LOG_NAME", "LogControl", "configure", "log_path", "short_name"]
 
 LOG_NAME = "gateway.log"
 MAX_BYTES = 10 * 1024 * 1024
@@ -56,15 +57,6 @@ class LogControl:
         self._sinks = sinks
         self.path = path
 
-    @property
-    def dropped(self) -> int:
-        """How many entries never got into the file: full disk, full queue, broken arguments."""
-        return self._handler.failed + self._sinks[0].dropped
-
-    def set_level(self, level: str) -> None:
-        """Change what is logged; a key of LEVELS."""
-        logging.getLogger("loong").setLevel(LEVELS[level])
-
     def flush(self, timeout_s: float = CLOSE_S) -> bool:
         """Wait until all that was logged is written; False when it took too long."""
         deadline = Deadline(timeout_s)
@@ -73,8 +65,12 @@ class LogControl:
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Write what is left and take the log away. Blocks up to `timeout_s`; repeating is harmless."""
-        for name in ("", "loong"):
-            logging.getLogger(name).removeHandler(self._handler)
+        root, ours = logging.getLogger(), logging.getLogger("loong")
+        if self._handler in ours.handlers:
+            ours.propagate = True
+            ours.setLevel(logging.NOTSET)
+        for logger in (root, ours):
+            logger.removeHandler(self._handler)
         self._handler.summarise()
         deadline = Deadline(timeout_s)
         for sink in self._sinks:
@@ -126,13 +122,6 @@ def short_name(logger: str) -> str:
     return ".".join(parts[1:]) if parts[0] == "loong" and len(parts) > 1 else logger
 
 
-def visible(text: str) -> str:
-    """The text on one line, nothing in it that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 class _Handler(logging.Handler):
     """Turns records into clean entries without what merely repeats. `_guard` protects the counts of repeats."""
 
@@ -143,7 +132,6 @@ class _Handler(logging.Handler):
         self._clock = clock
         self._guard = threading.RLock()
         self._seen: OrderedDict[tuple[str, str], _Repeats] = OrderedDict()
-        self.failed = 0
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record without the base class's lock: threads need not wait for each other's formatting."""
@@ -152,7 +140,7 @@ class _Handler(logging.Handler):
                 self._put(_entry(record, self._scrub))
         except Exception:  # noqa: BLE001
             # Whatever an argument's own text does, the message being handled comes first.
-            self.failed += 1
+            return False
         return True
 
     def _put(self, entry: Entry) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Callable, Protocol, TextIO
 
 from loong_channels.waiting import Deadline
+from loong_gateway.base.atomic import write_all
 from loong_gateway.base.threads import ThreadRegistry
 
 __all__ = ["Entry", "RotatingFile", "Sink", "StreamWriter", "Writer"]
@@ -167,7 +168,7 @@ class StreamWriter:
             self._stream.write(data.decode("utf-8"))
             self._stream.flush()
         else:
-            _write_all(self._descriptor, data)
+            write_all(self._descriptor, data)
 
     def close(self) -> None:
         """Leave the stream open: it is somebody else's."""
@@ -194,7 +195,7 @@ class RotatingFile:
         if self._torn:
             data = b"\n" + data
         self._torn = True
-        _write_all(descriptor, data)
+        write_all(descriptor, data)
         self._torn = False
 
     def close(self) -> None:
@@ -257,9 +258,3 @@ class RotatingFile:
 
 def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

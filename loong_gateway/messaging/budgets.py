@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
+from collections.abc import Iterable, Sequence
 
 from loong_channels.contract import Inbound
 from loong_gateway.base.clock import Clock
@@ -16,37 +17,51 @@ MAX_KEYS = 4096
 
 
 class Budgets:
-    """Counts messages over a sliding minute."""
+    """Counts messages over a sliding minute. Looking and spending are two steps, for a batch may come again."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._guard = threading.Lock()
         self._times: collections.OrderedDict[str, collections.deque[float]] = collections.OrderedDict()
 
-    def spend(self, inbound: Inbound, limits: LimitSettings) -> bool:
-        """Count one message; False when its sender or its conversation is over budget, and then it is not counted."""
-        address = inbound.address
-        account = f"{address.channel}:{address.account}"
-        wanted = [
-            (f"c:{account}:{address.conversation}", limits.conversation_per_min),
-            (f"s:{account}:{inbound.sender_id}", limits.sender_per_min),
-        ]
-        active = [(key, limit) for key, limit in wanted if limit > 0]
-        if not active:
-            return True
-        now_s = self._clock.monotonic_s()
+    def over(self, batch: Sequence[Inbound], limits: LimitSettings) -> list[bool]:
+        """Which messages of a batch are over budget, in its order, if those that are not are spent. Counts nothing."""
+        planned: collections.Counter[str] = collections.Counter()
+        verdicts = []
         with self._guard:
-            if any(len(self._recent(key, now_s)) >= limit for key, limit in active):
-                return False
-            for key, _ in active:
-                self._times[key].append(now_s)
+            now_s = self._clock.monotonic_s()
+            for inbound in batch:
+                active = _active(inbound, limits)
+                is_over = any(self._recent(key, now_s) + planned[key] >= limit for key, limit in active)
+                if not is_over:
+                    planned.update(key for key, _ in active)
+                verdicts.append(is_over)
+        return verdicts
+
+    def spend(self, taken: Iterable[Inbound], limits: LimitSettings) -> None:
+        """Count messages that were taken."""
+        with self._guard:
+            now_s = self._clock.monotonic_s()
+            for inbound in taken:
+                for key, _ in _active(inbound, limits):
+                    self._times.setdefault(key, collections.deque()).append(now_s)
+                    self._times.move_to_end(key)
             while len(self._times) > MAX_KEYS:
                 self._times.popitem(last=False)
-            return True
 
-    def _recent(self, key: str, now_s: float) -> collections.deque[float]:
-        times = self._times.setdefault(key, collections.deque())
-        self._times.move_to_end(key)
+    def _recent(self, key: str, now_s: float) -> int:
+        times = self._times.get(key)
+        if times is None:
+            return 0
         while times and now_s - times[0] >= WINDOW_S:
             times.popleft()
-        return times
+        return len(times)
+
+
+def _active(inbound: Inbound, limits: LimitSettings) -> list[tuple[str, int]]:
+    address = inbound.address
+    wanted = [
+        (f"conversation:{address.surface}:{address.conversation}", limits.conversation_per_min),
+        (f"sender:{address.surface}:{inbound.sender_id}", limits.sender_per_min),
+    ]
+    return [(key, limit) for key, limit in wanted if limit > 0]

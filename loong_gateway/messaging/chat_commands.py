@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["HELP_TEXT", "ChatCommand", "parse_command"]
+__all__ = ["HELP_TEXT", "NEW_SESSION_TEXT", "ChatCommand", "parse_command"]
 
 SPELLINGS = {
     "/new": "new",
@@ -15,6 +15,7 @@ SPELLINGS = {
     "/help": "help",
     "/stop": "stop",
 }
+NEW_SESSION_TEXT = "Started a new session for this conversation. Session ID: {session}"
 HELP_TEXT = (
     "/new (or /reset) starts a new session, /status shows what I am doing, /stop ends the answer being written, "
     "/help shows this. Everything else goes to the model."

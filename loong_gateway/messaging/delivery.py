@@ -1,8 +1,10 @@
 """Sends what the outbox holds, part by part and in order, and records every outcome. Runs on lane workers.
 
 The rules: a part is `sending` on disk before its first byte leaves; a later part never goes before an earlier one is
-`sent`; waiting for an account or for a platform's own time-out costs no attempt; a send whose fate is unknown is
-repeated once with the same key (or held, as configured) and counted.
+`sent`; waiting for an account or for a platform's own time-out costs no attempt. A send whose fate is unknown is
+repeated with the same key: once when the platform was silent or garbled its answer, with growing pauses while
+connections break, because then it rarely arrived. After that it is held (or at once, as configured), and with it
+the rest of its group ends.
 """
 
 from __future__ import annotations
@@ -10,19 +12,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import random
 import threading
 from collections.abc import Callable
 
-from loong_channels.contract import Address, Outbound, Receipt
+from loong_channels.contract import Address, Receipt
 from loong_channels.faults import (
     BadCredentials,
     Conflict,
     Fault,
-    Moved,
     Overloaded,
     Refused,
     Throttled,
+    TimedOut,
     Unreachable,
 )
 from loong_channels.waiting import Deadline, StopToken
@@ -32,22 +33,26 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.lanes import Later
 from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.sending import jittered, send_patiently, surely_not_sent
 from loong_gateway.messaging.surfaces import Surface, Surfaces
 from loong_gateway.storage import outbox
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.outbox import OutboxRow
 from loong_gateway.storage.store import Store
 
-__all__ = ["Delivery", "DeliveryTask", "Fate"]
+__all__ = ["STORE_GATE", "Delivery", "DeliveryTask", "Fate"]
 
 logger = logging.getLogger("loong.delivery")
 
 SEND_LIMIT_S = 60.0
-QUICK_RETRIES_S = (0.5, 2.0)
+RESEND_AFTER_S = 0.5
+RESEND_GROWTH = 4.0
+RESEND_CAP_S = 60.0
 BACKOFF_BASE_S = 5.0
 BACKOFF_CAP_S = 900.0
 GATE_WAIT_S = 60.0
 STORE_WAIT_S = 5.0
+STORE_GATE = "store"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,24 @@ class Fate:
     state: str
     message_ids: tuple[str, ...] = ()
     error: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Halt:
+    """Why a part goes no further in this run.
+
+    With a `fate` the group ends. Otherwise its lane waits `wait_s`, or until `gate` opens. `not_before_s` is what the
+    platform itself asked for: it holds across restarts and no gate shortens it. `attempt` says that this was a try
+    that failed, `resend` that the next one may be a second copy.
+    """
+
+    wait_s: float = 0.0
+    gate: str | None = None
+    fate: Fate | None = None
+    error: str = ""
+    not_before_s: float = 0.0
+    attempt: bool = False
+    resend: bool = False
 
 
 class Delivery:
@@ -79,206 +102,182 @@ class Delivery:
         self._metrics = metrics
         self._clock = clock
         self._guard = threading.Lock()
-        self._watchers: dict[str, Callable[[Fate], None]] = {}
+        self._watchers: dict[str, list[Callable[[Fate], None]]] = {}
 
     def watch(self, group: str, callback: Callable[[Fate], None]) -> None:
         """Call `callback` once, from a worker, when the fate of a group is settled; `forget` ends the interest."""
         with self._guard:
-            self._watchers[group] = callback
+            self._watchers.setdefault(group, []).append(callback)
 
-    def forget(self, group: str) -> None:
-        """End the interest in a group."""
+    def forget(self, group: str, callback: Callable[[Fate], None]) -> None:
+        """End one interest in a group."""
         with self._guard:
-            self._watchers.pop(group, None)
+            watchers = self._watchers.get(group, [])
+            if callback in watchers:
+                watchers.remove(callback)
+            if not watchers:
+                self._watchers.pop(group, None)
 
     def can_send_now(self, address: Address) -> bool:
         """True when a part for this address may be marked as `sending` at once."""
         surface = self._surfaces.surface(address.channel, address.account)
         return surface is not None and surface.can_send() and self._parking.wait_s(address) <= 0
 
-    def deliver(self, group: str, stop: StopToken) -> Later | None:
-        """Send what is left of a group. Blocks; None when its fate is settled, Later when the lane has to wait."""
-        try:
-            rows = self._store.read(lambda conn: outbox.group(conn, group))
-            return self._deliver_rows(group, [row for row in rows if row.state in outbox.UNSENT], stop)
-        except _Halted as halted:
-            return halted.later
-        except StoreUnwritable:
-            return Later(DeliveryTask(self, group), STORE_WAIT_S)
+    def deliver(self, group: str, stop: StopToken, *, again: bool = False) -> Later | None:
+        """Send what is left of a group. Blocks; None when its fate is settled, Later when the lane has to wait.
 
-    def _deliver_rows(self, group: str, rows: list[OutboxRow], stop: StopToken) -> Later | None:
-        message_ids: list[str] = []
-        for index, row in enumerate(rows):
-            surface = self._way_out(row, stop)
-            if row.state != "sending":
-                self._store.write(functools.partial(outbox.mark_sending, id=row.id))
-            receipt = self._send_row(surface, row, stop)
-            message_ids += receipt.message_ids
-            surface.sent()
-            self._count("sent", row)
-            if index + 1 < len(rows):
-                rows[index + 1] = self._go_on(row, receipt, rows[index + 1])
-            else:
-                # Nothing waits for this commit: the lane keeps the order, and the writer keeps it on disk.
-                self._store.submit(
-                    functools.partial(outbox.mark_sent, id=row.id, message_ids=receipt.message_ids)
-                )
-        self._settle(group, Fate("sent", tuple(message_ids)))
+        `again` says that an earlier run may have left outcomes on their way to the disk: they are waited for.
+        """
+        try:
+            # A write stands in line behind what was submitted before, a plain read does not.
+            look = self._store.write if again else self._store.read
+            rows = look(lambda conn: outbox.group(conn, group))
+            unsent = [row for row in rows if row.state in outbox.UNSENT]
+            if unsent:
+                return self._send_rows(unsent, stop)
+            state = self._store.read(lambda conn: outbox.state_of(conn, group))
+            self._settled(group, Fate(state or "failed"))
+        except StoreUnwritable:
+            return Later(DeliveryTask(self, group, again=True), STORE_WAIT_S, STORE_GATE)
         return None
 
-    def _way_out(self, row: OutboxRow, stop: StopToken) -> Surface:
-        """The surface that can send the row now. Raises _Halted; the group is settled first where that is final."""
+    def _send_rows(self, rows: list[OutboxRow], stop: StopToken) -> Later | None:
+        message_ids: list[str] = []
+        for index, row in enumerate(rows):
+            way = self._way_out(row, stop)
+            if isinstance(way, Halt):
+                return self._halt(row, way)
+            if row.state != "sending":
+                self._store.write(functools.partial(outbox.mark_sending, id=row.id))
+            result = self._send(way, row, stop)
+            if isinstance(result, Halt):
+                return self._halt(dataclasses.replace(row, state="sending"), result)
+            message_ids += result.message_ids
+            way.sent()
+            self._count("sent", row)
+            # Nothing waits for this commit: it is kept until it is on disk, and what is stored later stands behind it.
+            self._store.submit(functools.partial(outbox.mark_sent, id=row.id, message_ids=result.message_ids))
+            if index + 1 < len(rows):
+                following = rows[index + 1]
+                self._store.write(functools.partial(outbox.mark_sending, id=following.id))
+                rows[index + 1] = dataclasses.replace(following, state="sending")
+        self._settled(rows[0].group, Fate("sent", tuple(message_ids)))
+        return None
+
+    def _way_out(self, row: OutboxRow, stop: StopToken) -> Surface | Halt:
+        """The surface that can send the row now."""
         address = row.outbound.address
         surface = self._surfaces.surface(address.channel, address.account)
         if row.expires_ms <= self._clock.wall_ms():
-            raise self._end(row, Fate("expired", error="it was not sent before it expired"))
+            return Halt(fate=Fate("expired", error="it was not sent before it expired"))
         if surface is None or stop.is_set() or not surface.can_send():
-            raise self._wait(row, GATE_WAIT_S, gate=f"{address.channel}={address.account}")
+            return Halt(GATE_WAIT_S, address.surface)
         if row.inbox_seq is not None and not surface.allows(address):
-            raise self._end(row, Fate("cancelled", error="the conversation is no longer allowed"))
+            return Halt(fate=Fate("cancelled", error="the conversation is no longer allowed"))
         wait_s = max(self._parking.wait_s(address), (row.not_before_ms - self._clock.wall_ms()) / 1000)
-        if wait_s > 0:
-            raise self._wait(row, wait_s)
-        return surface
+        return Halt(wait_s, not_before_s=wait_s) if wait_s > 0 else surface
 
-    def _wait(self, row: OutboxRow, wait_s: float, *, gate: str | None = None) -> _Halted:
-        """No attempt is counted; a row that was marked as sending in advance is marked back."""
-        if row.state == "sending":
-            self._requeue(row, 0.0, row.last_error or "", count=False)
-        return _Halted(Later(DeliveryTask(self, row.group), wait_s, gate))
-
-    def _send_row(self, surface: Surface, row: OutboxRow, stop: StopToken) -> Receipt:
-        """Send, with two quick retries while it is sure that nothing arrived. Raises _Halted."""
-        for pause_s in (*QUICK_RETRIES_S, 0.0):
-            try:
-                return self._send(surface, row.outbound, stop)
-            except Fault as fault:
-                if not (pause_s and _surely_not_sent(fault)):
-                    raise self._failed(surface, row, fault) from fault
-            except Exception as error:
-                # A bug in a channel must not stop the lane for ever: it counts as a send of unknown fate.
-                logger.exception("sending %s failed unexpectedly", row.id)
-                raise self._ambiguous(surface, row, "internal error while sending") from error
-            if stop.wait(_jittered(pause_s)):
-                raise self._wait(dataclasses.replace(row, state="sending"), GATE_WAIT_S)
-        raise AssertionError("the last try returns or raises")
-
-    def _send(self, surface: Surface, outbound: Outbound, stop: StopToken) -> Receipt:
-        deadline = Deadline(SEND_LIMIT_S)
-        address = surface.current(outbound.address)
+    def _send(self, surface: Surface, row: OutboxRow, stop: StopToken) -> Receipt | Halt:
+        outbound = dataclasses.replace(row.outbound, address=surface.current(row.outbound.address))
         try:
-            return surface.channel.send(
-                dataclasses.replace(outbound, address=address), deadline=deadline, stop=stop
+            return send_patiently(
+                surface.channel, outbound, deadline=Deadline(SEND_LIMIT_S), stop=stop, moved=surface.moved
             )
-        except Moved as fault:
-            surface.moved(address.conversation, fault.conversation)
-            address = dataclasses.replace(address, conversation=fault.conversation)
-            return surface.channel.send(
-                dataclasses.replace(outbound, address=address), deadline=deadline, stop=stop
-            )
+        except Fault as fault:
+            return self._about(fault, surface, row)
+        except Exception:
+            # A bug in a channel must not stop the lane for ever: it counts as a send of unknown fate.
+            logger.exception("sending %s failed unexpectedly", row.id)
+            return self._about_unknown(surface, row, "internal error while sending", resends=1)
 
-    def _go_on(self, row: OutboxRow, receipt: Receipt, following: OutboxRow) -> OutboxRow:
-        """One commit ends a part and begins the next, so that each part costs one."""
-
-        def both(conn: Connection) -> None:
-            outbox.mark_sent(conn, row.id, receipt.message_ids)
-            outbox.mark_sending(conn, following.id)
-
-        self._store.write(both)
-        return dataclasses.replace(following, state="sending")
-
-    def _failed(self, surface: Surface, row: OutboxRow, fault: Fault) -> _Halted:
+    def _about(self, fault: Fault, surface: Surface, row: OutboxRow) -> Halt:
+        """What a fault means for a part and its lane."""
         text = str(fault)
-        again = DeliveryTask(self, row.group)
         if isinstance(fault, Refused):
-            return self._end(row, Fate("failed", error=text))
+            return Halt(fate=Fate("failed", error=text))
         if isinstance(fault, (BadCredentials, Conflict)):
             surface.trouble(fault)
-            self._requeue(row, 0.0, text, count=False)
-            return _Halted(Later(again, GATE_WAIT_S, surface.gate))
+            return Halt(GATE_WAIT_S, surface.gate, error=text)
         if isinstance(fault, Throttled):
             self._count("rate_limited", row)
             self._parking.park(row.outbound.address, fault.retry_after_s, whole_account=fault.whole_account)
-            self._requeue(row, fault.retry_after_s, text, count=False)
-            return _Halted(Later(again, fault.retry_after_s))
-        if not _surely_not_sent(fault):
-            return self._ambiguous(surface, row, text)
-        asked_s = fault.retry_after_s if isinstance(fault, Overloaded) else None
-        wait_s = max(
-            _jittered(min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(row.attempts, 16))), asked_s or 0.0
-        )
+            return Halt(fault.retry_after_s, error=text, not_before_s=fault.retry_after_s)
+        if not surely_not_sent(fault):
+            broken = isinstance(fault, Unreachable) and not isinstance(fault, TimedOut)
+            return self._about_unknown(surface, row, text, resends=outbox.MAX_RESENDS if broken else 1)
         self._count("send_failed", row)
-        self._requeue(row, wait_s, text, count=True)
+        asked_s = fault.retry_after_s if isinstance(fault, Overloaded) else None
+        if asked_s is not None:
+            return Halt(asked_s, error=text, not_before_s=asked_s, attempt=True)
+        wait_s = jittered(min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(row.attempts, 16)))
         # The gate opens when the account recovers, so nobody waits out a long pause on a line that is back.
-        return _Halted(Later(again, wait_s, surface.gate))
+        return Halt(wait_s, surface.gate, error=text, attempt=True)
 
-    def _ambiguous(self, surface: Surface, row: OutboxRow, text: str) -> _Halted:
-        """The platform may or may not have the message: send it once more with the same key, or leave it."""
+    def _about_unknown(self, surface: Surface, row: OutboxRow, text: str, *, resends: int) -> Halt:
+        """The platform may or may not have the message: again with the same key, or leave it to a person."""
         self._count("send_unknown", row)
-        again = DeliveryTask(self, row.group)
-        resend = self._config().delivery.ambiguous == "resend" and row.resends < 1
+        resend = self._config().delivery.ambiguous == "resend" and row.resends < resends
         if surface.spec.idempotent_send or resend:
-            wait_s = _jittered(QUICK_RETRIES_S[0])
-            self._requeue(row, wait_s, text, count=True, resend=True)
-            return _Halted(Later(again, wait_s))
-        self._store.write(lambda conn: outbox.hold(conn, row.id, text))
-        logger.warning("part %s to %s may not have arrived: %s", row.id, row.outbound.address.lane, text)
-        return _Halted(Later(again, 0.0))
+            wait_s = min(RESEND_CAP_S, RESEND_AFTER_S * RESEND_GROWTH ** min(row.resends, 8))
+            return Halt(jittered(wait_s), error=text, attempt=True, resend=True)
+        return Halt(fate=Fate("unknown", error=text))
 
-    def _requeue(
-        self, row: OutboxRow, wait_s: float, error: str, *, count: bool, resend: bool = False
-    ) -> None:
-        not_before_ms = self._clock.wall_ms() + int(wait_s * 1000) if wait_s > 0 else row.not_before_ms
-        self._store.write(
-            lambda conn: outbox.mark_queued(conn, row.id, not_before_ms, error, count=count, resend=resend)
-        )
+    def _halt(self, row: OutboxRow, halt: Halt) -> Later | None:
+        """Record why a part goes no further; the one place where that is written."""
+        if halt.fate is not None:
+            self._store.write(functools.partial(_end, row=row, fate=halt.fate))
+            self._count(halt.fate.state, row)
+            logger.warning(
+                "%s to %s %s: %s", row.group, row.outbound.address.lane, halt.fate.state, halt.fate.error
+            )
+            self._settled(row.group, halt.fate)
+            return None
+        if row.state == "sending":
+            not_before_ms = self._clock.wall_ms() + int(halt.not_before_s * 1000) if halt.not_before_s else 0
+            self._store.submit(
+                functools.partial(
+                    outbox.mark_queued,
+                    id=row.id,
+                    not_before_ms=not_before_ms,
+                    error=halt.error,
+                    count=halt.attempt,
+                    resend=halt.resend,
+                )
+            )
+        return Later(DeliveryTask(self, row.group, again=True), halt.wait_s, halt.gate)
 
-    def _end(self, row: OutboxRow, fate: Fate) -> _Halted:
-        self._store.write(lambda conn: outbox.end_group(conn, row.group, fate.state, fate.error))
-        self._count(fate.state, row)
-        logger.warning("%s to %s %s: %s", row.group, row.outbound.address.lane, fate.state, fate.error)
-        self._settle(row.group, fate)
-        return _Halted(None)
-
-    def _settle(self, group: str, fate: Fate) -> None:
+    def _settled(self, group: str, fate: Fate) -> None:
         with self._guard:
-            watcher = self._watchers.pop(group, None)
-        if watcher is not None:
+            watchers = self._watchers.pop(group, [])
+        for watcher in watchers:
             watcher(fate)
 
     def _count(self, what: str, row: OutboxRow) -> None:
-        self._metrics.add(f"{what}:{row.outbound.address.channel}={row.outbound.address.account}")
+        self._metrics.add(f"{what}:{row.outbound.address.surface}")
 
 
 class DeliveryTask:
     """A lane's handle on one group of the outbox."""
 
     limit_s = 10 * SEND_LIMIT_S
+    user_may_stop = False
 
-    def __init__(self, delivery: Delivery, group: str) -> None:
+    def __init__(self, delivery: Delivery, group: str, *, again: bool = False) -> None:
         self._delivery = delivery
+        self._again = again
         self.group = group
 
     def run(self, stop: StopToken) -> Later | None:
         """Send what is left of the group."""
-        return self._delivery.deliver(self.group, stop)
+        return self._delivery.deliver(self.group, stop, again=self._again)
 
     def abandoned(self) -> None:
         """Nothing to undo: the row stays `sending` and is settled at the next start."""
-        logger.error("the delivery of %s did not end; it is settled at the next start", self.group)
 
 
-class _Halted(Exception):
-    """Raised when a group goes no further in this run; `later` is None when its fate is settled."""
-
-    def __init__(self, later: Later | None) -> None:
-        super().__init__()
-        self.later = later
-
-
-def _surely_not_sent(fault: Fault) -> bool:
-    return isinstance(fault, Overloaded) or (isinstance(fault, Unreachable) and not fault.maybe_processed)
-
-
-def _jittered(seconds: float) -> float:
-    return float(random.uniform(0.5, 1.0) * seconds)  # noqa: S311  spreads retries, guards nothing
+def _end(conn: Connection, *, row: OutboxRow, fate: Fate) -> None:
+    if fate.state == "unknown":
+        outbox.hold(conn, row.id, fate.error)
+        outbox.end_group(conn, row.group, "failed", "an earlier part may not have arrived")
+    else:
+        outbox.end_group(conn, row.group, fate.state, fate.error)

@@ -26,7 +26,7 @@ class Drops:
     def record(self, inbound: Inbound, reason: str) -> None:
         """Count one refused message and log it unless its conversation was named in the last minute."""
         address = inbound.address
-        self._metrics.add(f"dropped:{reason}:{address.channel}={address.account}")
+        self._metrics.add(f"dropped:{reason}:{address.surface}")
         if self._spoken.due(f"{reason}:{address.lane}"):
             logger.info(
                 "inbound dropped channel=%s account=%s conversation=%s sender=%s reason=%s",

@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from loong_channels import catalog
-from loong_channels.contract import Address, Channel, ChannelSpec
+from loong_channels.contract import Channel, ChannelSpec
 from loong_channels.egress import Egress
-from loong_channels.waiting import Deadline
 from loong_gateway import VERSION
 from loong_gateway.base.clock import Clock
-from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.base.ids import new_id
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.wording import plural
 from loong_gateway.config import secrets
 from loong_gateway.config.outside import resolve_account
-from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.logs.redaction import Redactor
-from loong_gateway.messaging.delivery import Delivery, DeliveryTask, Fate
+from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.intake import Intake
 from loong_gateway.messaging.lanes import Lanes
 from loong_gateway.messaging.moves import Moves
+from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
-from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
 from loong_gateway.messaging.turns import RequestTask, Turns, TurnSources, TurnTask
 from loong_gateway.providers.contract import Provider
 from loong_gateway.providers.factory import provider_of
-from loong_gateway.storage import cursors, inbox, outbox
-from loong_gateway.storage.outbox import Part
+from loong_gateway.storage import counters, cursors, inbox, outbox
 from loong_gateway.storage.store import Store
 
 __all__ = ["Engine", "EngineParts", "RowCounts"]
 
 logger = logging.getLogger("loong.engine")
-
-FINAL_STATES = frozenset({"sent", "failed", "expired", "cancelled"})
 
 
 @dataclass(frozen=True)
@@ -62,10 +56,11 @@ class EngineParts:
 
 @dataclass(frozen=True)
 class RowCounts:
-    """How many rows are in which state, by (channel, account)."""
+    """How many rows are in which state, by (channel, account), and how many damaged ones were ever set aside."""
 
     inbox: Mapping[tuple[str, str], Mapping[str, int]]
     outbox: Mapping[tuple[str, str], Mapping[str, int]]
+    quarantined: int
 
 
 class Engine:
@@ -79,7 +74,8 @@ class Engine:
         self._parking = Parking(parts.clock)
         # Protects the provider while it is built.
         self._guard = threading.Lock()
-        self._rows = RowCounts({}, {})
+        self._quarantined_before = 0
+        self._rows = RowCounts({}, {}, 0)
         self._provider: Provider | None = None
         self.lanes = Lanes(
             parts.threads,
@@ -113,7 +109,20 @@ class Engine:
             metrics=self.metrics,
             clock=parts.clock,
         )
-        self._slot_services = SlotServices(
+        self._slot_services = self._make_slot_services()
+        self._sends = OperatorSends(
+            parts.store,
+            self.lanes,
+            self.delivery,
+            config=lambda: self.config,
+            ready_to_send=self._ready_to_send,
+            last_error=self._last_error,
+            clock=parts.clock,
+        )
+
+    def _make_slot_services(self) -> SlotServices:
+        parts = self._parts
+        return SlotServices(
             open_channel=self._open_channel,
             accept=self._intake.accept,
             cursor=lambda name: parts.store.read(lambda conn: cursors.get(conn, name)),
@@ -128,24 +137,30 @@ class Engine:
 
     # Setting up
 
-    def add_account(self, account: AccountConfig, *, receives: bool = True) -> None:
+    def add_account(self, account: AccountConfig) -> None:
         """Supervise one account from the next `start` on."""
-        slot = Slot(catalog.spec(account.channel), account, self._slot_services, receives=receives)
-        self.supervisor.add(account.channel, account.id, slot)
+        self.supervisor.add_if_absent(account, lambda: self._slot(account))
 
     def attach(self, spec: ChannelSpec, account: AccountConfig, channel: Channel) -> None:
         """Supervise a channel that exists already and is not in the config: the terminal."""
         services = replace(self._slot_services, open_channel=lambda _: channel)
-        self.supervisor.add(account.channel, account.id, Slot(spec, account, services, is_attached=True))
+        self.supervisor.add_if_absent(account, lambda: Slot(spec, account, services, is_attached=True))
 
-    def recover(self) -> int:
-        """Take over what an earlier process left: replies first, then messages, in order. Returns how many replies."""
+    def _slot(self, account: AccountConfig, *, receives: bool = True) -> Slot:
+        return Slot(catalog.spec(account.channel), account, self._slot_services, receives=receives)
+
+    def recover(self) -> tuple[int, int]:
+        """Take over what an earlier process left: replies first, then messages, in order. Returns how many of each.
+
+        Raises StoreUnwritable.
+        """
         store = self._parts.store
         limit = self.config.delivery.max_crash_attempts
         idempotent = {spec.name for spec in self.supervisor.specs() if spec.idempotent_send}
         resend = self.config.delivery.ambiguous == "resend"
         store.write(lambda conn: outbox.recover(conn, resend=resend, idempotent_channels=idempotent))
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
+        self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:
             self.lanes.offer(lane, DeliveryTask(self.delivery, group))
@@ -156,7 +171,7 @@ class Engine:
                 self.lanes.offer(row.inbound.address.lane, notice)
         for seq, lane in found.pending:
             self.lanes.offer(lane, TurnTask(self.turns, seq))
-        return len(groups)
+        return len(groups), len(found.pending)
 
     def start(self, *, channels: bool) -> None:
         """Start the threads of the surfaces, or start again those that died; without `channels` only the terminal."""
@@ -174,7 +189,11 @@ class Engine:
         """Rows by state for status; the last known ones while the store cannot be read."""
         try:
             self._rows = self._parts.store.read(
-                lambda conn: RowCounts(inbox=inbox.counts(conn), outbox=outbox.counts(conn))
+                lambda conn: RowCounts(
+                    inbox.counts(conn),
+                    outbox.counts(conn),
+                    counters.counters(conn).get("rows_quarantined", 0),
+                )
             )
         except StoreUnwritable as error:
             logger.warning("rows were not counted: %s", error)
@@ -196,6 +215,15 @@ class Engine:
                 )
             return self._provider
 
+    def provider_facts(self) -> Mapping[str, object] | None:
+        """The provider as status shows it; None when none is configured."""
+        profile = self.config.providers.get(self.config.active_provider or "")
+        if profile is None:
+            return None
+        health = {} if self._provider is None else self._provider.health()
+        shown = {name: health.get(name) for name in ("last_success_ms", "last_failure_ms", "last_error")}
+        return {"profile": profile.id, "kind": profile.kind, "model": profile.model, **shown}
+
     def problems(self) -> list[str]:
         """Machine codes of what is wrong with the engine as a whole, not with one surface."""
         found = []
@@ -208,12 +236,14 @@ class Engine:
             found.append("store_unwritable")
         if self._parts.store.set_aside is not None:
             found.append("store_set_aside")
+        if self._rows.quarantined > self._quarantined_before:
+            found.append("rows_quarantined")
         if self.lanes.snapshot().abandoned:
             found.append("turns_abandoned")
         return found
 
     def _provider_fails(self) -> bool:
-        health = {} if self._provider is None else self._provider.health()
+        health = self.provider_facts() or {}
         failed, worked = health.get("last_failure_ms"), health.get("last_success_ms")
         return isinstance(failed, int) and failed > (worked if isinstance(worked, int) else 0)
 
@@ -226,61 +256,33 @@ class Engine:
         if self.lanes.full([lane]):
             return TurnResult("", error="too many questions are waiting", error_code="busy")
         self.lanes.offer(lane, task)
-        return task.wait(Deadline(request.timeout_s))
+        return task.wait()
 
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
-        account = account_for(self.config, request.channel, request.account)
-        spec = catalog.spec(account.channel)
-        if request.target_kind not in spec.target_kinds:
-            kinds = " or ".join(spec.target_kinds)
-            raise CommandError(
-                "channels.target_kind", channel=spec.name, given=request.target_kind, kinds=kinds
-            )
-        if self.supervisor.surface(account.channel, account.id) is None:
-            self.add_account(account, receives=False)
-            self.supervisor.start()
-        parts = self._send_parts(request, account, spec)
-        if not parts:
-            raise CommandError("channels.empty_text")
-        return self._send_and_wait(request, account, parts)
+        return self._sends.send(request)
 
-    def _send_parts(self, request: SendRequest, account: AccountConfig, spec: ChannelSpec) -> list[Part]:
-        conversation, _, thread = request.target.partition(":") if spec.threads else (request.target, "", "")
-        return make_parts(
-            spec,
-            Address(account.channel, account.id, conversation, thread or None),
-            request.text,
-            group=request.idempotency_key or new_id("send"),
-            expires_ms=self._parts.clock.wall_ms() + self.config.delivery.push_ttl_s * 1000,
-        )
+    def close(self) -> None:
+        """Take no further work; who waits for an answer that will not be given is told."""
+        for task in self.lanes.close():
+            if isinstance(task, RequestTask):
+                task.refuse("the gateway is stopping")
 
-    def _send_and_wait(self, request: SendRequest, account: AccountConfig, parts: list[Part]) -> SendOutcome:
-        group = parts[0].group
-        fates: queue.SimpleQueue[Fate] = queue.SimpleQueue()
-        self.delivery.watch(group, fates.put)
-        try:
-            now_ms = self._parts.clock.wall_ms()
-            added = self._parts.store.write(
-                lambda conn: outbox.add(conn, parts, now_ms=now_ms, first_sending=False)
-            )
-            if added:
-                self.lanes.offer(parts[0].outbound.address.lane, DeliveryTask(self.delivery, group))
-            elif (known := self._parts.store.read(lambda conn: outbox.state_of(conn, group))) in FINAL_STATES:
-                return SendOutcome(group, str(known), account.id)
-            try:
-                fate = fates.get(timeout=request.wait_s) if request.wait_s > 0 else Fate("queued")
-            except queue.Empty:
-                # It is on disk and goes out later; the caller is told its id.
-                fate = Fate("queued", error=self._why_queued(account))
-        finally:
-            self.delivery.forget(group)
-        return SendOutcome(group, fate.state, account.id, fate.message_ids, fate.error)
+    def store_changed(self) -> None:
+        """Wake what waits for the disk, now that its state changed; from any thread."""
+        if self._parts.store.unwritable_reason() is None:
+            self.lanes.open_gate(STORE_GATE)
 
-    def _why_queued(self, account: AccountConfig) -> str:
-        states = {(state.channel, state.account): state for state in self.supervisor.states()}
-        state = states.get((account.channel, account.id))
-        return "" if state is None or state.last_error is None else state.last_error
+    def _ready_to_send(self, account: AccountConfig) -> None:
+        slot = self.supervisor.add_if_absent(account, lambda: self._slot(account, receives=False))
+        if slot is not None:
+            slot.start()
+
+    def _last_error(self, account: AccountConfig) -> str:
+        for state in self.supervisor.states():
+            if (state.channel, state.account) == (account.channel, account.id):
+                return state.last_error or ""
+        return ""
 
     def _resolve(self, ref: SecretRef) -> str:
         value = secrets.resolve(ref, self._parts.environ)
@@ -302,6 +304,7 @@ class Engine:
         ready = sum(1 for state in states if state.phase == "ready")
         waiting = max(0, lanes.waiting - lanes.running)
         return (
-            f"loong {VERSION}: {ready} of {len(states)} surfaces ready, {lanes.running} answers being written, "
-            f"{waiting} messages waiting."
+            f"loong {VERSION}: {ready} of {plural(len(states), 'surface')} ready, "
+            f"{plural(max(0, lanes.running - 1), 'other answer')} being written, "
+            f"{plural(waiting, 'message')} waiting."
         )

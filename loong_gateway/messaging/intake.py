@@ -13,7 +13,7 @@ from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.notices import Notices
-from loong_gateway.config.snapshot import Config
+from loong_gateway.config.snapshot import Config, LimitSettings
 from loong_gateway.messaging.budgets import Budgets
 from loong_gateway.messaging.chat_commands import parse_command
 from loong_gateway.messaging.drops import Drops
@@ -81,28 +81,31 @@ class Intake:
         reason = self._store.unwritable_reason()
         if reason is not None:
             raise NotStored(reason)
-        sorted_out = self._sort_out(trusted)
-        rows = self._keep(sorted_out, cursor)
+        limits = self._config().limits
+        found = self._sort_out(trusted, limits)
+        rows = self._keep(found, cursor)
+        self._budgets.spend([row.inbound for row in rows], limits)
         for inbound, verdict in verdicts:
             if not verdict.allowed:
                 self._drops.record(inbound, verdict.reason)
-        self._count(batch, len(sorted_out.allowed) - len(rows), len(sorted_out.rejected))
+        self._count(batch, len(found.allowed) - len(rows), len(found.rejected))
         for row in rows:
             self._hand_over(row)
-        for part in sorted_out.notices:
+        for part in found.notices:
+            self._told_over.mark(part.outbound.address.lane)
             self._lanes.offer(part.outbound.address.lane, self._delivery_task(part.group))
         return len(rows)
 
-    def _sort_out(self, trusted: Sequence[Inbound]) -> _SortedOut:
-        limits = self._config().limits
-        allowed: list[Inbound] = []
-        rejected: list[Inbound] = []
-        for inbound in trusted:
-            (allowed if self._budgets.spend(inbound, limits) else rejected).append(inbound)
-        told = [inbound for inbound in rejected if self._told_over.due(inbound.address.lane)]
-        return _SortedOut(
-            allowed, rejected, [part for inbound in told for part in self._over_budget(inbound)]
-        )
+    def _sort_out(self, trusted: Sequence[Inbound], limits: LimitSettings) -> _SortedOut:
+        over = self._budgets.over(trusted, limits)
+        allowed = [inbound for inbound, is_over in zip(trusted, over) if not is_over]
+        rejected = [inbound for inbound, is_over in zip(trusted, over) if is_over]
+        # One notice per conversation, however many of its messages are in the batch.
+        told = {inbound.address.lane: inbound for inbound in reversed(rejected)}
+        notices = [
+            self._over_budget(inbound) for lane, inbound in told.items() if self._told_over.would_be_due(lane)
+        ]
+        return _SortedOut(allowed, rejected, [part for parts in notices for part in parts])
 
     def _keep(self, found: _SortedOut, cursor: Cursor | None) -> list[InboxRow]:
         now_ms = self._clock.wall_ms()
@@ -142,7 +145,7 @@ class Intake:
     def _count(self, batch: Sequence[Inbound], seen_before: int, rejected: int) -> None:
         if not batch:
             return
-        name = f"{batch[0].address.channel}={batch[0].address.account}"
+        name = batch[0].address.surface
         self._metrics.add(f"received:{name}", len(batch))
         if seen_before:
             self._metrics.add(f"duplicates:{name}", seen_before)

@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Callable
 
 from loong_channels.contract import Address, Channel, ChannelSpec, Outbound
-from loong_channels.faults import Fault, Moved, Overloaded, Throttled, Unreachable
+from loong_channels.faults import Fault, Throttled
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.ids import new_id
 from loong_gateway.messaging.parts import make_parts
+from loong_gateway.messaging.sending import send_patiently
 from loong_gateway.storage import outbox
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.local import LocalStore
 
 __all__ = ["DirectSend", "Fate"]
-
-RETRY_AFTER_S = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -80,25 +79,22 @@ class DirectSend:
     def _deliver(
         self, outbound: Outbound, deadline: Deadline, stop: StopToken
     ) -> tuple[tuple[str, ...], Address]:
-        """Send one part, again after a short wait where that can help; returns ids and where the chat lives now."""
-        waits = list(RETRY_AFTER_S)
-        moved = False
+        """Send one part, waiting where the platform asks for less than is left; ids, and where the chat lives now."""
+        address = outbound.address
+
+        def moved(_old: str, new: str) -> None:
+            nonlocal address
+            address = replace(address, conversation=new)
+
         while True:
             try:
-                receipt = self._channel.send(outbound, deadline=deadline, stop=stop)
-            except Moved as fault:
-                if moved:
-                    raise
-                moved = True
-                outbound = replace(
-                    outbound, address=replace(outbound.address, conversation=fault.conversation)
-                )
-            except (Throttled, Overloaded, Unreachable) as fault:
-                wait_s = _worth_waiting(fault, waits)
-                if wait_s is None or wait_s >= deadline.remaining() or stop.wait(wait_s):
+                now = replace(outbound, address=address)
+                receipt = send_patiently(self._channel, now, deadline=deadline, stop=stop, moved=moved)
+            except Throttled as fault:
+                if fault.retry_after_s >= deadline.remaining() or stop.wait(fault.retry_after_s):
                     raise
             else:
-                return receipt.message_ids, outbound.address
+                return receipt.message_ids, address
 
     def _record(self, op: Callable[[Connection], None]) -> None:
         try:
@@ -106,17 +102,6 @@ class DirectSend:
         except (CommandError, StoreUnwritable):
             # The message is out; not being able to write that down must not look like a failed send.
             self._recorded = False
-
-
-def _worth_waiting(fault: Fault, waits: list[float]) -> float | None:
-    """How long to wait before the next try; None when trying again is useless or could send twice."""
-    if isinstance(fault, Unreachable) and fault.maybe_processed:
-        return None
-    asked = fault.retry_after_s if isinstance(fault, (Throttled, Overloaded)) else None
-    if not waits:
-        return None
-    own = waits.pop(0)
-    return own if asked is None else asked
 
 
 def _taken(part: str, message_ids: Sequence[str], following: str | None) -> Callable[[Connection], None]:

@@ -10,8 +10,6 @@ from loong_gateway.storage.store import Store
 
 __all__ = ["Moves"]
 
-MAX_HOPS = 8
-
 
 class Moves:
     """Old to new conversation ids by account. Thread-safe; as many entries as conversations ever moved."""
@@ -26,11 +24,13 @@ class Moves:
     def add(self, channel: str, account: str, old: str, new: str) -> bool:
         """Remember a move; False when it was known. It is on disk a moment later."""
         with self._guard:
-            known = self._moves.setdefault((channel, account), {})
+            known = self._moves.get((channel, account), {})
             if known.get(old) == new or old == new:
                 return False
-            # A copy, so that a mapping handed out by `of` never changes under its reader.
-            self._moves[(channel, account)] = {**known, old: new}
+            # Chains are shortened and circles broken, as in the store. A copy, so that a mapping handed out by `of`
+            # never changes under its reader.
+            shortened = {start: new if end == old else end for start, end in known.items() if start != new}
+            self._moves[(channel, account)] = {**shortened, old: new}
         self._store.submit(lambda conn: aliases.add(conn, channel, account, old, new))
         return True
 
@@ -41,9 +41,4 @@ class Moves:
 
     def current(self, channel: str, account: str, conversation: str) -> str:
         """The id under which a conversation goes on now."""
-        moves = self.of(channel, account)
-        for _ in range(MAX_HOPS):
-            if conversation not in moves:
-                break
-            conversation = moves[conversation]
-        return conversation
+        return self.of(channel, account).get(conversation, conversation)

@@ -6,11 +6,25 @@ from collections.abc import Mapping
 
 from loong_channels.contract import Address, ChannelSpec, Outbound
 from loong_channels.text import split
+from loong_gateway.base.faults import CommandError
 from loong_gateway.storage.outbox import Part
 
-__all__ = ["make_parts"]
+__all__ = ["address_of", "check_target_kind", "make_parts"]
 
 NOTHING: Mapping[str, object] = {}
+
+
+def address_of(spec: ChannelSpec, account: str, target: str) -> Address:
+    """The address that an operator means; `conversation:thread` where the channel has threads."""
+    conversation, _, thread = target.partition(":") if spec.threads else (target, "", "")
+    return Address(spec.name, account, conversation, thread or None)
+
+
+def check_target_kind(spec: ChannelSpec, given: str) -> None:
+    """Raise CommandError `channels.target_kind` for a kind that the channel does not know."""
+    if given not in spec.target_kinds:
+        allowed = " or ".join(spec.target_kinds)
+        raise CommandError("channels.target_kind", channel=spec.name, given=given, allowed=allowed)
 
 
 def make_parts(  # noqa: PLR0913  one row of the outbox has as many columns

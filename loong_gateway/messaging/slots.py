@@ -10,20 +10,28 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from loong_channels.contract import Address, Channel, ChannelSpec, Cursor, Inbound, Preview
-from loong_channels.faults import BadCredentials, Conflict, Fault, Interrupted, Throttled, Unreachable
+from loong_channels.faults import (
+    BadCredentials,
+    Conflict,
+    Fault,
+    Interrupted,
+    NotStored,
+    Throttled,
+    Unreachable,
+)
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
-from loong_gateway.config.secrets import SecretUnavailable
-from loong_gateway.config.snapshot import AccountConfig, SecretRef
+from loong_gateway.config.snapshot import AccountConfig
 from loong_gateway.messaging.backoff import Backoff
+from loong_gateway.messaging.channel_holder import CannotServe, ChannelHolder
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.slot_state import SENDABLE, SlotState
 from loong_gateway.messaging.trust import TrustPolicy, allows_conversation, policy_of
-from loong_gateway.messaging.typing_notices import TypingNotices
 
 __all__ = ["Slot", "SlotServices"]
 
@@ -85,8 +93,13 @@ class Slot:
         self._wake = threading.Event()
         self._backoff = Backoff(spec.reconnect_s)
         self._thread: threading.Thread | None = None
-        self._channel: Channel | None = None
-        self._typing: TypingNotices | None = None
+        self._holder = ChannelHolder(
+            spec,
+            account,
+            open_channel=services.open_channel,
+            threads=services.threads,
+            clock=services.clock,
+        )
         self._sendable = False
         # Written by the channel's thread only.
         self._caught_up = False
@@ -111,10 +124,7 @@ class Slot:
 
     def close(self) -> None:
         """Wake every blocked call of the channel for good."""
-        if self._typing is not None:
-            self._typing.stop()
-        if self._channel is not None:
-            self._channel.interrupt()
+        self._holder.close()
 
     def join(self, deadline: Deadline) -> bool:
         """Wait for the thread; True when it has ended."""
@@ -148,7 +158,10 @@ class Slot:
 
     def cursor(self, name: str) -> str | None:
         """See contract.Host."""
-        return self._services.cursor(f"{self.gate}:{name}")
+        try:
+            return self._services.cursor(f"{self.gate}:{name}")
+        except StoreUnwritable as error:
+            raise NotStored(str(error)) from error
 
     def ready(self, identity: str) -> None:
         """See contract.Host."""
@@ -181,9 +194,12 @@ class Slot:
         """See contract.Host."""
         if not allows_conversation(self._policy, old_conversation):
             return
-        if self._services.moves.add(
-            self._account.channel, self._account.id, old_conversation, new_conversation
-        ):
+        account = self._account
+        try:
+            is_new = self._services.moves.add(account.channel, account.id, old_conversation, new_conversation)
+        except StoreUnwritable as error:
+            raise NotStored(str(error)) from error
+        if is_new:
             self._policy = self._read_policy()
             self._logger.warning(
                 "conversation %s goes on as %s; add the new id to %s",
@@ -201,18 +217,22 @@ class Slot:
 
     @property
     def channel(self) -> Channel:
-        """The open channel; only asked for while `can_send` is True."""
-        assert self._channel is not None
-        return self._channel
+        """See surfaces.Surface."""
+        channel = self._holder.channel
+        assert channel is not None, "asked for before can_send"
+        return channel
 
     def typing(self, address: Address) -> AbstractContextManager[None]:
         """See surfaces.Surface."""
-        return contextlib.nullcontext() if self._typing is None else self._typing.during(address)
+        typing = self._holder.typing
+        if typing is None or self._services.parking.wait_s(address) > 0:
+            return contextlib.nullcontext()
+        return typing.during(address)
 
     def can_send(self) -> bool:
         """See surfaces.Surface."""
         with self._guard:
-            return self._channel is not None and self._sendable
+            return self._sendable and self._holder.channel is not None
 
     def allows(self, address: Address) -> bool:
         """See surfaces.Surface."""
@@ -237,7 +257,8 @@ class Slot:
 
     def acknowledge(self, inbound: Inbound) -> None:
         """See surfaces.Surface."""
-        if not self._account.settings.get("ack_reactions") or not self.can_send():
+        wanted = self._account.settings.get("ack_reactions") and self.can_send()
+        if not wanted or self._services.parking.wait_s(inbound.address) > 0:
             return
         try:
             self.channel.acknowledge(inbound, deadline=Deadline(ACKNOWLEDGE_S))
@@ -276,27 +297,21 @@ class Slot:
 
     def _one_life(self) -> Fault:
         try:
-            if self._channel is None:
-                self._channel = self._services.open_channel(self._account)
-                self._typing = TypingNotices(
-                    self._channel, self.gate, self._services.threads, self._services.clock
-                )
+            channel = self._holder.open()
             # A surface in trouble keeps saying so until the platform has acknowledged it again.
             self._set(phase="connecting" if not self.state().trouble else None, started=True)
             if self._receives:
                 self._require_allow_list()
-                self._channel.run(self, self._stop)
+                channel.run(self, self._stop)
             else:
                 self.ready("sending only")
                 _wait_for(self._stop)
-        except SecretUnavailable as error:
-            self._set(started=True, where=error.where, fix=error.fix)
-            return _SecretMissing(error.message)
+        except CannotServe as fault:
+            self._set(started=True, where=fault.where, fix=fault.fix)
+            return fault
         except BadCredentials as fault:
-            where, fix = self._about_credential()
+            where, fix = self._holder.doubt()
             self._set(where=where, fix=fix)
-            # The next life reads the secret again: a file or a command may have a new one by then.
-            self._channel = None
             return fault
         except Fault as fault:
             return fault
@@ -309,19 +324,12 @@ class Slot:
         if self._policy.conversations:
             return
         setting = f"{self._account.channel}.{self.spec.conversation_setting}"
-        self._set(where=setting, fix="list who may talk to it there, then: loong gateway run --force")
-        raise _NobodyAllowed(
-            f"{setting} is empty; configure at least one trusted {self.spec.conversation_word}"
+        raise CannotServe(
+            f"{setting} is empty; configure at least one trusted {self.spec.conversation_word}",
+            trouble="allow_list_empty",
+            where=setting,
+            fix="list who may talk to it there, then: loong gateway run --force",
         )
-
-    def _about_credential(self) -> tuple[str | None, str]:
-        refs = [
-            ref for ref in map(self._account.settings.get, self.spec.secrets) if isinstance(ref, SecretRef)
-        ]
-        where = ", ".join(f"{ref.setting} ({ref.display})" for ref in refs) or None
-        if all(ref.form in ("file", "exec") for ref in refs):
-            return where, "put the new credential there; it is read again at the next try"
-        return where, "set the new credential, then: loong gateway run --force"
 
     def _set(self, *, quiet: bool = False, phase: str | None = None, **changes: object) -> None:
         with self._guard:
@@ -348,19 +356,9 @@ def _wait_for(stop: StopToken) -> None:
         pass
 
 
-class _SecretMissing(BadCredentials):
-    """The credential could not even be read."""
-
-
-class _NobodyAllowed(BadCredentials):
-    """The allow-list is empty: there is nobody to serve until the configuration changes."""
-
-
 def _phase_of(fault: Fault) -> tuple[str, str]:
-    if isinstance(fault, _SecretMissing):
-        return "auth_failed", "secret_missing"
-    if isinstance(fault, _NobodyAllowed):
-        return "degraded", "allow_list_empty"
+    if isinstance(fault, CannotServe):
+        return "degraded" if fault.trouble == "allow_list_empty" else "auth_failed", fault.trouble
     if isinstance(fault, BadCredentials):
         return "auth_failed", "auth_failed"
     if isinstance(fault, Conflict):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from loong_channels.contract import ChannelSpec
 from loong_channels.waiting import Deadline
+from loong_gateway.config.snapshot import AccountConfig
 from loong_gateway.messaging.slot_state import SlotState
 from loong_gateway.messaging.slots import Slot
 from loong_gateway.messaging.surfaces import Surface
@@ -22,10 +23,15 @@ class Supervisor:
         # Replaced, never changed, so that readers need no lock.
         self._slots: dict[tuple[str, str], Slot] = {}
 
-    def add(self, channel: str, account: str, slot: Slot) -> None:
-        """Add a slot; it is started by the next `start`."""
+    def add_if_absent(self, account: AccountConfig, make: Callable[[], Slot]) -> Slot | None:
+        """Add the slot of an account, which the next `start` starts; None when the account has one already."""
+        key = (account.channel, account.id)
         with self._guard:
-            self._slots = {**self._slots, (channel, account): slot}
+            if key in self._slots:
+                return None
+            slot = make()
+            self._slots = {**self._slots, key: slot}
+            return slot
 
     def surface(self, channel: str, account: str) -> Surface | None:
         """See surfaces.Surfaces."""
@@ -51,7 +57,7 @@ class Supervisor:
 
     def served_once(self) -> bool:
         """True once every surface has taken a batch or has heard that there is none."""
-        return all(slot.served_once() for slot in self._slots.values())
+        return all(slot.served_once() for slot in self._slots.values() if slot.is_listed)
 
     def stop_receiving(self, deadline: Deadline) -> list[str]:
         """Stop all channels in parallel; blocks until they ended or the deadline. Returns the gates that did not."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from loong_channels.contract import Address, ChannelSpec, Host, Inbound, Outbound, Preview, Receipt
+from loong_channels.faults import NotAccepted
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.config.snapshot import AccountConfig
@@ -28,6 +29,7 @@ TERMINAL_SPEC = ChannelSpec(
     reconnect_s=0.1,
 )
 MAX_LINE_BYTES = 65_536
+OFFER_AGAIN_S = 1.0
 
 
 def terminal_account(session: str) -> AccountConfig:
@@ -87,14 +89,31 @@ class Terminal:
                 if not piece:
                     self._leave(stop)
                     return
-                pending = (pending + piece)[-MAX_LINE_BYTES:]
+                pending += piece
+                if len(pending) > MAX_LINE_BYTES:
+                    self._say(f"that line is longer than {MAX_LINE_BYTES} bytes and was not taken")
+                    pending = b""
             line, _, pending = pending.partition(b"\n")
             text = line.decode("utf-8", "replace").strip()
             if text in self._exit_commands:
                 self._leave(stop)
                 return
             if text:
-                host.accept([self._inbound(text)])
+                self._offer(host, stop, self._inbound(text))
+
+    def _offer(self, host: Host, stop: StopToken, inbound: Inbound) -> None:
+        """Offer a line until it is taken; the person is told once when that takes a while."""
+        told = False
+        while not stop.is_set():
+            try:
+                host.accept([inbound])
+            except NotAccepted as fault:
+                if not told:
+                    self._say(f"not taken yet: {fault}")
+                told = True
+                stop.wait(OFFER_AGAIN_S)
+            else:
+                return
 
     def _leave(self, stop: StopToken) -> None:
         self._ended()
@@ -118,6 +137,11 @@ class Terminal:
     def _prompt(self) -> None:
         with self._printing:
             self._out.write("you> ")
+            self._out.flush()
+
+    def _say(self, text: str) -> None:
+        with self._printing:
+            self._out.write(f"\r{text}\n")
             self._out.flush()
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:  # noqa: ARG002

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from loong_channels.contract import Inbound, Preview
@@ -16,9 +16,9 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.notices import Notices
 from loong_gateway.config.snapshot import Config
 from loong_gateway.control import TurnRequest, TurnResult
-from loong_gateway.messaging.chat_commands import HELP_TEXT, ChatCommand, parse_command
+from loong_gateway.messaging.chat_commands import HELP_TEXT, NEW_SESSION_TEXT, ChatCommand, parse_command
 from loong_gateway.messaging.conversation import build_call
-from loong_gateway.messaging.delivery import Delivery, DeliveryTask
+from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.lanes import Later
 from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.sessions import session_key
@@ -30,27 +30,38 @@ from loong_gateway.storage.inbox import InboxRow
 from loong_gateway.storage.outbox import Part
 from loong_gateway.storage.store import Store
 
-__all__ = ["RequestTask", "TurnSources", "TurnTask", "Turns"]
+__all__ = ["Outcome", "RequestTask", "SettleTask", "TurnSources", "TurnTask", "Turns"]
 
 logger = logging.getLogger("loong.turns")
 
 TRANSIENT = frozenset({"rate_limited", "provider_overloaded", "transport_failure"})
 RETRY_AFTER_S = (2.0, 8.0, 30.0)
+LONGEST_RETRY_S = 60.0
 STORE_WAIT_S = 5.0
 NO_SURFACE_WAIT_S = 60.0
+TRUNCATED_MARK = " […]"
 TOO_OLD_TEXT = (
     "I was away when you wrote, and did not answer what was older than {minutes} minutes. Please ask again."
 )
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a message gets. `remembered` answers go into the transcript together with the message."""
+class Outcome:
+    """How a message ends: the state of its row, what is said about it, and where that is remembered.
 
-    text: str
-    remembered: bool = False
+    `state` is "done", "failed" or "skipped_old". An empty text says nothing. With a `session`, message and answer go
+    into its history.
+    """
+
+    state: str = "done"
+    text: str = ""
+    error: str = ""
     markup: str = "plain"
-    extra: dict[str, object] = field(default_factory=dict)
+    session: str | None = None
+    first_extra: Mapping[str, object] = field(default_factory=dict)
+
+
+NOBODY_WAITS = TurnResult("", error="the turn did not end in time", error_code="timed_out")
 
 
 @dataclass(frozen=True)
@@ -88,54 +99,99 @@ class Turns:
     @property
     def limit_s(self) -> float:
         """How long one turn may take, in seconds."""
-        config = self._config()
-        profile = config.providers.get(config.active_provider or "")
-        return 600.0 if profile is None else profile.turn_timeout_ms / 1000
+        return self._config().turn_timeout_s
 
     def run_message(self, seq: int, stop: StopToken) -> Later | None:
         """Answer one row of the inbox. Blocks until the reply's rows are on disk; the reply is sent by what follows."""
-        row: InboxRow | None = None
+        # An answer that could not be kept would be paid for again and again.
+        if self._store.unwritable_reason() is not None:
+            return Later(TurnTask(self, seq), STORE_WAIT_S, STORE_GATE)
         try:
             row = self._store.read(lambda conn: inbox.load(conn, seq))
             if row is None:
                 return None
-            return self._run_row(row, stop)
+            outcome = self._answer(row, stop)
         except StoreUnwritable:
-            return Later(TurnTask(self, seq), STORE_WAIT_S)
-        except Exception:
-            # A bug must neither lose the message nor stop its lane: it counts as a failed attempt.
-            logger.exception("the turn of message %d failed unexpectedly", seq)
-            if row is None:
-                return None
-            return self._failed_attempt(row, ProviderFault("internal", "internal error"), transient=True)
+            return Later(TurnTask(self, seq), STORE_WAIT_S, STORE_GATE)
+        return outcome if outcome is None or isinstance(outcome, Later) else self.settle(row, outcome)
 
-    def _run_row(self, row: InboxRow, stop: StopToken) -> Later | None:
+    def settle(self, row: InboxRow, outcome: Outcome) -> Later | None:
+        """Store how a message ended, in one transaction: its row, the history, the reply's parts. Blocks.
+
+        What was answered is kept while the disk refuses, so that nobody is asked twice.
+        """
+        inbound = row.inbound
+        now_ms = self._clock.wall_ms()
+        parts = self._parts(row, outcome, now_ms)
+        at_once = bool(parts) and self._delivery.can_send_now(inbound.address)
+
+        def keep(conn: Connection) -> bool:
+            if not inbox.settle(conn, row.seq, outcome.state, error=outcome.error):
+                return False
+            if outcome.session is not None:
+                transcripts.remember(conn, outcome.session, inbound.text, outcome.text, now_ms)
+            outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
+            return True
+
+        try:
+            settled = self._store.write(keep)
+        except StoreUnwritable:
+            return Later(SettleTask(self, row.seq, outcome), STORE_WAIT_S, STORE_GATE)
+        if not settled:
+            logger.warning("message %d was settled elsewhere; this answer is not sent", row.seq)
+            return None
+        self._metrics.add(f"turns:{inbound.address.surface}")
+        return Later(DeliveryTask(self._delivery, parts[0].group), 0.0) if parts else None
+
+    def settle_by_seq(self, seq: int, outcome: Outcome) -> Later | None:
+        """As `settle`, for a message whose answer waits in memory only."""
+        try:
+            row = self._store.read(lambda conn: inbox.load(conn, seq))
+        except StoreUnwritable:
+            return Later(SettleTask(self, seq, outcome), STORE_WAIT_S, STORE_GATE)
+        return None if row is None else self.settle(row, outcome)
+
+    def _answer(self, row: InboxRow, stop: StopToken) -> Outcome | Later | None:
+        """What a message gets; Later to try again, None when it was given back because we stop."""
         inbound = row.inbound
         surface = self._surfaces.surface(inbound.address.channel, inbound.address.account)
         if surface is None:
-            return Later(TurnTask(self, row.seq), NO_SURFACE_WAIT_S, _gate(inbound))
+            return Later(TurnTask(self, row.seq), NO_SURFACE_WAIT_S, inbound.address.surface)
         if self._too_old(inbound):
-            return self._pass_over(row)
+            return self._pass_over(inbound)
         self._store.submit_lazy(functools.partial(inbox.claim, seq=row.seq))
-        command = parse_command(inbound.text)
         session = surface.session(inbound)
+        command = parse_command(inbound.text)
         if command is not None:
-            return self._commit(row, session, Answer(self._obey(command, session)))
+            return Outcome(text=self._obey(command, session))
+        try:
+            return self._ask(surface, inbound, session, stop)
+        except ProviderFault as fault:
+            return self._failed(row, surface, fault, stop)
+        except StoreUnwritable:
+            raise
+        except Exception:
+            # A bug must neither lose the message nor stop its lane: it counts as a failed attempt.
+            logger.exception("the turn of message %d failed unexpectedly", row.seq)
+            return self._try_again(row, surface, ProviderFault("internal", "internal error"))
+
+    def _ask(self, surface: Surface, inbound: Inbound, session: str, stop: StopToken) -> Outcome:
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
         try:
             with surface.typing(inbound.address):
-                completion = self._complete(session, inbound.text, stop, preview)
-        except ProviderFault as fault:
+                completion = self._complete(session, inbound.text, Deadline(self.limit_s), stop, preview)
+        except BaseException:
             if preview is not None:
                 preview.abandon()
-            return self._provider_failed(row, surface, fault, stop)
-        extra = {} if preview is None else dict(preview.finish())
-        return self._commit(
-            row, session, Answer(completion.text, remembered=True, markup="markdown", extra=extra)
-        )
+            raise
+        text = completion.text + (TRUNCATED_MARK if completion.truncated else "")
+        first_extra = {} if preview is None else preview.finish()
+        return Outcome(text=text, markup="markdown", session=session, first_extra=first_extra)
 
-    def _complete(self, session: str, text: str, stop: StopToken, preview: Preview | None) -> Completion:
+    def _complete(
+        self, session: str, text: str, deadline: Deadline, stop: StopToken, preview: Preview | None = None
+    ) -> Completion:
         config = self._config()
         window = config.memory.sliding_window
         history = self._store.read(
@@ -151,7 +207,7 @@ class Turns:
 
         return provider.complete(
             build_call(config, history, text),
-            deadline=Deadline(self.limit_s),
+            deadline=deadline,
             stop=stop,
             on_text=None if preview is None else show,
         )
@@ -165,34 +221,9 @@ class Turns:
             return "Stopped."
         now_ms = self._clock.wall_ms()
         new = self._store.write(lambda conn: transcripts.start_new(conn, session, now_ms))
-        return f"Started a new session for this conversation. Session ID: {new}"
+        return NEW_SESSION_TEXT.format(session=new)
 
-    def _commit(
-        self, row: InboxRow, session: str, answer: Answer, *, state: str = "done", error: str = ""
-    ) -> Later | None:
-        """Store the outcome of a message in one transaction: its row, the transcript and the reply's parts."""
-        inbound = row.inbound
-        now_ms = self._clock.wall_ms()
-        parts = self._parts(row, answer, now_ms)
-        at_once = bool(parts) and self._delivery.can_send_now(inbound.address)
-
-        def outcome(conn: Connection) -> bool:
-            if not inbox.settle(conn, row.seq, state, error=error):
-                return False
-            if answer.remembered:
-                active = transcripts.active_session(conn, session)
-                transcripts.append(conn, active, "user", inbound.text, now_ms)
-                transcripts.append(conn, active, "assistant", answer.text, now_ms)
-            outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
-            return True
-
-        if not self._store.write(outcome):
-            logger.warning("message %d was settled elsewhere; this answer is not sent", row.seq)
-            return None
-        self._metrics.add(f"turns:{inbound.address.channel}={inbound.address.account}")
-        return Later(DeliveryTask(self._delivery, parts[0].group), 0.0) if parts else None
-
-    def _parts(self, row: InboxRow, answer: Answer, now_ms: int) -> list[Part]:
+    def _parts(self, row: InboxRow, outcome: Outcome, now_ms: int) -> list[Part]:
         inbound = row.inbound
         surface = self._surfaces.surface(inbound.address.channel, inbound.address.account)
         if surface is None:
@@ -200,14 +231,14 @@ class Turns:
         return make_parts(
             surface.spec,
             inbound.address,
-            answer.text,
+            outcome.text,
             group=f"reply-{row.seq}",
             expires_ms=now_ms + self._config().delivery.reply_ttl_s * 1000,
             inbox_seq=row.seq,
             reply_to=inbound.message_id,
-            markup=answer.markup,
+            markup=outcome.markup,
             extra=inbound.extra,
-            first_extra=answer.extra,
+            first_extra=outcome.first_extra,
         )
 
     def _too_old(self, inbound: Inbound) -> bool:
@@ -217,82 +248,85 @@ class Turns:
         # Measured from when the platform handed it over: what waited here, in our own queue, is answered however late.
         return inbound.received_ms - inbound.sent_ms > settings.max_inbound_age_s * 1000
 
-    def _pass_over(self, row: InboxRow) -> Later | None:
+    def _pass_over(self, inbound: Inbound) -> Outcome:
         settings = self._config().delivery
-        address = row.inbound.address
-        self._metrics.add(f"skipped_old:{address.channel}={address.account}")
-        told = settings.max_inbound_age_policy == "notice" and self._told_old.due(address.lane)
+        self._metrics.add(f"skipped_old:{inbound.address.surface}")
+        told = settings.max_inbound_age_policy == "notice" and self._told_old.due(inbound.address.lane)
         text = TOO_OLD_TEXT.format(minutes=settings.max_inbound_age_s // 60) if told else ""
-        return self._commit(row, "", Answer(text), state="skipped_old")
+        return Outcome("skipped_old", text)
 
-    def _provider_failed(
+    def _failed(
         self, row: InboxRow, surface: Surface, fault: ProviderFault, stop: StopToken
-    ) -> Later | None:
+    ) -> Outcome | Later | None:
         address = row.inbound.address
         if stop.is_set() and stop.reason == "stopping":
-            self._store.write(lambda conn: inbox.give_back(conn, row.seq, count=False))
+            self._store.submit(functools.partial(inbox.give_back, seq=row.seq, count=False))
             return None
         if stop.is_set() and stop.reason == "user":
-            return self._commit(row, "", Answer(""))
-        self._metrics.add(f"turns_failed:{fault.kind}:{address.channel}={address.account}")
+            return Outcome()
+        self._metrics.add(f"turns_failed:{fault.kind}:{address.surface}")
         logger.warning("turn of message %d in %s failed: %s: %s", row.seq, address.lane, fault.kind, fault)
-        return self._failed_attempt(row, fault, transient=fault.kind in TRANSIENT, surface=surface)
+        too_long = fault.retry_after_s is not None and fault.retry_after_s > LONGEST_RETRY_S
+        if fault.kind in TRANSIENT and not too_long:
+            return self._try_again(row, surface, fault)
+        return self._give_up(surface, fault)
 
-    def _failed_attempt(
-        self, row: InboxRow, fault: ProviderFault, *, transient: bool, surface: Surface | None = None
-    ) -> Later | None:
-        settings = self._config().delivery
-        text = f"{fault.kind}: {fault}"
-        if transient and row.attempts + 1 < settings.max_attempts:
-            wait_s = fault.retry_after_s or RETRY_AFTER_S[min(row.attempts, len(RETRY_AFTER_S) - 1)]
-            self._store.write(lambda conn: inbox.give_back(conn, row.seq, count=True, error=text))
-            return Later(TurnTask(self, row.seq), wait_s)
-        shown = settings.failure_text
-        if surface is not None and surface.shows_errors:
+    def _try_again(self, row: InboxRow, surface: Surface, fault: ProviderFault) -> Outcome | Later:
+        if row.attempts + 1 >= self._config().delivery.max_attempts:
+            return self._give_up(surface, fault)
+        wait_s = fault.retry_after_s or RETRY_AFTER_S[min(row.attempts, len(RETRY_AFTER_S) - 1)]
+        error = f"{fault.kind}: {fault}"
+        self._store.submit(functools.partial(inbox.give_back, seq=row.seq, count=True, error=error))
+        return Later(TurnTask(self, row.seq), wait_s)
+
+    def _give_up(self, surface: Surface, fault: ProviderFault) -> Outcome:
+        shown = self._config().delivery.failure_text
+        if surface.shows_errors:
             shown = f"{fault}. {fault.fix}" if fault.fix else str(fault)
-        return self._commit(row, "", Answer(shown), state="failed", error=text)
+        return Outcome("failed", shown, error=f"{fault.kind}: {fault}")
+
+    def abandoned(self, seq: int) -> SettleTask:
+        """What is left to do for a message whose turn could not be stopped."""
+        self._metrics.add("turns_abandoned")
+        text = self._config().delivery.failure_text
+        return SettleTask(self, seq, Outcome("failed", text, error="timed_out: the turn did not end"))
 
     def notice_of_failure(self, row: InboxRow) -> DeliveryTask | None:
         """Store the one notice for a message that was given up at start; its row is failed already."""
-        parts = self._parts(row, Answer(self._config().delivery.failure_text), self._clock.wall_ms())
+        now_ms = self._clock.wall_ms()
+        parts = self._parts(row, Outcome(text=self._config().delivery.failure_text), now_ms)
         if not parts:
             return None
-        now_ms = self._clock.wall_ms()
         self._store.write(lambda conn: outbox.add(conn, parts, now_ms=now_ms, first_sending=False))
         return DeliveryTask(self._delivery, parts[0].group)
 
-    def abandon(self, seq: int) -> None:
-        """Give up a message whose turn could not be stopped."""
-        self._store.submit(
-            lambda conn: inbox.settle(conn, seq, "failed", error="timed_out: the turn did not end")
-        )
-        self._metrics.add("turns_abandoned")
-
-    def run_request(self, request: TurnRequest, stop: StopToken) -> TurnResult:
+    def run_request(self, request: TurnRequest, deadline: Deadline, stop: StopToken) -> TurnResult:
         """Answer a question that came over the port; nothing of it is kept if it fails. Blocks."""
         session = session_key(request.session)
         command = parse_command(request.text)
         try:
             if command is not None:
                 return TurnResult(self._obey(command, session))
-            completion = self._complete(session, request.text, stop, None)
+            completion = self._complete(session, request.text, deadline, stop)
+            if stop.is_set():
+                return NOBODY_WAITS
             now_ms = self._clock.wall_ms()
-
-            def remember(conn: Connection) -> None:
-                active = transcripts.active_session(conn, session)
-                transcripts.append(conn, active, "user", request.text, now_ms)
-                transcripts.append(conn, active, "assistant", completion.text, now_ms)
-
-            self._store.write(remember)
+            self._store.write(
+                lambda conn: transcripts.remember(conn, session, request.text, completion.text, now_ms)
+            )
         except ProviderFault as fault:
             return TurnResult("", error=str(fault), error_code=fault.kind)
         except StoreUnwritable as fault:
             return TurnResult("", error=str(fault), error_code="store_unwritable")
-        return TurnResult(completion.text, usage=_usage(completion))
+        return TurnResult(
+            completion.text, usage=None if completion.usage is None else completion.usage.counts()
+        )
 
 
 class TurnTask:
     """A lane's handle on one row of the inbox."""
+
+    user_may_stop = True
 
     def __init__(self, turns: Turns, seq: int) -> None:
         self._turns = turns
@@ -307,25 +341,50 @@ class TurnTask:
         """Answer the message."""
         return self._turns.run_message(self.seq, stop)
 
+    def abandoned(self) -> SettleTask:
+        """Mark the message as failed and say so, so that it does not block its conversation again."""
+        return self._turns.abandoned(self.seq)
+
+
+class SettleTask:
+    """A lane's handle on an answer that is not on disk yet."""
+
+    limit_s = 60.0
+    user_may_stop = False
+
+    def __init__(self, turns: Turns, seq: int, outcome: Outcome) -> None:
+        self._turns = turns
+        self._seq = seq
+        self._outcome = outcome
+
+    def run(self, stop: StopToken) -> Later | None:  # noqa: ARG002  storing is short
+        """Store it."""
+        return self._turns.settle_by_seq(self._seq, self._outcome)
+
     def abandoned(self) -> None:
-        """Mark the message as failed, so that it does not block its conversation again."""
-        self._turns.abandon(self.seq)
+        """The message is answered again at the next start."""
 
 
 class RequestTask:
     """A lane's handle on a question from the port, and the place where its asker waits."""
 
+    user_may_stop = True
+
     def __init__(self, turns: Turns, request: TurnRequest) -> None:
         self._turns = turns
         self._request = request
+        self._deadline = Deadline(request.timeout_s)
+        self._left = StopToken()
         self._done = threading.Event()
-        self._result = TurnResult("", error="the turn did not end in time", error_code="timed_out")
+        self._result = NOBODY_WAITS
         self.limit_s = request.timeout_s
 
     def run(self, stop: StopToken) -> None:
-        """Answer the question."""
+        """Answer the question, unless the asker has left."""
         try:
-            self._result = self._turns.run_request(self._request, stop)
+            if not self._left.is_set():
+                with self._left.watch(lambda: stop.set("the asker left")):
+                    self._result = self._turns.run_request(self._request, self._deadline, stop)
         finally:
             self._done.set()
 
@@ -335,23 +394,12 @@ class RequestTask:
 
     def refuse(self, reason: str) -> None:
         """Tell the asker that there will be no answer."""
-        if not self._done.is_set():
-            self._result = TurnResult("", error=reason, error_code="unavailable")
-            self._done.set()
+        self._result = TurnResult("", error=reason, error_code="stopping")
+        self._done.set()
 
-    def wait(self, deadline: Deadline) -> TurnResult:
-        """Block until there is a result or the deadline has passed."""
-        self._done.wait(deadline.remaining())
+    def wait(self) -> TurnResult:
+        """Block until there is a result or the request's time is over; then nothing more is done for it."""
+        if not self._done.wait(self._deadline.remaining()):
+            self._left.set("the asker left")
+            return NOBODY_WAITS
         return self._result
-
-
-def _gate(inbound: Inbound) -> str:
-    return f"{inbound.address.channel}={inbound.address.account}"
-
-
-def _usage(completion: Completion) -> dict[str, int] | None:
-    usage = completion.usage
-    if usage is None:
-        return None
-    named = {"input": usage.input, "output": usage.output, "total": usage.total}
-    return {name: count for name, count in named.items() if count is not None}

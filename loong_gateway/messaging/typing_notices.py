@@ -35,7 +35,18 @@ class _Wait:
 class TypingNotices:
     """Thread-safe; `_guard` protects the set of answers being written and is not held during a request."""
 
-    def __init__(self, channel: Channel, name: str, threads: ThreadRegistry, clock: Clock) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        name: str,
+        threads: ThreadRegistry,
+        clock: Clock,
+        *,
+        first_after_s: float = FIRST_AFTER_S,
+        again_after_s: float = AGAIN_AFTER_S,
+    ) -> None:
+        self._first_after_s = first_after_s
+        self._again_after_s = again_after_s
         self._channel = channel
         self._name = name
         self._threads = threads
@@ -48,9 +59,10 @@ class TypingNotices:
     @contextlib.contextmanager
     def during(self, address: Address) -> Iterator[None]:
         """Show typing while the block runs, if it takes long enough. Never raises, never blocks."""
-        wait = _Wait(address, self._clock.monotonic_s() + FIRST_AFTER_S)
+        wait = _Wait(address, self._clock.monotonic_s() + self._first_after_s)
         with self._guard:
             self._waits.add(wait)
+            self._guard.notify_all()
             start = not self._running and not self._stopped
             self._running = self._running or start
         if start:
@@ -73,16 +85,25 @@ class TypingNotices:
             self._guard.notify_all()
 
     def _show_all(self) -> None:
-        while True:
-            wait = self._next_due()
-            if wait is None:
-                return
-            try:
-                self._channel.show_typing(wait.address, deadline=Deadline(SHOW_LIMIT_S))
-                wait.failures = 0
-            except Fault as fault:
-                wait.failures += 1
-                logger.debug("typing was not shown in %s: %s", wait.address.lane, fault)
+        try:
+            while True:
+                wait = self._next_due()
+                if wait is None:
+                    return
+                self._show(wait)
+        except BaseException:
+            # Whatever it was, the next long answer starts another thread.
+            with self._guard:
+                self._running = False
+            raise
+
+    def _show(self, wait: _Wait) -> None:
+        try:
+            self._channel.show_typing(wait.address, deadline=Deadline(SHOW_LIMIT_S))
+            wait.failures = 0
+        except Fault as fault:
+            wait.failures += 1
+            logger.debug("typing was not shown in %s: %s", wait.address.lane, fault)
 
     def _next_due(self) -> _Wait | None:
         """Wait for an answer that is due; None when there is nothing to show any more. Reschedules what it returns."""
@@ -94,7 +115,7 @@ class TypingNotices:
                 now_s = self._clock.monotonic_s()
                 first = min(live, key=lambda wait: wait.due_s)
                 if first.due_s <= now_s:
-                    first.due_s = now_s + AGAIN_AFTER_S
+                    first.due_s = now_s + self._again_after_s
                     return first
                 self._guard.wait(first.due_s - now_s)
             self._running = False

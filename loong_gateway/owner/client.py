@@ -51,7 +51,8 @@ class ControlClient:
         except CommandError as error:
             if error.code != "control.no_answer":
                 raise
-            raise CommandError("control.unreachable", **error.values) from error
+            address, detail = error.values["address"], error.values["detail"]
+            raise CommandError("control.unreachable", address=address, detail=detail) from error
 
     def get(self, path: str, *, timeout_s: float = 5.0) -> dict[str, object]:
         """The JSON object at `path`. Blocks up to `timeout_s`; raises CommandError `control.…`.

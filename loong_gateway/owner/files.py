@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 
 from loong_gateway.base import wording
 from loong_gateway.base.atomic import overwrite_private, read_private, remove, write_private
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import boot_clock_ns, boot_id, new_secret
 from loong_gateway.base.tinyjson import dumps, loads
@@ -28,7 +28,6 @@ __all__ = [
     "reason",
     "retire",
     "stop_requested",
-    "wall_ms",
     "write_control_token",
     "write_stop_request",
 ]
@@ -79,7 +78,7 @@ def retire(places: Places, document: dict[str, object]) -> str | None:
     trouble = None
     try:
         places.create_runtime_dir()
-        write_private(places.status_file, dumps(last, 2).encode() + b"\n")
+        _write_document(places.status_file, dumps(last, 2).encode() + b"\n", durable=True)
     except OSError as error:
         trouble = f"the last status cannot be written: {reason(error)}"
     if stop_requested(places, str(document.get("owner_token") or "")):
@@ -114,10 +113,13 @@ def keep_control_token(places: Places, token: str) -> str | None:
 
 
 def stop_requested(places: Places, owner_token: str) -> bool:
-    """True when a stop request names this owner. One small read; requests for others are passed over."""
+    """True when a stop request names this owner. One small read; what is not readable is passed over."""
     if not owner_token:
         return False
-    request = read_document(places.stop_request)
+    try:
+        request = read_document(places.stop_request)
+    except PermissionError:
+        return False
     return request is not None and request.get("target_owner_token") == owner_token
 
 
@@ -224,11 +226,6 @@ def parsed(data: bytes) -> dict[str, object] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def wall_ms() -> int:
-    """Milliseconds since the epoch, for display."""
-    return time.time_ns() // 1_000_000
 
 
 def reason(error: OSError) -> str:

@@ -17,25 +17,20 @@ import stat
 import time
 
 from loong_gateway.base import wording
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import boot_clock_ns, identity, is_alive, new_secret
 from loong_gateway.base.tinyjson import dumps
 from loong_gateway.owner.files import (
     clear_leftovers,
-    keep_control_token,
     narrow_modes,
-    note_refused_start,
     parsed,
-    publish,
     read_document,
     reason,
-    retire,
     stop_requested,
-    wall_ms,
-    write_control_token,
     write_stop_request,
 )
-from loong_gateway.owner.paths import Places
+from loong_gateway.owner.paths import Places, unusable
 
 __all__ = [
     "HEARTBEAT_S",
@@ -43,17 +38,9 @@ __all__ = [
     "LockState",
     "OwnerLock",
     "identity",
-    "is_alive",
-    "keep_control_token",
     "live_document",
     "lock_state",
-    "note_refused_start",
-    "publish",
-    "read_document",
     "request_stop",
-    "retire",
-    "stop_requested",
-    "write_control_token",
 ]
 
 HEARTBEAT_S = 5.0
@@ -63,6 +50,7 @@ _RETRY_S = 0.02
 _SIGTERM = 15
 # What a file system answers that knows no such locks.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_LOST_AFTER_S = 30.0
 _DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -76,11 +64,6 @@ class LockState:
         self.held = held
         self.age_ms = age_ms
         self.holder = holder
-
-    @property
-    def stale(self) -> bool:
-        """True when somebody holds the lock and has not shown a sign of life for too long."""
-        return self.held and self.age_ms is not None and self.age_ms > STALE_MS
 
 
 def lock_state(places: Places) -> LockState:
@@ -120,13 +103,14 @@ class OwnerLock:
         self._verb = verb
         self._since_ms = wall_ms()
         self._since_boot_ms = boot_clock_ns() // 1_000_000
+        self._lost_since_s: float | None = None
 
     @classmethod
     def acquire(cls, places: Places, *, wait_s: float = 0.5, verb: str = "gateway run") -> OwnerLock:
         """Become the owner of `places`. Blocks up to `wait_s`, for a look by `status` holds the lock for a moment.
 
         Creates the directories, narrows file modes, sets unreadable leftovers aside and removes old requests.
-        Raises CommandError `owner.active`, `owner.no_locks` or `owner.state_unwritable`.
+        Raises CommandError `owner.active`, `owner.no_locks`, `owner.state_unwritable` or `run.disk`.
         """
         places.create()
         deadline = time.monotonic() + wait_s
@@ -156,6 +140,7 @@ class OwnerLock:
         try:
             if not _same_file(self._descriptor, self._places.owner_lock):
                 self._follow_path()
+            self._lost_since_s = None
             self._introduce()
             now_ns = boot_clock_ns()
             os.utime(self._descriptor, ns=(now_ns, now_ns))
@@ -164,6 +149,11 @@ class OwnerLock:
         except OSError as error:
             return f"the heartbeat cannot be written: {reason(error)}"
         return None
+
+    @property
+    def is_lost(self) -> bool:
+        """True when another process has kept the lock for so long that it is no start that fails for other reasons."""
+        return self._lost_since_s is not None and time.monotonic() - self._lost_since_s >= _LOST_AFTER_S
 
     def release(self) -> None:
         """Let go of the lock; the file stays. Repeating it does nothing."""
@@ -174,6 +164,7 @@ class OwnerLock:
     def _follow_path(self) -> None:
         descriptor = _try_lock(self._places)
         if descriptor is None:
+            self._lost_since_s = self._lost_since_s or time.monotonic()
             raise CommandError("owner.lost", path=self._places.owner_lock)
         os.close(self._descriptor)
         self._descriptor = descriptor
@@ -255,8 +246,10 @@ def _open_lock_file(places: Places) -> int:
     try:
         descriptor = os.open(places.owner_lock, flags, 0o600)
     except OSError as error:
-        detail = "it is a symbolic link" if error.errno == errno.ELOOP else reason(error)
-        raise CommandError("owner.state_unwritable", path=places.owner_lock, detail=detail) from error
+        if error.errno == errno.ELOOP:
+            detail = "it is a symbolic link"
+            raise CommandError("owner.state_unwritable", path=places.owner_lock, detail=detail) from error
+        raise unusable(places.owner_lock, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise CommandError("owner.state_unwritable", path=places.owner_lock, detail="not a regular file")

@@ -5,12 +5,13 @@ Plain on purpose: the status path imports this module. Paths are absolute string
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from loong_gateway.base.faults import CommandError
 
-__all__ = ["Places", "resolve_places"]
+__all__ = ["Places", "resolve_places", "unusable"]
 
 DEFAULT_PROFILE = "default"
 DEV_PROFILE = "dev"
@@ -76,7 +77,8 @@ class Places:
     def create(self) -> None:
         """Make the directories, each 0700; narrow one of ours that others can enter.
 
-        Raises CommandError `owner.state_unwritable` when one cannot be made or is not a directory of its own.
+        Raises CommandError `owner.state_unwritable` when one cannot be made or is not a directory of its own,
+        `run.disk` when there is no room for it.
         """
         for path in (self.home, self.state):
             _private_directory(path, may_be_link=True)
@@ -101,8 +103,14 @@ def _private_directory(path: str, *, may_be_link: bool) -> None:
         if not os.access(path, os.W_OK | os.X_OK):
             raise CommandError("owner.state_unwritable", path=path, detail="permission denied")
     except OSError as error:
-        detail = (error.strerror or str(error)).lower()
-        raise CommandError("owner.state_unwritable", path=path, detail=detail) from error
+        raise unusable(path, error) from error
+
+
+def unusable(path: str, error: OSError) -> CommandError:
+    """What a refusal of the system means for a start: a disk may have room again, anything else needs a person."""
+    detail = (error.strerror or str(error)).lower()
+    passing = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    return CommandError("run.disk" if passing else "owner.state_unwritable", path=path, detail=detail)
 
 
 def _is_ours(path: str, found: os.stat_result) -> bool:

@@ -12,16 +12,15 @@ import os
 import pwd
 
 from loong_gateway import VERSION
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.process import boot_clock_ns, boot_id
+from loong_gateway.base.process import boot_clock_ns, boot_id, is_alive
 from loong_gateway.owner import loopback
-from loong_gateway.owner.files import reason, wall_ms
+from loong_gateway.owner.files import read_document, reason
 from loong_gateway.owner.lock import (
     STALE_MS,
     LockState,
-    is_alive,
     lock_state,
-    read_document,
 )
 from loong_gateway.owner.paths import Places
 

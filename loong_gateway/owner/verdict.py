@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from loong_gateway.base.wording import ago, duration, one_line
+from loong_gateway.base.wording import ago, duration, one_line, printable
 from loong_gateway.owner.paths import Places
 from loong_gateway.owner.status import READY_PHASE, TROUBLED_PHASES, Observation
 from loong_gateway.texts import find
@@ -253,15 +253,10 @@ def _reason_row(code: str, seen: Observation, places: Places) -> tuple[str, str 
 
 
 def _where_and_fix(where: object, fix: object) -> list[str]:
-    lines = [f"  where: {_printable(where)}"] if where else []
+    lines = [f"  where: {printable(where)}"] if where else []
     if fix:
-        lines.append(f"  fix:   {_printable(fix)}" if where else f"  fix: {_printable(fix)}")
+        lines.append(f"  fix:   {printable(fix)}" if where else f"  fix: {printable(fix)}")
     return lines
-
-
-def _printable(text: object) -> str:
-    """`text` without what could steer a terminal; paths and commands are never cut."""
-    return "".join(c if c.isprintable() else " " for c in str(text))
 
 
 def _with_flags(fix: str, places: Places) -> str:

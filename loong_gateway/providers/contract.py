@@ -27,6 +27,11 @@ class Usage:
     output: int | None = None
     total: int | None = None
 
+    def counts(self) -> dict[str, int]:
+        """What the provider said, by name."""
+        named = {"input": self.input, "output": self.output, "total": self.total}
+        return {name: count for name, count in named.items() if count is not None}
+
 
 @dataclass(frozen=True)
 class ProviderCall:

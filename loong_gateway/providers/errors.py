@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 
 from loong_channels.faults import BadAnswer, Fault, Interrupted, TimedOut, Unreachable
 from loong_channels.net import CertificateRefused, EgressInvalid
+from loong_gateway.base.wording import one_line
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.texts import render
 
@@ -332,9 +333,7 @@ def clean(text: str, hide: Iterable[str] = ()) -> str:
     for secret in hide:
         if len(secret) >= HIDE_MIN_CHARS:
             text = text.replace(secret, "[hidden]")
-    printable = "".join(char if char.isprintable() else " " for char in text[: DETAIL_CHARS * 8])
-    line = " ".join(printable.split())
-    return line if len(line) <= DETAIL_CHARS else line[: DETAIL_CHARS - 3] + "..."
+    return one_line(text[: DETAIL_CHARS * 8], DETAIL_CHARS)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Callable, TypeVar
 
 from loong_channels.faults import Fault, Interrupted
-from loong_channels.net import HttpClient, HttpStream
+from loong_channels.net import Call, HttpClient, HttpStream
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.config.kinds import Kind
 from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.attempts import Cooldowns, RetryPolicy, pursue
@@ -191,18 +191,30 @@ class OpenAIChat:
             headers[name] = value
         return headers
 
+    def _call(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        turn: _Turn,
+        payload: Mapping[str, object] | None = None,
+    ) -> Call:
+        return Call(
+            method,
+            url,
+            turn.deadline,
+            headers=headers,
+            json=payload,
+            stop=turn.stop,
+            first_byte_s=self._first_byte_s,
+            gap_s=GAP_S,
+        )
+
     def _ask_models(self, turn: _Turn) -> list[Model]:
         key = self._credential.get()
+        call = self._call("GET", self._models_url, self._headers(key, "application/json"), turn)
         try:
-            with self._http.stream(
-                "GET",
-                self._models_url,
-                headers=self._headers(key, "application/json"),
-                deadline=turn.deadline,
-                stop=turn.stop,
-                first_byte_s=self._first_byte_s,
-                gap_s=GAP_S,
-            ) as answer:
+            with self._http.stream(call) as answer:
                 self._check_status(answer, key, turn)
                 return read_models(parse_json(answer.read(MAX_ANSWER_BYTES)))
         except Fault as fault:
@@ -214,19 +226,10 @@ class OpenAIChat:
             model, turn.messages, stream=turn.on_text is not None, without=self._adaptations.of(model)
         )
         hide = turn.hidden(key)
+        accept = "text/event-stream" if "stream" in payload else "application/json"
+        call = self._call("POST", self._chat_url, self._headers(key, accept), turn, payload)
         try:
-            with self._http.stream(
-                "POST",
-                self._chat_url,
-                headers=self._headers(
-                    key, "text/event-stream" if "stream" in payload else "application/json"
-                ),
-                json=payload,
-                deadline=turn.deadline,
-                stop=turn.stop,
-                first_byte_s=self._first_byte_s,
-                gap_s=GAP_S,
-            ) as answer:
+            with self._http.stream(call) as answer:
                 self._check_status(answer, key, turn, payload)
                 # A server may ignore the wish to stream and answer as a whole.
                 if "stream" in payload and "json" not in answer.headers.get("content-type", ""):
@@ -324,7 +327,7 @@ class _Counts:
         """One more answer."""
         with self._guard:
             self._calls += 1
-            self._numbers["last_success_ms"] = int(time.time() * 1000)
+            self._numbers["last_success_ms"] = wall_ms()
 
     def failed(self, kind: str) -> None:
         """One more failure of this kind; being stopped is none."""
@@ -332,7 +335,7 @@ class _Counts:
             self._calls += 1
             if kind != "interrupted":
                 self._failed += 1
-                self._numbers.update(last_failure_ms=int(time.time() * 1000), last_error=kind)
+                self._numbers.update(last_failure_ms=wall_ms(), last_error=kind)
 
     def snapshot(self) -> dict[str, object]:
         """The numbers as JSON values."""

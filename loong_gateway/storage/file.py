@@ -12,6 +12,7 @@ import enum
 import errno
 import logging
 import os
+import re
 import sqlite3
 import stat
 import threading
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from typing import Callable
 
+from loong_gateway.base.atomic import sync_directory
 from loong_gateway.base.faults import CommandError
 from loong_gateway.storage import migrations
 from loong_gateway.texts.store import CANNOT_OPEN_FIXES
@@ -32,7 +34,9 @@ Connect = Callable[[str], sqlite3.Connection]
 # Above this size the check at the start would take too long; the doctor still does it.
 CHECK_LIMIT_BYTES = 1 << 30
 _OLDEST_SQLITE = (3, 24, 0)
+_SQLITE_CORRUPT = 11
 _SIDE_FILES = ("", "-wal", "-shm")
+_DAMAGED = ".damaged-"
 
 _BEFORE_WRITING = (
     "PRAGMA busy_timeout=5000",
@@ -133,14 +137,14 @@ class StoreFile:
         self.reader_guard = threading.Lock()
         self.writer: sqlite3.Connection | None = None
         self.reader: sqlite3.Connection | None = None
-        self.set_aside: str | None = None
+        self.set_aside: str | None = _newest_set_aside(path)
         self._make_connection = connect
         self._check = check
 
     def open(self) -> None:
         """Open the file, creating it or moving a damaged one aside. Blocks for the check.
 
-        Raises CommandError: store.newer, and then nothing was changed, or store.cannot_open.
+        Raises CommandError: store.newer, and then nothing was changed; store.cannot_open; store.disk, which may pass.
         """
         try:
             _refuse_old_library()
@@ -235,7 +239,7 @@ class StoreFile:
             self._check_files()
         else:
             os.close(descriptor)
-            _sync_directory(self.path)
+            sync_directory(os.path.dirname(self.path))
 
     def _check_files(self) -> None:
         if not stat.S_ISREG(os.stat(self.path).st_mode):
@@ -262,12 +266,12 @@ class StoreFile:
         return False
 
     def _move_aside(self, why: str) -> None:
-        target = _free_name(self.path + time.strftime(".damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
+        target = _free_name(self.path + _DAMAGED + time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         for suffix in _SIDE_FILES:
             with contextlib.suppress(FileNotFoundError):  # a closed file has no side files
                 os.rename(self.path + suffix, target + suffix)
         self._disconnect()
-        _sync_directory(self.path)
+        sync_directory(os.path.dirname(self.path))
         self.set_aside = target
         logger.error(
             "the store was damaged (%s); it was set aside as %s and an empty one is used", why, target
@@ -304,8 +308,30 @@ def recheck(connection: sqlite3.Connection) -> None:
 
 def _quick_check(connection: sqlite3.Connection) -> None:
     finding = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if finding is None or finding[0] != "ok":
-        raise Damaged(" ".join(str(finding[0]).split()) if finding else "the check gave no answer")
+    if finding is None:
+        raise Damaged("the check gave no answer")
+    if finding[0] == "ok":
+        return
+    text = " ".join(str(finding[0]).split())
+    # A page that could not be fetched, for want of memory or for the disk's sake, says nothing about its content:
+    # https://www.sqlite.org/rescode.html, whose primary code is the low byte.
+    failed = re.search(r"error code=(\d+)", text)
+    if "out of memory" in text or (failed and int(failed.group(1)) & 0xFF != _SQLITE_CORRUPT):
+        raise sqlite3.OperationalError(f"disk I/O error during the check: {text}")
+    raise Damaged(text)
+
+
+def _newest_set_aside(path: str) -> str | None:
+    """The damaged file that still lies beside the store, so that nobody misses it because of a restart."""
+    directory, name = os.path.split(path)
+    prefix = name + _DAMAGED
+    try:
+        found = {re.sub("-(wal|shm)$", "", entry) for entry in os.listdir(directory or ".")}
+    except OSError:
+        # There is no directory yet, or opening the store is about to say what is wrong with it.
+        return None
+    aside = [entry for entry in found if entry.startswith(prefix)]
+    return os.path.join(directory, max(aside)) if aside else None
 
 
 def _names(base: str) -> Iterator[str]:
@@ -322,24 +348,18 @@ def _free_name(base: str) -> str:
     )
 
 
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _cannot_open(path: str, error: Exception) -> CommandError:
-    kind = "other"
-    if trouble_of(error) is Trouble.FULL:
-        kind = "full"
+    reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+    trouble = trouble_of(error)
+    if trouble is Trouble.FULL:
+        code, kind = "store.disk", "full"
     elif not all(_accessible(name) for name in (os.path.dirname(path) or ".", path)):
-        kind = "permission"
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return CommandError(
-        "store.cannot_open", reason=reason or type(error).__name__, path=path, fix=CANNOT_OPEN_FIXES[kind]
-    )
+        code, kind = "store.cannot_open", "permission"
+    elif trouble is Trouble.DISK:
+        code, kind = "store.disk", "disk"
+    else:
+        code, kind = "store.cannot_open", "other"
+    return CommandError(code, reason=reason, path=path, fix=CANNOT_OPEN_FIXES[kind])
 
 
 def _accessible(name: str) -> bool:

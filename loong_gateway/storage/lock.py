@@ -6,6 +6,7 @@ A kernel lock (flock) on a file of its own: it is free the moment its holder is 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError
+from loong_gateway.texts.store import CANNOT_OPEN_FIXES
 
 __all__ = ["LockPlaces", "StoreLock"]
 
@@ -43,8 +45,12 @@ class StoreLock:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise CommandError(
-                "store.cannot_open", reason=error.strerror, path=path, fix="loong doctor"
+                "store.disk" if full else "store.cannot_open",
+                reason=error.strerror,
+                path=path,
+                fix=CANNOT_OPEN_FIXES["full" if full else "other"],
             ) from error
         deadline = Deadline(timeout_s)
         pause = StopToken()

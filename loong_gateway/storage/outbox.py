@@ -20,6 +20,7 @@ from loong_gateway.storage.counters import bump
 from loong_gateway.storage.payloads import checked, decode_outbound, encode_outbound, storable
 
 __all__ = [
+    "MAX_RESENDS",
     "UNSENT",
     "OutboxRow",
     "Part",
@@ -38,6 +39,8 @@ __all__ = [
 
 # What is still to be sent; an `unknown` part is not, until `recover` or a person says so.
 UNSENT = frozenset({"queued", "sending"})
+# How often a part of unknown fate is sent again before a person must look.
+MAX_RESENDS = 10
 
 _INSERT = """INSERT INTO outbox(id, grp, part, inbox_seq, channel, account, lane, state, attempts, expires_ms,
     stored_ms, crc, payload) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING"""
@@ -185,21 +188,20 @@ def recover(
     *,
     resend: bool = True,
     idempotent_channels: Collection[str] = (),
-    max_resends: int = 10,
+    max_resends: int = MAX_RESENDS,
 ) -> int:
     """Take over from a process that died; returns how many parts were being sent. Run it before anything is sent.
 
-    sending -> unknown. Then unknown -> queued where the platform drops a repetition by its key, and, with `resend`,
-    everywhere else up to `max_resends` times per part; what stays unknown is held for a person.
+    sending -> queued where the platform drops a repetition by its key, and, with `resend`, everywhere else up to
+    `max_resends` times per part; sending -> unknown otherwise. What was held before stays held: a person decides.
     """
-    interrupted = conn.execute(
-        "UPDATE outbox SET state = 'unknown', last_error = ? WHERE state = 'sending'", (_INTERRUPTED,)
-    ).rowcount
-    held = conn.execute("SELECT id, channel, resends FROM outbox WHERE state = 'unknown'").fetchall()
-    for id, channel, resends in held:
+    interrupted = conn.execute("SELECT id, channel, resends FROM outbox WHERE state = 'sending'").fetchall()
+    for id, channel, resends in interrupted:
         if channel in idempotent_channels or (resend and resends < max_resends):
             mark_queued(conn, id, 0, _INTERRUPTED, resend=True)
-    return interrupted
+        else:
+            hold(conn, id, _INTERRUPTED)
+    return len(interrupted)
 
 
 def pending(conn: sqlite3.Connection) -> list[tuple[str, str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -56,7 +57,7 @@ class Store:
 
         `on_trouble` is called in the writer's thread whenever `unwritable_reason()` or `set_aside` has changed; it
         must be quick. While the disk refuses, writing is tried again every `probe_s`. Raises CommandError
-        store.cannot_open or store.newer (then the file is untouched).
+        store.cannot_open, store.disk or store.newer (then the file is untouched).
         """
         file = StoreFile(path, connect=connect)
         file.open()
@@ -122,13 +123,9 @@ class Store:
 
     @property
     def set_aside(self) -> str | None:
-        """Where the damaged file lies that was replaced by an empty one since the start, or None."""
-        return self._file.set_aside
-
-    @property
-    def commits(self) -> int:
-        """How many transactions were committed since the start."""
-        return self._writer.commits
+        """Where the newest damaged file lies that an empty one replaced, None once nobody needs to look any more."""
+        aside = self._file.set_aside
+        return aside if aside and any(os.path.lexists(aside + suffix) for suffix in ("", "-wal")) else None
 
     def close(self, deadline: Deadline) -> bool:
         """Write what is queued, then close the file. Blocks until the deadline; True when all that was done.
@@ -182,8 +179,8 @@ def run_once(
 ) -> T:
     """Run one operation on the store without an owner: lock, open, one transaction, close. Blocks.
 
-    Raises CommandError store.locked when another process has the store for all of `timeout_s`, store.cannot_open
-    or store.newer; StoreUnwritable when the disk refuses; and what the operation raises.
+    Raises CommandError store.locked when another process has the store for all of `timeout_s`, store.cannot_open,
+    store.disk or store.newer; StoreUnwritable when the disk refuses; and what the operation raises.
     """
     with StoreLock.hold(places, timeout_s):
         file = StoreFile(places.store, check=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from loong_gateway.base.ids import new_id
 from loong_gateway.storage.payloads import storable
 
-__all__ = ["SessionRow", "active_session", "append", "sessions", "start_new", "window"]
+__all__ = ["SessionRow", "active_session", "append", "remember", "sessions", "start_new", "window"]
 
 _TOUCH = """INSERT INTO session(id, route, started_ms, last_ms, messages) VALUES(?, ?, ?, ?, ?)
     ON CONFLICT(id) DO UPDATE SET last_ms = excluded.last_ms, messages = messages + excluded.messages"""
@@ -36,6 +36,13 @@ def append(conn: sqlite3.Connection, session: str, role: str, text: str, at_ms: 
         (storable(session), role, at_ms, storable(text)),
     )
     conn.execute(_TOUCH, (storable(session), storable(session), at_ms, at_ms, 1))
+
+
+def remember(conn: sqlite3.Connection, route: str, question: str, answer: str, at_ms: int) -> None:
+    """Add a question and its answer to the present session of a route."""
+    session = active_session(conn, route)
+    append(conn, session, "user", question, at_ms)
+    append(conn, session, "assistant", answer, at_ms)
 
 
 def window(conn: sqlite3.Connection, session: str, turns: int) -> list[tuple[str, str]]:

@@ -38,7 +38,6 @@ class Writer:
         probe_s: float,
         on_trouble: Callable[[], None] | None,
     ) -> None:
-        self.commits = 0
         self._file = file
         self._queue = queue
         self._probe_s = probe_s
@@ -85,7 +84,6 @@ class Writer:
             self._roll_back()
             self._failed([op for op in operations if op is not probing], error)
             return
-        self.commits += 1
         self._damage_reports = 0
         self._recovered()
         for operation in operations:

@@ -21,6 +21,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "{fix}",
         78,
     ),
+    "run.disk": (
+        "the disk refuses what a start has to write: {detail}",
+        "{path}",
+        "make room there or correct its mode, then: loong gateway run",
+        75,
+    ),
     "run.not_up": (
         "the gateway is {phase}; it takes no work now",
         None,
@@ -28,9 +34,15 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "run.force_needs_yes": (
-        "--force may end another process and needs a terminal",
+        "--force would {act}, and there is no terminal to ask on",
         None,
         "loong gateway run --force --yes",
+        2,
+    ),
+    "run.force_declined": (
+        "nothing was done: --force would {act}",
+        None,
+        "loong gateway run --port 0",
         2,
     ),
     "run.owner_not_stopped": (

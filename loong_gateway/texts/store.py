@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "store.cannot_open": ("the store cannot be opened: {reason}", "{path}", "{fix}", 78),
+    "store.disk": ("the disk refuses the store: {reason}", "{path}", "{fix}", 75),
     "store.newer": (
         "the store was written by a newer loong (it knows {names}); nothing was changed",
         "{path}",
@@ -30,8 +31,9 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     ),
 }
 
-# The `fix` of store.cannot_open, by the kind of reason.
+# The `fix` of store.cannot_open and store.disk, by the kind of reason.
 CANNOT_OPEN_FIXES = {
+    "disk": "make sure that its disk can be read and written, then check: loong doctor",
     "full": "free some space on that file system, then check: loong doctor",
     "permission": "give this user read and write access to it and its directory, then check: loong doctor",
     "other": "look at the file system that it lies on, then: loong gateway run",

@@ -12,7 +12,7 @@ import pytest
 
 from loong_channels.egress import Egress, EgressInvalid
 from loong_channels.faults import Interrupted, Unreachable
-from loong_channels.net import HttpClient
+from loong_channels.net import Call, HttpClient
 from loong_channels.waiting import Deadline, StopToken
 from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
 
@@ -166,7 +166,7 @@ def through(proxy: ScriptedPeer, userinfo: str = "") -> HttpClient:
 def test_plain_http_is_forwarded_with_the_whole_address_and_credentials(target: ScriptedPeer) -> None:
     with ScriptedPeer(answering(lambda c: c.answer_json(200, {"via": 1}))) as proxy:
         client = through(proxy, "us%40er:pa%3Ass%40word@")
-        answer = client.request("GET", "http://peer.test:8080/a?b=c", deadline=Deadline(5))
+        answer = client.request(Call("GET", "http://peer.test:8080/a?b=c", deadline=Deadline(5)))
     head = proxy.requests[0][0]
     assert answer.status == 200
     assert head.startswith("GET http://peer.test:8080/a?b=c HTTP/1.1") and "Host: peer.test:8080" in head
@@ -185,7 +185,7 @@ def test_plain_http_is_forwarded_with_the_whole_address_and_credentials(target: 
 )
 def test_a_failing_proxy_is_reported_without_its_password(scheme: str, script: object, words: str) -> None:
     with ScriptedPeer(script) as proxy, pytest.raises(Unreachable) as caught:
-        through(proxy, "user:sesame@").request("GET", f"{scheme}://peer.test/x", deadline=Deadline(5))
+        through(proxy, "user:sesame@").request(Call("GET", f"{scheme}://peer.test/x", deadline=Deadline(5)))
     assert words in str(caught.value) and "sesame" not in str(caught.value)
     if scheme == "https" or words:
         assert not caught.value.maybe_processed
@@ -198,7 +198,7 @@ def test_a_proxy_that_refuses_the_host_says_so(status: int) -> None:
         ScriptedPeer(answering(lambda c: c.answer(status, b"<html>no</html>"))) as proxy,
         pytest.raises(Unreachable, match=f"refused to connect \\(HTTP {status}\\)") as caught,
     ):
-        through(proxy).request("GET", "https://peer.test/x", deadline=Deadline(5))
+        through(proxy).request(Call("GET", "https://peer.test/x", deadline=Deadline(5)))
     assert not caught.value.maybe_processed
 
 
@@ -206,14 +206,14 @@ def test_a_proxy_that_is_down_is_named() -> None:
     with ScriptedPeer(lambda c: None) as proxy:
         pass
     with pytest.raises(Unreachable, match=f"proxy 127.0.0.1:{proxy.port}") as caught:
-        through(proxy).request("GET", "https://peer.test/x", deadline=Deadline(5))
+        through(proxy).request(Call("GET", "https://peer.test/x", deadline=Deadline(5)))
     assert not caught.value.maybe_processed
 
 
 def test_loopback_never_meets_the_proxy(target: ScriptedPeer) -> None:
     with ScriptedPeer(lambda c: None) as proxy:
         client = through(proxy)
-        assert client.request("GET", target.url, deadline=Deadline(5)).status == 200
+        assert client.request(Call("GET", target.url, deadline=Deadline(5))).status == 200
     assert proxy.connections == 0
 
 
@@ -231,7 +231,7 @@ def test_a_silent_proxy_is_left_when_the_call_must_end() -> None:
 
         def call() -> None:
             try:
-                through(proxy).request("GET", "https://peer.test/", deadline=Deadline(60), stop=stop)
+                through(proxy).request(Call("GET", "https://peer.test/", deadline=Deadline(60), stop=stop))
             except Interrupted as fault:
                 caught.append(fault)
 
@@ -273,7 +273,7 @@ def test_a_tunnel_that_leads_to_no_tls_is_surely_not_processed() -> None:
         ScriptedPeer(tunnel_to(target.port)) as proxy,
         pytest.raises(Unreachable) as caught,
     ):
-        through(proxy, "user:sesame@").request("GET", "https://peer.test/x", deadline=Deadline(5))
+        through(proxy, "user:sesame@").request(Call("GET", "https://peer.test/x", deadline=Deadline(5)))
     assert not caught.value.maybe_processed
     assert proxy.requests[0][0].startswith("CONNECT peer.test:443 ")
     assert "Proxy-Authorization: Basic" in proxy.requests[0][0]

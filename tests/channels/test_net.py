@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from loong_channels.faults import BadAnswer, Fault, Interrupted, Refused, TimedOut, Unreachable
-from loong_channels.net import Egress, HttpClient
+from loong_channels.net import Call, Egress, HttpClient
 from loong_channels.waiting import Deadline, StopToken
 from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
 
@@ -26,8 +26,15 @@ def client() -> Iterator[HttpClient]:
     made.close()
 
 
-def get(client: HttpClient, peer: ScriptedPeer, seconds: float = 5.0, **options: object) -> object:
-    return client.request("GET", f"{peer.url}/bot{TOKEN}/x", deadline=Deadline(seconds), **options)
+def get(
+    client: HttpClient,
+    peer: ScriptedPeer,
+    seconds: float = 5.0,
+    max_bytes: int = 16 << 20,
+    **options: object,
+) -> object:
+    call = Call("GET", f"{peer.url}/bot{TOKEN}/x", Deadline(seconds), **options)
+    return client.request(call, max_bytes=max_bytes)
 
 
 def ok(connection: Connection) -> None:
@@ -37,11 +44,13 @@ def ok(connection: Connection) -> None:
 def test_an_answer_comes_with_status_headers_and_body(client: HttpClient) -> None:
     with ScriptedPeer(answering(lambda c: c.answer(418, b"tea", extra="X-Kind: Pot\r\n"))) as peer:
         answer = client.request(
-            "POST",
-            f"{peer.url}/a b?q=1",
-            json={"text": "a\ud800b"},
-            headers={"X-Key": "k"},
-            deadline=Deadline(5),
+            Call(
+                "POST",
+                f"{peer.url}/a b?q=1",
+                json={"text": "a\ud800b"},
+                headers={"X-Key": "k"},
+                deadline=Deadline(5),
+            )
         )
     head, body = peer.requests[0]
     assert (answer.status, answer.headers["x-kind"], answer.body) == (418, "Pot", b"tea")
@@ -50,6 +59,12 @@ def test_an_answer_comes_with_status_headers_and_body(client: HttpClient) -> Non
         "X-Key: k" in head and "User-Agent: loong-test" in head and "Content-Type: application/json" in head
     )
     assert body == b'{"text":"a?b"}'
+
+
+def test_a_call_shows_nothing_of_its_address_or_headers() -> None:
+    call = Call("GET", f"https://peer.test/{TOKEN}", Deadline(5), headers={"X": "hush"}, body=b"hush")
+    assert TOKEN not in repr(call)
+    assert "hush" not in f"{call}"
 
 
 def test_redirects_are_answers_and_cookies_are_not_kept(client: HttpClient) -> None:
@@ -67,7 +82,7 @@ def test_netrc_and_proxy_variables_of_the_process_do_not_touch_a_request(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with ScriptedPeer(answering(ok)) as peer:
-        client.request("GET", peer.url, headers={"Authorization": "Bearer k"}, deadline=Deadline(5))
+        client.request(Call("GET", peer.url, headers={"Authorization": "Bearer k"}, deadline=Deadline(5)))
     assert "Authorization: Bearer k" in peer.requests[0][0] and "Basic" not in peer.requests[0][0]
 
 
@@ -118,7 +133,7 @@ def test_a_silent_peer_is_given_up_by_the_limit_that_applies(
 
 def test_a_peer_that_stops_reading_is_given_up(client: HttpClient) -> None:
     with ScriptedPeer(lambda c: c.peer.released.wait(10)) as peer, pytest.raises(TimedOut):
-        client.request("POST", peer.url, body=b"x" * (64 << 20), deadline=Deadline(0.3))
+        client.request(Call("POST", peer.url, body=b"x" * (64 << 20), deadline=Deadline(0.3)))
 
 
 def blocked_in_head(connection: Connection) -> None:
@@ -249,7 +264,7 @@ def test_a_refused_connection_was_surely_not_processed(client: HttpClient) -> No
 
 def test_a_name_that_does_not_exist_was_surely_not_processed(client: HttpClient) -> None:
     with pytest.raises(Unreachable) as caught:
-        client.request("GET", f"http://{'a' * 70}.invalid/{TOKEN}", deadline=Deadline(5))
+        client.request(Call("GET", f"http://{'a' * 70}.invalid/{TOKEN}", deadline=Deadline(5)))
     assert not caught.value.maybe_processed
     assert TOKEN not in spoken(caught.value)
 
@@ -268,7 +283,7 @@ def test_a_name_that_does_not_exist_was_surely_not_processed(client: HttpClient)
 )
 def test_an_unusable_address_is_refused_without_repeating_it(client: HttpClient, url: str) -> None:
     with pytest.raises(Refused) as caught:
-        client.request("GET", url, deadline=Deadline(5))
+        client.request(Call("GET", url, deadline=Deadline(5)))
     assert url not in str(caught.value)
 
 
@@ -339,7 +354,7 @@ def test_a_stream_hands_out_what_has_arrived_before_the_rest_comes(client: HttpC
         connection.send(b"6\r\nsecond\r\n0\r\n\r\n")
         connection.wait_closed()
 
-    with ScriptedPeer(script) as peer, client.stream("GET", peer.url, deadline=Deadline(5)) as answer:
+    with ScriptedPeer(script) as peer, client.stream(Call("GET", peer.url, deadline=Deadline(5))) as answer:
         pieces = []
         for piece in answer.chunks():
             pieces.append(piece)
@@ -357,7 +372,7 @@ def test_a_stream_that_is_left_early_closes_its_connection(client: HttpClient) -
         gone.set()
 
     with ScriptedPeer(script) as peer:
-        with client.stream("GET", peer.url, deadline=Deadline(5)) as answer:
+        with client.stream(Call("GET", peer.url, deadline=Deadline(5))) as answer:
             next(answer.chunks())
         assert gone.wait(5)
 
@@ -370,7 +385,7 @@ def test_a_stream_that_settles_keeps_its_connection_only_if_the_end_comes(client
 
     with ScriptedPeer(script) as peer:
         for _ in range(4):
-            with client.stream("GET", peer.url, deadline=Deadline(5)) as answer:
+            with client.stream(Call("GET", peer.url, deadline=Deadline(5))) as answer:
                 assert next(answer.chunks()) == b"ab"
                 answer.settle(0.2)
     assert peer.connections == 2
@@ -389,12 +404,12 @@ def test_a_request_inside_a_stream_is_independent_of_it(client: HttpClient) -> N
     seen = threading.Event()
     with (
         ScriptedPeer(script) as peer,
-        client.stream("GET", f"{peer.url}/outer", deadline=Deadline(5)) as answer,
+        client.stream(Call("GET", f"{peer.url}/outer", deadline=Deadline(5))) as answer,
     ):
         chunks = answer.chunks()
         assert next(chunks) == b"ab"
         with pytest.raises(TimedOut):
-            client.request("GET", f"{peer.url}/inner", deadline=Deadline(0.1))
+            client.request(Call("GET", f"{peer.url}/inner", deadline=Deadline(0.1)))
         seen.set()
         assert b"".join(chunks) == b"cd"
 

@@ -7,13 +7,13 @@ import socket
 import pytest
 
 from loong_channels.faults import Interrupted, TimedOut, Unreachable
-from loong_channels.net_sockets import PlainSocket, Unsent, Watch
+from loong_channels.net_sockets import Unsent, Watch, WatchedSocket
 from loong_channels.waiting import Deadline
 
 
-def watched_pair(seconds: float = 5.0) -> tuple[PlainSocket, socket.socket, Watch]:
+def watched_pair(seconds: float = 5.0) -> tuple[WatchedSocket, socket.socket, Watch]:
     ours, theirs = socket.socketpair()
-    sock = PlainSocket(fileno=ours.detach())
+    sock = WatchedSocket(fileno=ours.detach())
     watch = Watch("peer", Deadline(seconds), first_byte_s=5.0, gap_s=5.0)
     watch.attach(sock)
     return sock, theirs, watch

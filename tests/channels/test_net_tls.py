@@ -14,7 +14,7 @@ from test_egress import tunnel_to
 
 from loong_channels.egress import Egress, EgressInvalid
 from loong_channels.faults import Interrupted, TimedOut, Unreachable
-from loong_channels.net import CertificateRefused, HttpClient
+from loong_channels.net import Call, CertificateRefused, HttpClient
 from loong_channels.waiting import Deadline, StopToken
 from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
 
@@ -80,7 +80,7 @@ def ok(connection: Connection) -> None:
 def test_a_private_authority_is_trusted_when_the_config_names_it(certs: pathlib.Path) -> None:
     with ScriptedPeer(answering(ok), tls=server_context(certs)) as peer:
         client = trusting(certs)
-        statuses = [client.request("GET", peer.url, deadline=Deadline(5)).status for _ in range(3)]
+        statuses = [client.request(Call("GET", peer.url, deadline=Deadline(5))).status for _ in range(3)]
     assert statuses == [200, 200, 200] and peer.connections == 1
 
 
@@ -90,7 +90,7 @@ def test_a_private_authority_is_trusted_when_the_environment_names_it(
 ) -> None:
     client = opened(Egress(environ={variable: str(certs / "ca.pem")}))
     with ScriptedPeer(answering(ok), tls=server_context(certs)) as peer:
-        assert client.request("GET", peer.url, deadline=Deadline(5)).status == 200
+        assert client.request(Call("GET", peer.url, deadline=Deadline(5))).status == 200
 
 
 @pytest.mark.parametrize("bundle", [None, "other.pem"])
@@ -102,7 +102,7 @@ def test_an_unknown_authority_is_refused_before_anything_is_sent(
         ScriptedPeer(answering(ok), tls=server_context(certs)) as peer,
         pytest.raises(CertificateRefused, match=r"certificate of 127\.0\.0\.1") as caught,
     ):
-        client.request("GET", peer.url, deadline=Deadline(5))
+        client.request(Call("GET", peer.url, deadline=Deadline(5)))
     assert not caught.value.maybe_processed and peer.requests == []
 
 
@@ -113,7 +113,7 @@ def test_a_certificate_for_another_name_is_refused(certs: pathlib.Path) -> None:
         pytest.raises(CertificateRefused),
     ):
         trusting(certs, proxy=f"http://127.0.0.1:{proxy.port}").request(
-            "GET", "https://else.test/", deadline=Deadline(5)
+            Call("GET", "https://else.test/", deadline=Deadline(5))
         )
     assert peer.requests == []
 
@@ -125,7 +125,7 @@ def test_tls_runs_through_a_tunnel_and_the_connection_is_kept(certs: pathlib.Pat
     ):
         client = trusting(certs, proxy=f"http://user:sesame@127.0.0.1:{proxy.port}")
         for _ in range(3):
-            assert client.request("GET", "https://peer.test/x", deadline=Deadline(5)).status == 200
+            assert client.request(Call("GET", "https://peer.test/x", deadline=Deadline(5))).status == 200
         client.close()
     assert proxy.connections == 1
     assert all("Proxy-Authorization" not in head for head, _ in peer.requests)
@@ -134,9 +134,9 @@ def test_tls_runs_through_a_tunnel_and_the_connection_is_kept(certs: pathlib.Pat
 def test_a_client_certificate_is_shown_when_configured(certs: pathlib.Path) -> None:
     with ScriptedPeer(answering(ok), tls=server_context(certs, demands_client=True)) as peer:
         client = trusting(certs, client_cert=str(certs / "client.pem"), client_key=str(certs / "client.key"))
-        assert client.request("GET", peer.url, deadline=Deadline(5)).status == 200
+        assert client.request(Call("GET", peer.url, deadline=Deadline(5))).status == 200
         with pytest.raises(Unreachable):
-            trusting(certs).request("GET", peer.url, deadline=Deadline(5))
+            trusting(certs).request(Call("GET", peer.url, deadline=Deadline(5)))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_an_unusable_certificate_file_is_named_by_its_setting(
 ) -> None:
     egress = Egress(environ={}, **{key: value.format(home=certs) for key, value in options.items()})
     with pytest.raises(EgressInvalid) as caught:
-        opened(egress).request("GET", "https://127.0.0.1:9/", deadline=Deadline(5))
+        opened(egress).request(Call("GET", "https://127.0.0.1:9/", deadline=Deadline(5)))
     assert caught.value.setting == setting
     assert [name for name, _ in egress.problems()] == [setting]
 
@@ -165,7 +165,7 @@ def silent(connection: Connection) -> None:
 
 def test_a_handshake_that_never_comes_is_ended_by_the_deadline(certs: pathlib.Path) -> None:
     with ScriptedPeer(silent) as peer, pytest.raises(TimedOut) as caught:
-        trusting(certs).request("GET", f"https://127.0.0.1:{peer.port}/", deadline=Deadline(0.3))
+        trusting(certs).request(Call("GET", f"https://127.0.0.1:{peer.port}/", deadline=Deadline(0.3)))
     assert not caught.value.maybe_processed
 
 
@@ -178,7 +178,7 @@ def drip(connection: Connection) -> None:
 
 def test_a_peer_that_drips_over_tls_is_cut_off_by_the_deadline(certs: pathlib.Path) -> None:
     with ScriptedPeer(drip, tls=server_context(certs)) as peer, pytest.raises(TimedOut) as caught:
-        trusting(certs).request("GET", peer.url, deadline=Deadline(0.5))
+        trusting(certs).request(Call("GET", peer.url, deadline=Deadline(0.5)))
     assert caught.value.maybe_processed
 
 
@@ -189,7 +189,7 @@ def test_a_reset_over_tls_amid_the_body_is_unreachable(certs: pathlib.Path) -> N
         connection.reset()
 
     with ScriptedPeer(script, tls=server_context(certs)) as peer, pytest.raises(Unreachable) as caught:
-        trusting(certs).request("GET", peer.url, deadline=Deadline(5))
+        trusting(certs).request(Call("GET", peer.url, deadline=Deadline(5)))
     assert caught.value.maybe_processed and not isinstance(caught.value, TimedOut)
 
 
@@ -212,7 +212,7 @@ def test_a_blocked_tls_call_wakes_when_it_must_end(certs: pathlib.Path, phase: s
         def call() -> None:
             try:
                 trusting(certs).request(
-                    "GET", f"https://127.0.0.1:{peer.port}/", deadline=Deadline(60), stop=stop
+                    Call("GET", f"https://127.0.0.1:{peer.port}/", deadline=Deadline(60), stop=stop)
                 )
             except Interrupted as fault:
                 caught.append(fault)
@@ -228,5 +228,5 @@ def test_a_blocked_tls_call_wakes_when_it_must_end(certs: pathlib.Path, phase: s
 def test_a_large_request_and_answer_pass_over_tls(certs: pathlib.Path) -> None:
     body = bytes(range(256)) * 8192
     with ScriptedPeer(answering(lambda c: c.answer(200, body)), tls=server_context(certs)) as peer:
-        answer = trusting(certs).request("POST", peer.url, body=body, deadline=Deadline(10))
+        answer = trusting(certs).request(Call("POST", peer.url, body=body, deadline=Deadline(10)))
     assert answer.body == body and peer.requests[0][1] == body

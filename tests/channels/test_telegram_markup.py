@@ -117,8 +117,17 @@ def test_whatever_comes_in_what_goes_out_is_well_formed_and_not_longer() -> None
             assert re.sub(letters, "", visible) == re.sub(letters, "", text)
 
 
-def test_a_large_text_of_signs_is_rendered_completely() -> None:
-    for sign in ("*", "*a", "_a ", "`", "[", "[x](", "> ", "- ", "~~a", "a\n|--|\n", "# "):
-        html = to_html(sign * 20_000)
-        if html is not None:
-            parse_html(html)
+@pytest.mark.parametrize("sign", ["*", "*a", "_a ", "[x](", "> ", "- ", "~~a", "a\n|--|\n", "# "])
+def test_a_large_text_of_signs_is_rendered_completely(sign: str) -> None:
+    text = sign * 20_000
+    html = to_html(text)
+    assert html is not None
+    visible, _ = parse_html(html)
+    assert visible.count("a") == text.count("a")
+    assert visible.count("x") == text.count("x")
+    assert visible.strip()
+
+
+@pytest.mark.parametrize("sign", ["`", "["])
+def test_a_large_text_of_signs_that_mean_nothing_goes_as_it_is(sign: str) -> None:
+    assert to_html(sign * 20_000) is None

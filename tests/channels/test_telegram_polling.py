@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from telegram_rig import RecordingHost, Running, make_channel, running
 
 from loong_channels import faults
 from loong_channels.contract import Account
 from loong_channels.net import Egress
 from loong_channels.telegram.channel import Channel
+from tests.channels.telegram_rig import RecordingHost, Running, make_channel, running
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.telegram_queue import UpdateQueue
 
@@ -353,7 +353,7 @@ def test_what_is_no_message_is_confirmed_and_counted_and_starts_nothing() -> Non
             "bot",
             "service",
             "business_message_of_the_future",
-            "unreadable",
+            "unreadable:KeyError",
             "command_for_another_bot",
         ]
 

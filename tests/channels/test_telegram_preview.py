@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from telegram_rig import address, make_channel, send
 
 from loong_channels import faults
 from loong_channels.net import Egress, HttpClient
 from loong_channels.telegram.api import BotApi
-from loong_channels.telegram.messages import Messages, Place
-from loong_channels.telegram.pacing import ChatPaces
+from loong_channels.telegram.messages import Messages, Place, Text
+from loong_channels.telegram.pacing import PreviewPaces
 from loong_channels.telegram.preview import DraftSupport, GrowingMessage
+from loong_channels.waiting import Deadline
+from tests.channels.telegram_rig import address, make_channel, send
 from tests.fakes.telegram import FakeTelegram
 
 GROUP = -1001234567890
@@ -31,11 +32,11 @@ class Stage:
 
     def __init__(self, fake: FakeTelegram, *, drafts: bool = True) -> None:
         self.now = 1000.0
-        self.paces = ChatPaces(lambda: self.now)
+        self.paces = PreviewPaces(lambda: self.now)
         self.drafts = DraftSupport()
         self.drafts.available = drafts
         api = BotApi(HttpClient(Egress()), fake.base_url, fake.token)
-        self.messages = Messages(api, self.paces, lambda event: None)
+        self.messages = Messages(api, lambda event: None)
 
     def preview(self, chat: int, thread: int | None = None, reply_to: int | None = None) -> GrowingMessage:
         return GrowingMessage(self.messages, self.paces, self.drafts, Place(str(chat), thread), reply_to)
@@ -132,7 +133,7 @@ def test_a_long_text_shows_what_its_first_part_will_be(fake: FakeTelegram) -> No
     assert len(fake.messages[0].text) <= 4000
 
 
-def test_a_flood_answer_to_a_preview_silences_the_chat_until_it_is_over(fake: FakeTelegram) -> None:
+def test_a_preview_that_is_told_to_wait_waits_and_then_goes_on(fake: FakeTelegram) -> None:
     stage = Stage(fake, drafts=False)
     preview = stage.preview(1001)
     fake.fault("sendMessage", "too_many", retry_after=5)
@@ -141,6 +142,19 @@ def test_a_flood_answer_to_a_preview_silences_the_chat_until_it_is_over(fake: Fa
     preview.update("one two")
     assert len(sends(fake)) == 1
     assert preview.finish() == {}
+    fake.chats[1001].flood_until = 0
+    stage.now += 1
+    preview.update("one two three")
+    assert fake.texts(1001) == ["one two three"]
+
+
+def test_a_preview_that_is_told_to_wait_does_not_hold_up_the_answer(fake: FakeTelegram) -> None:
+    stage = Stage(fake, drafts=False)
+    fake.fault("sendMessage", "too_many", retry_after=5)
+    stage.preview(1001).update("one")
+    fake.chats[1001].flood_until = 0
+    stage.messages.send(Place("1001"), Text("the answer"), None, deadline=Deadline(5))
+    assert fake.texts(1001) == ["the answer"]
 
 
 @pytest.mark.parametrize("kind", ["status", "reset", "html", "null"])

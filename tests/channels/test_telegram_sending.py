@@ -6,14 +6,14 @@ import random
 import threading
 
 import pytest
-from telegram_rig import RecordingHost, address, make_channel, running, send
 
 from loong_channels import faults
 from loong_channels.contract import Inbound, Outbound, Receipt
 from loong_channels.telegram.channel import Channel
-from loong_channels.telegram.pacing import ChatPaces
+from loong_channels.telegram.pacing import PreviewPaces
 from loong_channels.text import code_blocks, split
 from loong_channels.waiting import Deadline, StopToken
+from tests.channels.telegram_rig import RecordingHost, address, make_channel, running, send
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.telegram_html import utf16_length
 
@@ -209,50 +209,45 @@ def test_odd_texts_arrive_somehow(fake: FakeTelegram, text: str) -> None:
     assert len(fake.messages) == 1
 
 
-def test_a_told_wait_is_kept_for_that_chat_and_only_for_that_one(fake: FakeTelegram) -> None:
-    channel = make_channel(fake, streaming_mode="draft", ack_reactions=True)
+def test_a_told_wait_is_passed_on_and_a_retry_at_the_told_moment_reaches_the_platform(
+    fake: FakeTelegram,
+) -> None:
+    channel = make_channel(fake, ack_reactions=True)
     said = fake.say("x")
     fake.fault("sendMessage", "too_many", retry_after=7, where={"chat_id": 1001})
     with pytest.raises(faults.Throttled) as caught:
         send(channel, 1001, "a")
     assert (caught.value.retry_after_s, caught.value.whole_account) == (7, False)
-    before = len(fake.mentions_of(1001))
-    with pytest.raises(faults.Throttled) as again:
-        send(channel, 1001, "b")
-    assert 5 < again.value.retry_after_s <= 7.1
-    with pytest.raises(faults.Throttled):
-        channel.show_typing(address(1001), deadline=Deadline(5))
-    with pytest.raises(faults.Throttled):
-        channel.acknowledge(inbound(1001, said.message_id), deadline=Deadline(5))
-    preview = channel.preview(address(1001), reply_to=None, extra={})
-    assert preview is not None
-    preview.update("growing")
-    assert len(fake.mentions_of(1001)) == before
     send(channel, 1002, "c")
-    assert fake.texts() == ["c"]
-    assert fake.early_sends == {}
+    fake.chats[1001].flood_until = 0
+    send(channel, 1001, "a")
+    channel.show_typing(address(1001), deadline=Deadline(5))
+    channel.acknowledge(inbound(1001, said.message_id), deadline=Deadline(5))
+    assert fake.texts() == ["c", "a"]
 
 
-def test_when_the_told_wait_is_over_the_chat_is_free() -> None:
+def test_a_chat_whose_preview_was_told_to_wait_shows_none_until_then() -> None:
     now = [100.0]
-    paces = ChatPaces(lambda: now[0])
-    paces.park("1", 7)
-    assert paces.parked_s("1") == pytest.approx(7.1)
-    assert paces.parked_s("2") == 0
-    now[0] += 7.2
-    assert paces.parked_s("1") == 0
+    paces = PreviewPaces(lambda: now[0])
+    paces.hold("1", 7)
+    assert not paces.claim("1")
+    assert paces.claim("2")
+    now[0] += 6.9
+    paces.hold("1", 0)
+    assert not paces.claim("1")
+    now[0] += 0.2
+    assert paces.claim("1")
 
 
-def test_the_tables_of_parked_chats_stay_small() -> None:
+def test_the_table_of_paces_stays_small() -> None:
     now = [0.0]
-    paces = ChatPaces(lambda: now[0])
+    paces = PreviewPaces(lambda: now[0])
     for chat in range(10_000):
         now[0] += 0.01
-        paces.park(str(chat), 5)
-        paces.claim_preview(str(-chat))
-    assert len(paces._parked_until) <= 4096
-    assert len(paces._next_preview) <= 4096
-    assert paces.parked_s("9999") > 0
+        paces.claim(str(chat))
+        paces.hold(str(-chat), 5)
+    assert len(paces._next) <= 4096
+    assert not paces.claim("-9999")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from loong_channels.text import clean, code_blocks, measure, split
+from loong_channels.text import clean, code_blocks, measure, one_line, split
 
 UNITS = ("utf16", "utf8", "codepoint")
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
@@ -82,6 +82,12 @@ def test_lone_surrogates_become_replacement_characters_and_pairs_are_joined() ->
     assert clean("x\ud83d\ude00y") == "x\U0001f600y"
     assert split("\udfff" * 10, 4, "utf16") == ["\ufffd" * 4, "\ufffd" * 4, "\ufffd" * 2]
     assert measure("\ud83d", "utf8") == 3
+
+
+def test_a_name_from_outside_is_one_short_printable_line() -> None:
+    assert one_line("  a\n\x1b[2Jb\u202e\ud83d ", 20) == "a [2Jb \ufffd"
+    assert one_line("x" * 300, 20) == "x" * 20
+    assert one_line(7, 20) == "7"
 
 
 def test_blank_line_is_preferred_to_line_end_to_sentence_to_space() -> None:

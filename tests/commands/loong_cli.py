@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from loong_gateway.base.process import identity
 from loong_gateway.owner.files import publish, write_control_token
-from loong_gateway.owner.lock import OwnerLock, identity
+from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places, resolve_places
 from loong_gateway.storage.lock import StoreLock
 

@@ -19,13 +19,13 @@ import pytest
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import boot_clock_ns
-from loong_gateway.owner import lock as owner
+from loong_gateway.owner import files
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import resolve_places
 from loong_gateway.owner.status import collect, exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
-OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner_process.py"
+OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner" / "owner_process.py"
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 CONTRACT_FIELDS = """
 runtime_dir phase running stale pid mode version config_path attached_cli_session started_at_ms
@@ -119,7 +119,7 @@ class Stage:
             "a_field_of_tomorrow": {"x": 1},
             **overrides,
         }
-        assert owner.publish(self.places, self.document) is None
+        assert files.publish(self.places, self.document) is None
 
     def beat_ago(self, age_ms: int) -> None:
         moment = boot_clock_ns() - age_ms * 1_000_000
@@ -456,7 +456,7 @@ def test_stopping(stage: Stage) -> None:
     lines, code = stage.text()
     assert lines[0] == "Gateway is stopping: pid 4121, shutdown requested: gateway stop requested."
     assert code == 1
-    owner.retire(stage.places, stage.document)
+    files.retire(stage.places, stage.document)
     assert stage.text()[0][0].startswith("Gateway is stopping: pid 4121")
 
 
@@ -497,7 +497,7 @@ def test_stopped_on_request(stage: Stage) -> None:
         last_heartbeat_at=ended,
         shutdown_reason="shutdown requested: sigterm received",
     )
-    owner.retire(stage.places, stage.document)
+    files.retire(stage.places, stage.document)
     stage.die()
     lines, code = stage.text()
     assert code == 3
@@ -517,7 +517,7 @@ def test_failed(stage: Stage) -> None:
     ended = stage.now_ms - 2 * HOUR
     error = "another gateway instance is already listening on 127.0.0.1:19000 (EADDRINUSE)"
     stage.document.update(phase="failed", stopped_at_ms=ended, last_heartbeat_at=ended, last_error=error)
-    owner.retire(stage.places, stage.document)
+    files.retire(stage.places, stage.document)
     stage.die()
     lines, code = stage.text()
     assert (lines[0], code) == (f"Gateway is not running; it failed 2 h ago: {error}.", 3)
@@ -552,7 +552,7 @@ RPC probe: skipped
 def test_an_owner_killed_after_its_last_word_had_stopped(stage: Stage) -> None:
     stage.own(phase="stopping")
     active = Path(stage.places.owner_active).read_bytes()
-    owner.retire(stage.places, stage.document)
+    files.retire(stage.places, stage.document)
     Path(stage.places.owner_active).write_bytes(active)
     stage.die()
     assert stage.text()[0][0] == "Gateway is not running; it was stopped 0 s ago."
@@ -577,7 +577,7 @@ def test_the_installed_service_is_what_starts_it(stage: Stage) -> None:
 def test_a_start_that_was_refused_is_told_until_something_newer_happened(stage: Stage) -> None:
     stage.places.create()
     error = CommandError("owner.no_locks", path="/mnt", detail="no locks available")
-    owner.note_refused_start(stage.places, error)
+    files.note_refused_start(stage.places, error)
     lines, code = stage.text()
     said = "the file system of the state directory keeps no locks: no locks available"
     assert lines[0] == f"Gateway is not running; the last start was refused 0 s ago: {said}."
@@ -676,7 +676,7 @@ def test_deep_asks_the_gateway_with_its_token(stage: Stage) -> None:
     assert "Status call: failed (the gateway does not answer" in done.stdout
     assert "its token file is missing" in done.stdout
     assert done.returncode == 1
-    owner.write_control_token(stage.places)
+    files.write_control_token(stage.places)
     assert "\nStatus call: ok\n" in stage.run("--deep").stdout
     assert json.loads(stage.run("--deep", "--json").stdout)["deep"] == {"ok": True, "error": None}
     stage.die()

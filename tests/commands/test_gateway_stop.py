@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway.owner.lock import OwnerLock, lock_state, stop_requested
+from loong_gateway.owner.files import stop_requested
+from loong_gateway.owner.lock import OwnerLock, lock_state
 from loong_gateway.owner.paths import Places, resolve_places
 
 ROOT = Path(__file__).resolve().parents[2]
-OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner_process.py"
+OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner" / "owner_process.py"
 
 
 @pytest.fixture

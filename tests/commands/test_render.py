@@ -1,4 +1,4 @@
-"""Tables, ages, sizes and colour as people see them."""
+"""Tables, sizes and colour as people see them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,6 @@ import pytest
 
 from loong_gateway.commands import render
 from loong_gateway.commands.render import Style
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (0.3, "0.3 s"),
-        (-5, "0 s"),
-        (40, "40 s"),
-        (59.9, "59 s"),
-        (18 * 60 + 59, "18 min"),
-        (6 * 3600 + 1, "6 h"),
-        (2 * 86400 + 3700, "2 d 1 h"),
-        (3 * 86400, "3 d"),
-    ],
-)
-def test_a_duration_uses_at_most_two_units(seconds: float, text: str) -> None:
-    assert render.duration(seconds) == text
-
-
-def test_an_age_says_never_for_what_has_not_happened() -> None:
-    assert render.ago(None, 10_000) == "never"
-    assert render.ago(0, 10_000) == "never"
-    assert render.ago(1, 40_001) == "40 s ago"
-    assert render.ago(50_000, 40_000) == "0 s ago"
 
 
 @pytest.mark.parametrize(
@@ -84,13 +59,7 @@ def test_cut_middle_never_exceeds_its_width() -> None:
 
 
 def test_control_characters_cannot_steer_the_terminal() -> None:
-    assert render.visible("a\x1b[2Jb\nc\x9b") == "a\\x1b[2Jb c\\x9b"
-
-
-def test_what_the_encoding_lacks_is_written_in_ascii() -> None:
-    assert render.for_stream("ok 飞", "ascii") == "ok \\u98de"
-    assert render.for_stream("ok 飞", "utf-8") == "ok 飞"
-    assert render.for_stream("飞", "no-such-codec") == "\\u98de"
+    assert render.table([["NAME"], ["a\x1b[2Jb\nc\x9b"]], Style()) == ["NAME", "a\\x1b[2Jb\\nc\\x9b"]
 
 
 def test_a_file_gets_no_colour() -> None:

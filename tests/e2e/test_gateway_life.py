@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import pty
 import select
 import signal
@@ -11,6 +12,7 @@ import socket
 import sqlite3
 import subprocess
 import time
+import urllib.request
 
 import pytest
 
@@ -63,13 +65,27 @@ def test_a_signal_stops_cleanly_and_says_which(world, number, reason):
     assert gateway.status()[0]["shutdown_reason"] == f"shutdown requested: {reason}"
 
 
-def test_a_stop_lets_a_running_turn_end_and_its_reply_leave(world):
+@pytest.mark.parametrize("way", ["signal", "command", "port"])
+def test_a_stop_lets_a_running_turn_end_and_its_reply_leave(world, way):
     gateway, telegram, model = world
     gateway.start()
-    model.set_delay(1.0)
+    model.set_delay(1.5)
     telegram.say("slow")
     model.wait_calls(1)
-    assert gateway.terminate() == 0
+    if way == "signal":
+        assert gateway.terminate() == 0
+    elif way == "command":
+        assert gateway.stop() == 0
+    else:
+        token = pathlib.Path(gateway.home, "gateway-runtime", "control-token").read_text().strip()
+        request = urllib.request.Request(
+            f"{gateway.url}/api/gateway/stop",
+            data=b"{}",
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+            assert answer.status == 200
+        assert gateway.wait_exit() == 0
     assert answers(telegram) == ["re: slow"]
 
 
@@ -377,3 +393,53 @@ def test_a_session_chats_on_the_terminal_and_exit_stops_the_owner(tmp_path):
         )
         assert "foreground CLI host exited" in shown.stdout
         assert '"attached_cli_session": "demo"' in shown.stdout
+
+
+def test_a_start_on_a_full_disk_says_so_and_asks_to_be_tried_again(tmp_path):
+    mount = tmp_path / "small"
+    mount.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(mount)],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        with FakeTelegram() as telegram, Gateway(mount, config_for(telegram, None)) as gateway:
+            filler = mount / "filler"
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(1024))
+            refused = gateway.run("gateway", "run")
+            assert refused.returncode in (75, 78), refused.stderr
+            assert refused.stderr.startswith("error: ")
+            assert "fix:" in refused.stderr
+            assert "internal error" not in refused.stderr
+            filler.unlink()
+            gateway.start()
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=False)
+
+
+def test_force_on_a_terminal_asks_first_and_a_no_leaves_everything_alone(world):
+    gateway, *_ = world
+    gateway.start()
+    terminal = Terminal([*gateway.command, "gateway", "run", "--force"], gateway.environ)
+    terminal.read_until("Go on? [y/N] ")
+    assert f"pid {gateway.pid}" in terminal.seen
+    terminal.type("n\n")
+    assert terminal.exit_code() == 2
+    assert gateway.status()[0]["pid"] == gateway.pid
+
+
+def test_stop_in_a_chat_ends_the_answer_and_sends_nothing_twice(world):
+    gateway, telegram, model = world
+    gateway.start()
+    model.fault("hang")
+    telegram.say("long question")
+    model.wait_calls(1)
+    telegram.say("/stop")
+    telegram.say("next")
+    telegram.wait_messages(2)
+    assert answers(telegram) == ["Stopped.", "re: next"]

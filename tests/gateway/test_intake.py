@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from loong_channels.contract import Address, Cursor
-from loong_channels.faults import Busy
+from loong_channels.faults import Busy, NotStored
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.messaging.drops import Drops
 from loong_gateway.messaging.intake import Intake
 from loong_gateway.messaging.trust import TrustPolicy
@@ -140,3 +141,31 @@ def test_every_reason_has_its_own_count(world):
     drops.record(dataclasses.replace(world.rig.message(), sender_id=None), "sender_not_allowed")
     assert world.rig.metrics.get("dropped:bot_message:telegram=work") == 1
     assert world.rig.metrics.get("dropped:sender_not_allowed:telegram=work") == 1
+
+
+def test_a_batch_that_comes_again_is_not_counted_twice(tmp_path):
+    config = CONFIG + b"\n[limits]\nconversation_per_min = 3\n"
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        world = World(rig)
+        batch = [rig.message() for _ in range(3)]
+        real = world.intake._store
+        world.intake._store = FullDisk(real)
+        for _ in range(3):
+            with pytest.raises(NotStored):
+                world.accept(*batch)
+        world.intake._store = real
+        assert world.accept(*batch) == 3
+        assert set(rig.inbox_states().values()) == {"new"}
+
+
+class FullDisk:
+    """Says that it can be written, and refuses."""
+
+    def __init__(self, store):
+        self.store = store
+
+    def unwritable_reason(self):
+        return None
+
+    def write(self, operation, **options):
+        raise StoreUnwritable("database or disk is full")

@@ -155,7 +155,13 @@ def test_after_a_death_what_was_being_sent_is_held_when_the_policy_says_so(conn:
     add(conn, "g", first_sending=True)
     assert outbox.recover(conn, resend=False) == 1
     assert states(conn, "g") == ["unknown"]
-    assert outbox.recover(conn, resend=False, idempotent_channels={"telegram"}) == 0
+    assert outbox.recover(conn) == 0
+    assert states(conn, "g") == ["unknown"]
+
+
+def test_after_a_death_a_platform_that_drops_repetitions_gets_it_again(conn: sqlite3.Connection) -> None:
+    add(conn, "g", first_sending=True)
+    assert outbox.recover(conn, resend=False, idempotent_channels={"telegram"}) == 1
     assert states(conn, "g") == ["queued"]
 
 

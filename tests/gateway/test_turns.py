@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from loong_channels.faults import Throttled
-from loong_channels.waiting import StopToken
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.control import TurnRequest
 from loong_gateway.messaging.lanes import Later
-from loong_gateway.messaging.turns import TurnTask
+from loong_gateway.messaging.turns import RequestTask, TurnTask
 from loong_gateway.providers.contract import Completion, ProviderFault
 from loong_gateway.storage import inbox
 from tests.gateway.engine_rig import CONFIG, rig_at
@@ -16,6 +19,10 @@ from tests.gateway.engine_rig import CONFIG, rig_at
 def rig(tmp_path):
     with rig_at(tmp_path / "store.sqlite3") as made:
         yield made
+
+
+def request(rig, asked):
+    return rig.turns.run_request(TurnRequest(*asked), Deadline(10), StopToken())
 
 
 def test_a_message_is_answered_and_everything_is_recorded(rig):
@@ -155,15 +162,14 @@ def test_a_user_who_says_stop_ends_the_answer_without_a_reply(rig):
 
 def test_an_answer_that_was_settled_elsewhere_is_not_sent(rig):
     def meanwhile(call, stop, on_text):
-        rig.turns.abandon(seq)
-        rig.settle()
+        rig.run(rig.turns.abandoned(seq))
         return Completion("too late", "scripted")
 
     seq = rig.put(rig.message("hello"))
     rig.provider.script = [meanwhile]
     assert rig.run(TurnTask(rig.turns, seq)) is None
     assert list(rig.inbox_states().values()) == ["failed"]
-    assert rig.channel.sent == []
+    assert rig.channel.texts() == [rig.config.delivery.failure_text]
 
 
 def test_a_message_that_waited_too_long_at_the_platform_gets_one_line_per_conversation(rig):
@@ -228,8 +234,8 @@ def test_a_streamed_answer_replaces_its_preview(rig):
 
 
 def test_a_request_from_the_port_shares_the_memory_of_its_session(rig):
-    first = rig.turns.run_request(TurnRequest("demo", "one"), StopToken())
-    second = rig.turns.run_request(TurnRequest("demo", "two"), StopToken())
+    first = request(rig, ("demo", "one"))
+    second = request(rig, ("demo", "two"))
     assert (first.text, second.text) == ("re: one", "re: two")
     assert len(rig.provider.calls[1].messages) - len(rig.provider.calls[0].messages) == 2
     assert rig.outbox_states() == {}
@@ -237,9 +243,9 @@ def test_a_request_from_the_port_shares_the_memory_of_its_session(rig):
 
 def test_a_failed_request_from_the_port_says_why_and_remembers_nothing(rig):
     rig.provider.script = [ProviderFault("auth_rejected", "the key was refused")]
-    failed = rig.turns.run_request(TurnRequest("demo", "one"), StopToken())
+    failed = request(rig, ("demo", "one"))
     assert (failed.text, failed.error_code) == ("", "auth_rejected")
-    rig.turns.run_request(TurnRequest("demo", "two"), StopToken())
+    request(rig, ("demo", "two"))
     assert [m.content for m in rig.provider.calls[1].messages if m.role != "system"] == ["two"]
 
 
@@ -250,3 +256,80 @@ def test_a_message_given_up_at_the_start_gets_its_notice(rig):
     task = rig.turns.notice_of_failure(row)
     assert rig.run(task) is None
     assert rig.channel.texts() == [rig.config.delivery.failure_text]
+
+
+def test_a_wait_that_is_too_long_ends_the_message_at_once(rig):
+    rig.provider.script = [ProviderFault("rate_limited", "429", retry_after_s=604_800.0)]
+    assert rig.ask("hello") is None
+    assert rig.channel.texts() == [rig.config.delivery.failure_text]
+
+
+def test_an_answer_that_could_not_be_kept_is_not_asked_for_again(tmp_path):
+    with rig_at(tmp_path / "store.sqlite3") as rig:
+        task = TurnTask(rig.turns, rig.put(rig.message("hello")))
+        real = rig.turns._store
+        rig.turns._store = Refusing(real)
+        later = task.run(StopToken())
+        assert later.gate == "store"
+        rig.turns._store.refusals = 1
+        later = later.task.run(StopToken())
+        assert later.gate == "store"
+        assert rig.run(later.task) is None
+        assert len(rig.provider.calls) == 1
+        assert rig.channel.texts() == ["re: hello"]
+
+
+class Refusing:
+    """A store whose next writes are refused, as on a full disk."""
+
+    def __init__(self, store):
+        self.store = store
+        self.refusals = 1
+
+    def write(self, operation, **options):
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreUnwritable("database or disk is full")
+        return self.store.write(operation, **options)
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+
+def test_nothing_is_asked_while_the_disk_refuses(rig):
+    class Full:
+        def unwritable_reason(self):
+            return "database or disk is full"
+
+    task = TurnTask(rig.turns, rig.put(rig.message("hello")))
+    rig.turns._store, store = Full(), rig.turns._store
+    assert task.run(StopToken()).gate == "store"
+    assert rig.provider.calls == []
+    rig.turns._store = store
+    assert rig.run(task) is None
+
+
+def test_an_asker_who_leaves_ends_the_question(rig):
+    asked = threading.Event()
+    ended = threading.Event()
+
+    def slow(call, stop, on_text):
+        asked.set()
+        ended_by_stop = stop.wait(15)
+        ended.set()
+        raise ProviderFault("interrupted", f"stopped: {ended_by_stop}")
+
+    rig.provider.script = [slow]
+    task = RequestTask(rig.turns, TurnRequest("demo", "hello", timeout_s=0.3))
+    thread = threading.Thread(target=task.run, args=(StopToken(),))
+    thread.start()
+    assert asked.wait(15)
+    assert task.wait().error_code == "timed_out"
+    assert ended.wait(15)
+    thread.join(15)
+
+
+def test_a_truncated_answer_says_so(rig):
+    rig.provider.script = [lambda call, stop, on_text: Completion("half an", "scripted", truncated=True)]
+    rig.ask("hello")
+    assert rig.channel.texts() == ["half an […]"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
-from port_kit import eventually
 
 from loong_channels.waiting import StopToken
 from loong_gateway.api.auth import MAX_DELAYED, MAX_PEERS, Auth, bearer
 from loong_gateway.api.peers import peer_of
+from tests.gateway.api.port_kit import eventually
 
 SECRET = "pass-word-0001"
 CONTROL = "control-token-0001"

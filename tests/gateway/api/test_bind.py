@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from port_kit import PATIENCE_S, gateway_settings
 
 from loong_gateway.api.bind import Bound, first_tailnet_address, open_listener
 from loong_gateway.api.port_owner import end_port_owner, port_owner
 from loong_gateway.base.faults import CommandError
 from loong_gateway.config.snapshot import SecretRef
+from tests.gateway.api.port_kit import PATIENCE_S, gateway_settings
 
 ABSENT = SecretRef("absent", None, "gateway.auth.token", fallback_env=("LOONG_GATEWAY_TOKEN",))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loong_gateway.api.body import BodyReader
-from loong_gateway.api.http_request import Refusal, parse_head
+from loong_gateway.api.http_request import Refusal
+from tests.gateway.api.heads import parse_head
 
 LIMIT = 64
 

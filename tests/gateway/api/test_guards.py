@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from loong_gateway.api.guards import Guards
-from loong_gateway.api.http_request import Refusal, parse_head
+from loong_gateway.api.http_request import Refusal
 from loong_gateway.api.peers import peer_of
+from tests.gateway.api.heads import parse_head
 
 LOCAL = "127.0.0.1"
 LAN = "192.0.2.10"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from smuggling import CORPUS, GET
 
-from loong_gateway.api.http_request import HeadReader, Limits, Refusal, parse_head
+from loong_gateway.api.http_request import HeadReader, Limits, Refusal
+from tests.gateway.api.heads import parse_head
+from tests.gateway.api.smuggling import CORPUS, GET
 
 BODY_CASES = {"body on GET", "chunks on GET"}
 

@@ -9,8 +9,6 @@ import threading
 from typing import Callable
 
 import pytest
-from port_kit import CONTROL, PATIENCE_S, SECRET, Client, Port, eventually, request
-from smuggling import CORPUS, SMUGGLED
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.api.auth import Auth
@@ -18,6 +16,8 @@ from loong_gateway.api.peers import peer_of
 from loong_gateway.api.router import Session, Takeover
 from loong_gateway.api.wire import PeerGone
 from loong_gateway.base.threads import ThreadRegistry
+from tests.gateway.api.port_kit import CONTROL, PATIENCE_S, SECRET, Client, Port, eventually, request
+from tests.gateway.api.smuggling import CORPUS, SMUGGLED
 
 TURN = {"session_id": "demo", "input": "hello"}
 

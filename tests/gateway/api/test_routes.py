@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from port_kit import CONTROL, SECRET, Port, request
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.control import TurnResult
+from tests.gateway.api.port_kit import CONTROL, SECRET, Port, request
 
 SEND = {"channel": "telegram", "target": "42", "text": "hi"}
 TURN = {"session_id": "demo", "input": "hello"}

@@ -10,7 +10,12 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from provider_rig import (
+
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.config.snapshot import SecretRef
+from loong_gateway.providers.contract import Message, ProviderCall, ProviderFault, Usage
+from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
+from tests.gateway.providers.provider_rig import (
     CALL,
     KEY,
     QUESTION,
@@ -24,11 +29,6 @@ from provider_rig import (
     says,
     streams,
 )
-
-from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.config.snapshot import SecretRef
-from loong_gateway.providers.contract import Message, ProviderCall, ProviderFault, Usage
-from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
 
 DONE = "data: [DONE]\n\n"
 

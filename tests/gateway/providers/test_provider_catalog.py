@@ -7,13 +7,13 @@ import time
 from typing import Any
 
 import pytest
-from provider_rig import KEY, ask, bodies, completion, provider_for, refuses, says
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.providers.catalog import Catalog, Model, choose, read_models
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.providers.errors import AttemptFailed, Failure
 from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
+from tests.gateway.providers.provider_rig import KEY, ask, bodies, completion, provider_for, refuses, says
 
 ARK = {
     "object": "list",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from provider_rig import CALL, KEY, PROFILE, QUESTION, ask, provider_for
 
 from loong_channels.waiting import StopToken
 from loong_gateway.config.kinds import KINDS
@@ -14,6 +13,7 @@ from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.providers.credentials import Credential
 from loong_gateway.providers.endpoints import chat_url, join, models_url
+from tests.gateway.providers.provider_rig import CALL, KEY, PROFILE, QUESTION, ask, provider_for
 
 
 @pytest.mark.parametrize(

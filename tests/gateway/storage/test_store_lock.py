@@ -7,10 +7,10 @@ import stat
 import subprocess
 
 import pytest
-from store_help import run_python
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.storage.lock import StoreLock
+from tests.gateway.storage.store_help import run_python
 
 HOLD = """
 import sys

@@ -4,10 +4,10 @@ import sqlite3
 import zlib
 
 import pytest
-from store_help import NOW_MS, memory, message
 
 from loong_gateway.storage import inbox
 from loong_gateway.storage.counters import counters
+from tests.gateway.storage.store_help import NOW_MS, memory, message
 
 
 @pytest.fixture

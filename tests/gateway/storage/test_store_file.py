@@ -9,11 +9,11 @@ import sys
 import threading
 
 import pytest
-from store_help import events, keep, opened, wait_until
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.storage import inbox, migrations
 from loong_gateway.storage.file import StoreFile
+from tests.gateway.storage.store_help import events, keep, opened, wait_until
 
 SIDE_FILES = ("", "-wal", "-shm")
 # In a process of its own: closing a descriptor of the file would drop the store's locks on it.
@@ -97,7 +97,7 @@ def test_a_step_that_fails_in_the_middle_leaves_nothing_and_is_done_again(
     failing = StoreFile(path, connect=lambda p: sqlite3.connect(p, isolation_level=None, factory=Failing))
     with pytest.raises(CommandError) as caught:
         failing.open()
-    assert caught.value.code == "store.cannot_open"
+    assert (caught.value.code, caught.value.exit_code) == ("store.disk", 75)
     conn = sqlite3.connect(path)
     assert conn.execute("SELECT name FROM sqlite_master").fetchall() == []
     conn.close()
@@ -134,9 +134,13 @@ def test_a_damaged_file_is_set_aside_whole_and_an_empty_one_is_used(tmp_path: pa
         assert store.read(events) == []
         keep(store, "new")
     with opened(path) as store:
-        assert store.set_aside is None
+        # A restart must not make anybody forget the file; moving it away does.
+        aside = pathlib.Path(store.set_aside)
         assert store.read(events) == ["new"]
-    assert len(aside_files(tmp_path)) == 1
+        assert aside_files(tmp_path) == [aside.name]
+        for left in tmp_path.glob(f"{aside.name}*"):
+            left.unlink()
+        assert store.set_aside is None
 
 
 def test_the_log_of_a_damaged_file_is_set_aside_with_it(tmp_path: pathlib.Path) -> None:
@@ -156,6 +160,8 @@ def test_a_log_without_its_file_is_set_aside_and_not_deleted(tmp_path: pathlib.P
     pathlib.Path(f"{path}-wal").write_bytes(b"frames")
     with opened(path) as store:
         keep(store, "a")
+        assert pathlib.Path(f"{store.set_aside}-wal").read_bytes() == b"frames"
+    with opened(path) as store:
         assert pathlib.Path(f"{store.set_aside}-wal").read_bytes() == b"frames"
 
 
@@ -180,12 +186,49 @@ def test_damage_found_while_running_sets_the_file_aside_and_the_store_goes_on(tm
         with pytest.raises(StoreUnwritable):
             store.read(events)
         wait_until(lambda: store.set_aside is not None)
-        assert told.is_set()
+        assert told.wait(10)
         assert store.unwritable_reason() is None
         keep(store, "later")
         assert set(store.read(events)) <= {"after", "later"}
         assert "later" in store.read(events)
     assert len(aside_files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("finding", "damaged"),
+    [
+        ("*** in database main *** Tree 4 page 9: unable to get the page. error code=7", False),
+        ("Tree 4 page 9: unable to get the page. error code=266", False),
+        ("*** in database main *** out of memory", False),
+        ("Tree 4 page 9: btreeInitPage() returns error code 11", True),
+        ("Tree 4 page 9: unable to get the page. error code=267", True),
+        ("row 3 missing from index inbox_state", True),
+    ],
+)
+def test_a_check_that_could_not_be_made_does_not_cost_the_file(
+    tmp_path: pathlib.Path, finding: str, damaged: bool
+) -> None:
+    path = tmp_path / "s"
+    fill(path, 3)
+
+    class Checked(sqlite3.Connection):
+        def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+            if statement.startswith("PRAGMA quick_check") and not aside_files(tmp_path):
+                return super().execute("SELECT ?", (finding,))
+            return super().execute(statement, *values)
+
+    def connect(name: str) -> sqlite3.Connection:
+        return sqlite3.connect(name, isolation_level=None, check_same_thread=False, factory=Checked)
+
+    file = StoreFile(str(path), connect=connect)
+    if damaged:
+        file.open()
+    else:
+        with pytest.raises(CommandError) as caught:
+            file.open()
+        assert (caught.value.code, caught.value.exit_code) == ("store.disk", 75)
+    file.close()
+    assert bool(aside_files(tmp_path)) is damaged
 
 
 def test_a_report_of_damage_that_is_not_true_does_not_set_a_sound_file_aside(tmp_path: pathlib.Path) -> None:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from store_help import memory
 
 from loong_gateway.storage import transcripts
+from tests.gateway.storage.store_help import memory
 
 ROUTE = "agent:main:telegram:work:direct:7"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.owner import lock as owner
+from loong_gateway.owner import files
 from loong_gateway.owner.client import ControlClient
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places, resolve_places
@@ -58,8 +58,8 @@ def live(places: Places) -> Iterator[http.server.ThreadingHTTPServer]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     lock = OwnerLock.acquire(places)
-    server.token = owner.write_control_token(places)
-    owner.publish(places, {"pid": os.getpid(), "bind_address": "0.0.0.0", "port": server.server_address[1]})
+    server.token = files.write_control_token(places)
+    files.publish(places, {"pid": os.getpid(), "bind_address": "0.0.0.0", "port": server.server_address[1]})
     yield server
     lock.release()
     server.shutdown()
@@ -128,7 +128,7 @@ def test_without_an_owner_the_error_says_how_to_start_one(places: Places) -> Non
 def test_an_owner_without_a_port_cannot_be_asked(places: Places) -> None:
     lock = OwnerLock.acquire(places)
     try:
-        owner.publish(places, {"pid": os.getpid(), "phase": "starting"})
+        files.publish(places, {"pid": os.getpid(), "phase": "starting"})
         with pytest.raises(CommandError, match="it has not opened a port"):
             ControlClient(places).get("/x")
     finally:
@@ -138,6 +138,6 @@ def test_an_owner_without_a_port_cannot_be_asked(places: Places) -> None:
 def test_a_port_where_nobody_listens_is_told_with_its_address(
     places: Places, live: http.server.ThreadingHTTPServer
 ) -> None:
-    owner.publish(places, {"pid": os.getpid(), "bind_address": "127.0.0.1", "port": 1})
+    files.publish(places, {"pid": os.getpid(), "bind_address": "127.0.0.1", "port": 1})
     with pytest.raises(CommandError, match=r"does not answer on 127\.0\.0\.1:1: connection refused"):
         ControlClient(places).get("/x")

@@ -6,18 +6,18 @@ import random
 import shutil
 
 import pytest
-from store_help import events, keep, opened, run_python
 
 from loong_gateway.storage import inbox
 from loong_gateway.storage.file import StoreFile
 from loong_gateway.storage.store import Store
+from tests.gateway.storage.store_help import events, keep, opened, run_python
 
 ROWS = 25
 FRAME_BYTES = 24 + 4096
 # Leaves a log behind as a killed process does.
 WRITE = f"""
 import os, sys
-from store_help import keep
+from tests.gateway.storage.store_help import keep
 from loong_channels.waiting import Deadline
 from loong_gateway.storage.store import Store
 from loong_gateway.base.threads import ThreadRegistry

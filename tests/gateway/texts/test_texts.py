@@ -17,7 +17,7 @@ from loong_gateway.commandline.verbs import find_verb
 from loong_gateway.commands.common import error_lines
 from loong_gateway.texts import AREAS, all_rows
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 ROWS = sorted(all_rows().items())
 # Nothing that loong knows of helps against a broken output.
 WITHOUT_FIX = {"usage.output"}

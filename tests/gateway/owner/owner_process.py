@@ -12,6 +12,7 @@ import socket
 import sys
 
 from loong_gateway.base.faults import CommandError
+from loong_gateway.owner import files
 from loong_gateway.owner import lock as owner
 from loong_gateway.owner.paths import resolve_places
 
@@ -36,12 +37,12 @@ def main() -> int:
     if "--listen" in sys.argv:
         listener = socket.create_server(("127.0.0.1", 0))
         document.update(bind_address="127.0.0.1", port=listener.getsockname()[1])
-    owner.publish(places, document)
+    files.publish(places, document)
     print("held", os.getpid(), flush=True)
-    while not owner.stop_requested(places, lock.owner_token):
+    while not files.stop_requested(places, lock.owner_token):
         lock.beat()
         select.select([], [], [], 0.02)
-    owner.retire(places, {**document, "shutdown_reason": "shutdown requested: gateway stop requested"})
+    files.retire(places, {**document, "shutdown_reason": "shutdown requested: gateway stop requested"})
     lock.release()
     return 0
 

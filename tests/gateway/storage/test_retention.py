@@ -4,9 +4,9 @@ import sqlite3
 from dataclasses import dataclass
 
 import pytest
-from store_help import NOW_MS, memory, message, part
 
 from loong_gateway.storage import inbox, outbox, retention
+from tests.gateway.storage.store_help import NOW_MS, memory, message, part
 
 DAY_MS = 24 * 3600 * 1000
 

@@ -18,7 +18,7 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.commandline import parser
 from loong_gateway.commandline.verbs import ALIASES, VERBS, find_verb
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def loong(
@@ -389,7 +389,7 @@ def test_closed_streams_change_nothing_but_what_is_seen() -> None:
 
 
 def test_an_interrupt_ends_quietly_with_130(tmp_path: Path) -> None:
-    owner_process = ROOT / "tests" / "gateway" / "owner_process.py"
+    owner_process = ROOT / "tests" / "gateway" / "owner" / "owner_process.py"
     environ = {"LOONG_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     holder = subprocess.Popen(
         [sys.executable, str(owner_process)], env=environ, stdout=subprocess.PIPE, text=True

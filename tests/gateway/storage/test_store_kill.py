@@ -7,15 +7,14 @@ import signal
 import subprocess
 import threading
 
-from store_help import events, opened, run_python
-
 from loong_gateway.storage import counters, cursors, inbox, outbox
+from tests.gateway.storage.store_help import events, opened, run_python
 
 # Takes messages, answers them, sends the answers; every acknowledgement goes to a ledger that is synced before it
 # counts, so the ledger never says more than the store had promised.
 LIFE = """
 import json, os, sys, threading
-from store_help import NOW_MS, message, part
+from tests.gateway.storage.store_help import NOW_MS, message, part
 from loong_gateway.storage import counters, cursors, inbox, outbox
 from loong_gateway.storage.store import Store
 from loong_gateway.base.threads import ThreadRegistry

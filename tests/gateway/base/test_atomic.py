@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loong_gateway.base.atomic import read_private, remove, write_private
+from loong_gateway.base.atomic import read_private, remove, sync_directory, write_private
 
 
 def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
@@ -85,3 +86,20 @@ def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     remove(str(tmp_path / "none"))
     remove(str(tmp_path))
     assert tmp_path.is_dir()
+
+
+def test_a_file_system_that_cannot_sync_directories_is_no_error(tmp_path: Path) -> None:
+    sync_directory(str(tmp_path))
+    without = "/proc/self"
+    if not os.path.isdir(without):
+        pytest.skip("this host has no directory that is known to refuse")
+    descriptor = os.open(without, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match=r".") as refusal:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    assert refusal.value.errno == errno.EINVAL
+    sync_directory(without)
+    with pytest.raises(FileNotFoundError):
+        sync_directory(str(tmp_path / "none"))

@@ -10,16 +10,16 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from store_help import NOW_MS, events, message, opened, run_python, wait_until
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.storage import counters, inbox
 from loong_gateway.storage.file import StoreFile
+from tests.gateway.storage.store_help import NOW_MS, events, message, opened, run_python, wait_until
 
 # Writes until the limit bites, shows that it is refused and that submits are kept, lifts the limit, goes on.
 CYCLES = """
 import resource, sys
-from store_help import NOW_MS, events, keep, message, opened, wait_until
+from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, wait_until
 from loong_gateway.storage import counters, inbox
 from loong_gateway.base.faults import StoreUnwritable
 
@@ -128,7 +128,7 @@ def test_opening_on_a_full_file_system_is_a_clear_error_and_works_once_there_is_
     filler = occupy(small_disk)
     with pytest.raises(CommandError) as caught:
         StoreFile(str(small_disk / "s")).open()
-    assert (caught.value.code, caught.value.exit_code) == ("store.cannot_open", 78)
+    assert (caught.value.code, caught.value.exit_code) == ("store.disk", 75)
     assert "free some space" in caught.value.fix
     filler.unlink()
     with opened(small_disk / "s") as store:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from store_help import memory
 
 from loong_gateway.storage import aliases, cursors
 from loong_gateway.storage.counters import bump, counters
+from tests.gateway.storage.store_help import memory
 
 
 @pytest.fixture
