@@ -179,6 +179,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong validate-config",
         1,
     ),
+    "surface.lane_full": (
+        "one conversation has too many messages waiting, so no new ones are taken",
+        None,
+        "let the model catch up, or send /stop in that conversation; then: loong status",
+        1,
+    ),
     "surface.throttled": (
         "the platform asked it to wait",
         None,
