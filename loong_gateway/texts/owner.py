@@ -106,6 +106,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "make room on the disk or correct its mode, then: loong gateway status",
         1,
     ),
+    "reason.store_gone": (
+        "the store was removed or replaced while in use, so no message is taken",
+        "{store}",
+        "put the same file back, or begin with what is there now: loong gateway stop",
+        1,
+    ),
     "reason.store_set_aside": (
         "a damaged store was set aside and an empty one begun",
         "{store}",

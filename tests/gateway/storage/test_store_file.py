@@ -231,6 +231,32 @@ def test_a_check_that_could_not_be_made_does_not_cost_the_file(
     assert bool(aside_files(tmp_path)) is damaged
 
 
+@pytest.mark.parametrize("ending", ["", "-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_taken_while_the_file_is_gone_and_all_is_well_once_it_is_back(
+    tmp_path: pathlib.Path, ending: str, replaced: bool
+) -> None:
+    path = tmp_path / "s"
+    with opened(path, probe_s=0.01) as store:
+        keep(store, "a")
+        moved = pathlib.Path(f"{path}{ending}")
+        moved.rename(tmp_path / "elsewhere")
+        if replaced:
+            moved.write_bytes(b"")
+        store.look()
+        wait_until(store.is_gone)
+        with pytest.raises(StoreUnwritable, match="removed or replaced"):
+            keep(store, "b")
+        assert store.read(events) == ["a"]
+        (tmp_path / "elsewhere").replace(moved)
+        wait_until(lambda: store.unwritable_reason() is None)
+        keep(store, "c")
+        assert not store.is_gone()
+    with opened(path) as store:
+        assert store.read(events) == ["a", "c"]
+    assert aside_files(tmp_path) == []
+
+
 def test_a_report_of_damage_that_is_not_true_does_not_set_a_sound_file_aside(tmp_path: pathlib.Path) -> None:
     reports = [sqlite3.DatabaseError("database disk image is malformed")]
 
