@@ -237,9 +237,9 @@ class StoreFile:
 
     def _prepare_files(self) -> None:
         """Create the file with mode 0600 before SQLite does it with the umask's, or check the one that is there."""
-        if not os.path.lexists(self.path) and os.path.lexists(self.path + "-wal"):
+        if _size(self.path + "-wal") and not _size(self.path):
             # The log of a file that is gone; SQLite would delete it.
-            self._move_aside("its main file is missing")
+            self._move_aside("its main file is missing or empty")
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
@@ -293,6 +293,14 @@ def _identities(path: str) -> dict[str, tuple[int, int]]:
             status = os.stat(name)
             found[name] = (status.st_dev, status.st_ino)
     return found
+
+
+def _size(path: str) -> int:
+    """The size of a file in bytes, 0 when there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _refuse_old_library() -> None:

@@ -155,8 +155,11 @@ def test_the_log_of_a_damaged_file_is_set_aside_with_it(tmp_path: pathlib.Path) 
         assert pathlib.Path(f"{store.set_aside}-wal").read_bytes() == log
 
 
-def test_a_log_without_its_file_is_set_aside_and_not_deleted(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_log_without_its_file_is_set_aside_and_not_deleted(tmp_path: pathlib.Path, is_empty: bool) -> None:
     path = tmp_path / "s"
+    if is_empty:
+        path.touch()
     pathlib.Path(f"{path}-wal").write_bytes(b"frames")
     with opened(path) as store:
         keep(store, "a")
