@@ -150,7 +150,7 @@ def _refusal(method: str, code: int, description: str, parameters: Mapping[str, 
 
 
 def _retry_after(hint: object, answer: HttpAnswer) -> float:
-    if isinstance(hint, bool) or not isinstance(hint, (int, float)):
+    if isinstance(hint, bool) or not isinstance(hint, (int, float)) or hint != hint:  # noqa: PLR0124  not a number
         header = answer.headers.get("retry-after", "")
         hint = int(header) if header.isdecimal() else _DEFAULT_RETRY_S
     return min(max(float(hint), 1.0), _MAX_RETRY_S)

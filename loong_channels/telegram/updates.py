@@ -54,6 +54,8 @@ _CAPTIONS = {
     "invoice": "title",
 }
 _MAX_NAME = 120
+# The year 2242.
+_END_OF_TIME_S = 1 << 33
 _MAX_REMEMBERED = 4096
 
 _Json = Mapping[str, Any]
@@ -191,7 +193,7 @@ class UpdateReader:
             sender_id=None if sender is None else str(_number(sender["id"])),
             text=f"{text}\n{placeholder}" if text and placeholder else text or placeholder,
             received_ms=received_ms,
-            sent_ms=_number(message["date"]) * 1000,
+            sent_ms=_moment_ms(message["date"]),
             sender_name=None if sender is None else _full_name(sender),
             kind=kind,
             addressed=addressed,
@@ -279,7 +281,17 @@ class _Mentions:
 def _number(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError("not a whole number")
+    # Identifiers have at most 52 significant bits: https://core.telegram.org/bots/api#chat
+    if abs(value) >= 1 << 52:
+        raise ValueError("a number out of range")
     return value
+
+
+def _moment_ms(value: object) -> int:
+    seconds = _number(value)
+    if not 0 <= seconds < _END_OF_TIME_S:
+        raise ValueError("a date out of range")
+    return seconds * 1000
 
 
 def _migration(message: _Json, chat_id: str) -> ChatMoved | None:

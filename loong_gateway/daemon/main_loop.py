@@ -12,7 +12,11 @@ from loong_gateway.base.clock import Clock
 
 __all__ = ["MainLoop", "Timer"]
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = {
+    signal.SIGTERM: "sigterm received",
+    signal.SIGINT: "ctrl-c received",
+    signal.SIGHUP: "sighup received",
+}
 
 
 @dataclass
@@ -36,12 +40,13 @@ class MainLoop:
         self._times_asked = 0
 
     def install_signal_handlers(self) -> None:
-        """Turn TERM and INT into stop requests. Main thread only."""
+        """Turn TERM, INT and HUP into stop requests; a HUP that nohup ignores stays ignored. Main thread only."""
         for number in SIGNALS:
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is the system's
-        self._arrivals.put("ctrl-c received" if number == signal.SIGINT else "sigterm received")
+        self._arrivals.put(SIGNALS[signal.Signals(number)])
 
     def ask_to_stop(self, reason: str) -> None:
         """Ask for a stop from any thread."""

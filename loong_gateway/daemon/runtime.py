@@ -172,6 +172,7 @@ class Runtime:
         return STOP_LOOK_S if parked_s is None else min(STOP_LOOK_S, parked_s)
 
     def _beat(self) -> None:
+        self._parts.store.look()
         places = self._parts.places
         for trouble in (
             self._parts.lock.beat(),

@@ -232,8 +232,9 @@ class Engine:
                 found.append("provider_missing")
         elif self._provider_fails():
             found.append("provider_unavailable")
-        if self._parts.store.unwritable_reason() is not None:
-            found.append("store_unwritable")
+        store = self._parts.store
+        if store.unwritable_reason() is not None:
+            found.append("store_gone" if store.is_gone() else "store_unwritable")
         if self._parts.store.set_aside is not None:
             found.append("store_set_aside")
         if self._rows.quarantined > self._quarantined_before:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from loong_channels.contract import Address, Channel, ChannelSpec, Cursor, Inbound, Preview
 from loong_channels.faults import (
     BadCredentials,
+    Busy,
     Conflict,
     Fault,
     Interrupted,
@@ -37,6 +38,8 @@ __all__ = ["Slot", "SlotServices"]
 
 ACKNOWLEDGE_S = 5.0
 STOP_LOOK_S = 60.0
+# A lane that is full for a moment is a busy day; one that stays full needs somebody to look.
+BUSY_SHOWN_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class Slot:
         self._sendable = False
         # Written by the channel's thread only.
         self._caught_up = False
+        self._busy_since_s: float | None = None
 
     # What the gateway does with a slot
 
@@ -152,7 +156,18 @@ class Slot:
 
     def accept(self, batch: Sequence[Inbound], cursor: Cursor | None = None) -> None:
         """See contract.Host."""
-        taken = self._services.accept(self._policy, batch, self._own(cursor))
+        now_s = self._services.clock.monotonic_s()
+        try:
+            taken = self._services.accept(self._policy, batch, self._own(cursor))
+        except Busy as fault:
+            if self._busy_since_s is None:
+                self._busy_since_s = now_s
+            elif now_s - self._busy_since_s >= BUSY_SHOWN_AFTER_S and not self.state().trouble:
+                self._set(phase="degraded", trouble="lane_full", last_error=str(fault))
+            raise
+        self._busy_since_s = None
+        if self.state().trouble == "lane_full":
+            self._set(phase="ready", trouble="", last_error=None)
         if taken:
             self._set(last_inbound_ms=self._services.clock.wall_ms(), quiet=True)
 
@@ -301,7 +316,7 @@ class Slot:
             # A surface in trouble keeps saying so until the platform has acknowledged it again.
             self._set(phase="connecting" if not self.state().trouble else None, started=True)
             if self._receives:
-                self._require_allow_list()
+                _require_allow_list(self._policy, self._account, self.spec)
                 channel.run(self, self._stop)
             else:
                 self.ready("sending only")
@@ -319,17 +334,6 @@ class Slot:
             self._logger.exception("the channel failed unexpectedly")
             return Unreachable(f"internal error: {type(error).__name__}", maybe_processed=True)
         return Interrupted("the connection ended")
-
-    def _require_allow_list(self) -> None:
-        if self._policy.conversations:
-            return
-        setting = f"{self._account.channel}.{self.spec.conversation_setting}"
-        raise CannotServe(
-            f"{setting} is empty; configure at least one trusted {self.spec.conversation_word}",
-            trouble="allow_list_empty",
-            where=setting,
-            fix="list who may talk to it there, then: loong gateway run --force",
-        )
 
     def _set(self, *, quiet: bool = False, phase: str | None = None, **changes: object) -> None:
         with self._guard:
@@ -349,6 +353,18 @@ class Slot:
         return policy_of(
             self._account, self.spec, self._services.moves.of(self._account.channel, self._account.id)
         )
+
+
+def _require_allow_list(policy: TrustPolicy, account: AccountConfig, spec: ChannelSpec) -> None:
+    if policy.conversations:
+        return
+    setting = f"{account.channel}.{spec.conversation_setting}"
+    raise CannotServe(
+        f"{setting} is empty; configure at least one trusted {spec.conversation_word}",
+        trouble="allow_list_empty",
+        where=setting,
+        fix="list who may talk to it there, then: loong gateway run --force",
+    )
 
 
 def _wait_for(stop: StopToken) -> None:

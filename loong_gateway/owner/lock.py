@@ -44,13 +44,13 @@ __all__ = [
 ]
 
 HEARTBEAT_S = 5.0
+LOST_AFTER_S = 30.0
 STALE_MS = 15_000
 
 _RETRY_S = 0.02
 _SIGTERM = 15
 # What a file system answers that knows no such locks.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_LOST_AFTER_S = 30.0
 _DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -94,7 +94,7 @@ class OwnerLock:
     `set_aside` those that could not be read and were renamed.
     """
 
-    def __init__(self, places: Places, descriptor: int, verb: str) -> None:
+    def __init__(self, places: Places, descriptor: int, verb: str, lost_after_s: float) -> None:
         self.owner_token = new_secret()
         self.repaired: list[str] = []
         self.set_aside: list[str] = []
@@ -104,9 +104,17 @@ class OwnerLock:
         self._since_ms = wall_ms()
         self._since_boot_ms = boot_clock_ns() // 1_000_000
         self._lost_since_s: float | None = None
+        self._lost_after_s = lost_after_s
 
     @classmethod
-    def acquire(cls, places: Places, *, wait_s: float = 0.5, verb: str = "gateway run") -> OwnerLock:
+    def acquire(
+        cls,
+        places: Places,
+        *,
+        wait_s: float = 0.5,
+        verb: str = "gateway run",
+        lost_after_s: float = LOST_AFTER_S,
+    ) -> OwnerLock:
         """Become the owner of `places`. Blocks up to `wait_s`, for a look by `status` holds the lock for a moment.
 
         Creates the directories, narrows file modes, sets unreadable leftovers aside and removes old requests.
@@ -121,7 +129,7 @@ class OwnerLock:
             if time.monotonic() >= deadline:
                 raise _already_active(places)
             _pause(_RETRY_S)
-        lock = cls(places, descriptor, verb)
+        lock = cls(places, descriptor, verb, lost_after_s)
         lock.repaired = narrow_modes(places)
         lock.set_aside = clear_leftovers(places)
         lock.beat()
@@ -153,7 +161,7 @@ class OwnerLock:
     @property
     def is_lost(self) -> bool:
         """True when another process has kept the lock for so long that it is no start that fails for other reasons."""
-        return self._lost_since_s is not None and time.monotonic() - self._lost_since_s >= _LOST_AFTER_S
+        return self._lost_since_s is not None and time.monotonic() - self._lost_since_s >= self._lost_after_s
 
     def release(self) -> None:
         """Let go of the lock; the file stays. Repeating it does nothing."""

@@ -138,6 +138,7 @@ class StoreFile:
         self.writer: sqlite3.Connection | None = None
         self.reader: sqlite3.Connection | None = None
         self.set_aside: str | None = _newest_set_aside(path)
+        self._identities: dict[str, tuple[int, int]] = {}
         self._make_connection = connect
         self._check = check
 
@@ -180,6 +181,11 @@ class StoreFile:
                 self._disconnect()
             self._connect_sound()
 
+    def is_gone(self) -> bool:
+        """Whether the file or its log was removed or replaced: what is written now would be found by nobody."""
+        now = _identities(self.path)
+        return any(now.get(name) != identity for name, identity in self._identities.items())
+
     def close(self, *, checkpoint: bool = False) -> None:
         """Close both connections; `checkpoint` first copies the log back into the file. Never raises."""
         with self.reader_guard:
@@ -213,6 +219,7 @@ class StoreFile:
             self.reader = self._make_connection(self.path)
             for pragma in _READER:
                 self.reader.execute(pragma).fetchall()
+            self._identities = _identities(self.path)
         except BaseException as error:
             # A damaged file keeps its connections until it has another name: closing the last one would copy the
             # log into it and delete the log.
@@ -230,9 +237,9 @@ class StoreFile:
 
     def _prepare_files(self) -> None:
         """Create the file with mode 0600 before SQLite does it with the umask's, or check the one that is there."""
-        if not os.path.lexists(self.path) and os.path.lexists(self.path + "-wal"):
+        if _size(self.path + "-wal") and not _size(self.path):
             # The log of a file that is gone; SQLite would delete it.
-            self._move_aside("its main file is missing")
+            self._move_aside("its main file is missing or empty")
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
@@ -276,6 +283,24 @@ class StoreFile:
         logger.error(
             "the store was damaged (%s); it was set aside as %s and an empty one is used", why, target
         )
+
+
+def _identities(path: str) -> dict[str, tuple[int, int]]:
+    """Which files have the names of the store and of its log."""
+    found = {}
+    for name in (path, path + "-wal"):
+        with contextlib.suppress(FileNotFoundError):  # a name without a file has no identity
+            status = os.stat(name)
+            found[name] = (status.st_dev, status.st_ino)
+    return found
+
+
+def _size(path: str) -> int:
+    """The size of a file in bytes, 0 when there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _refuse_old_library() -> None:

@@ -15,7 +15,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.storage.file import Connect, StoreFile, Trouble, connect, recheck, trouble_of
 from loong_gateway.storage.lock import LockPlaces, StoreLock
 from loong_gateway.storage.queue import Operation, OperationQueue
-from loong_gateway.storage.writer import Writer
+from loong_gateway.storage.writer import GONE, Writer
 from loong_gateway.texts.store import CANNOT_OPEN_FIXES
 
 __all__ = ["Store", "StorePlaces", "run_once"]
@@ -121,6 +121,16 @@ class Store:
         """Why nothing can be written now, or None."""
         return self._queue.refusal
 
+    def is_gone(self) -> bool:
+        """True while writing is refused because the file was removed or replaced."""
+        return self._queue.refusal == GONE
+
+    def look(self) -> None:
+        """Have the writer see soon whether it can still write; returns at once."""
+        if self._queue.refusal is None:
+            with contextlib.suppress(StoreUnwritable):  # that is what `unwritable_reason` says from now on
+                self.submit_lazy(_nothing)
+
     @property
     def set_aside(self) -> str | None:
         """Where the newest damaged file lies that an empty one replaced, None once nobody needs to look any more."""
@@ -164,6 +174,10 @@ class Store:
     def _report_damage(self) -> None:
         with contextlib.suppress(StoreUnwritable):  # the reader is told that already
             self.submit(recheck)
+
+
+def _nothing(conn: sqlite3.Connection) -> None:
+    """An operation that changes nothing."""
 
 
 class StorePlaces(LockPlaces, Protocol):

@@ -16,11 +16,13 @@ from loong_gateway.storage.counters import bump
 from loong_gateway.storage.file import StoreFile, Trouble, trouble_of
 from loong_gateway.storage.queue import Operation, OperationQueue
 
-__all__ = ["MAX_BATCH", "Writer"]
+__all__ = ["GONE", "MAX_BATCH", "Writer"]
 
 logger = logging.getLogger("loong.store")
 
 MAX_BATCH = 64
+# Starts like SQLite's own message for a file that it cannot use.
+GONE = "unable to open database file: it was removed or replaced while in use"
 
 
 class _OneFailed(Exception):
@@ -64,7 +66,9 @@ class Writer:
         stays = self._queue.pause(self._probe_s)
         self._probes += 1
         # A full disk leaves the connection sound, and reading goes on. After any other failure it is not trusted.
-        if (self._probes > 1 and self._trouble is not Trouble.FULL) or self._file.writer is None:
+        # The file that is gone lives as long as its connection, and may be brought back.
+        distrusted = self._probes > 1 and self._trouble is not Trouble.FULL
+        if (distrusted and not self._file.is_gone()) or self._file.writer is None:
             try:
                 self._file.reopen()
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a disk does
@@ -93,6 +97,7 @@ class Writer:
 
     def _transact(self, operations: Sequence[Operation]) -> None:
         conn = self._connection()
+        self._require_file()
         conn.execute("BEGIN IMMEDIATE")
         for operation in operations:
             try:
@@ -136,6 +141,10 @@ class Writer:
         if self._file.writer is None:
             raise sqlite3.OperationalError("unable to open database file")
         return self._file.writer
+
+    def _require_file(self) -> None:
+        if self._file.is_gone():
+            raise sqlite3.OperationalError(GONE)
 
     def _roll_back(self) -> None:
         conn = self._file.writer

@@ -112,6 +112,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "make room on the disk or correct its mode, then: loong gateway status",
         1,
     ),
+    "reason.store_gone": (
+        "the store was removed or replaced while in use, so no message is taken",
+        "{store}",
+        "put the same file back, or begin with what is there now: loong gateway stop",
+        1,
+    ),
     "reason.store_set_aside": (
         "a damaged store was set aside and an empty one begun; this goes away with the next start",
         "{store}.damaged-* stays for whoever wants to look, and may be deleted",
@@ -189,6 +195,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "its allow-list is empty, so it serves nobody",
         None,
         "loong validate-config",
+        1,
+    ),
+    "surface.lane_full": (
+        "one conversation has too many messages waiting, so no new ones are taken",
+        None,
+        "let the model catch up, or send /stop in that conversation; then: loong status",
         1,
     ),
     "surface.throttled": (

@@ -86,6 +86,8 @@ def test_codes_and_descriptions_become_faults(
         ("x", None, 5),
         (None, "soon", 5),
         (10**9, None, 86400),
+        (float("inf"), None, 86400),
+        (float("nan"), None, 5),
     ],
 )
 def test_a_wait_is_taken_from_the_body_or_the_header(given: object, header: str, seconds: float) -> None:

@@ -55,7 +55,12 @@ def test_a_message_is_answered_and_the_owner_can_be_inspected_and_stopped(world)
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"), [(signal.SIGTERM, "sigterm received"), (signal.SIGINT, "ctrl-c received")]
+    ("number", "reason"),
+    [
+        (signal.SIGTERM, "sigterm received"),
+        (signal.SIGINT, "ctrl-c received"),
+        (signal.SIGHUP, "sighup received"),
+    ],
 )
 def test_a_signal_stops_cleanly_and_says_which(world, number, reason):
     gateway, *_ = world

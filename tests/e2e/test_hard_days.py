@@ -148,6 +148,34 @@ def test_a_state_directory_that_vanishes_is_told_and_the_runtime_files_come_back
         assert gateway.stop() == 0
 
 
+def test_a_standard_output_that_nobody_reads_holds_nothing_up(tmp_path):
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    with (
+        FakeTelegram() as telegram,
+        FakeModel() as model,
+        Gateway(tmp_path, config_for(telegram, model)) as gateway,
+    ):
+        gateway.process = subprocess.Popen(
+            [*gateway.command, *gateway.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=writing,
+            env=gateway.environ,
+        )
+        gateway.wait_ready()
+        telegram.say("hello")
+        telegram.wait_messages(1)
+        assert gateway.stop() == 0
+    os.close(reading)
+    os.close(writing)
+
+
 def test_the_port_answers_while_every_worker_is_busy(tmp_path):
     chats = range(1001, 1005)
     with FakeTelegram() as telegram, FakeModel() as model:

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from loong_channels.contract import Address, Cursor, Inbound
-from loong_channels.faults import BadCredentials, Conflict, Unreachable
+from loong_channels.faults import BadCredentials, Busy, Conflict, Unreachable
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
 from loong_gateway.base.clock import Clock
@@ -16,9 +16,11 @@ from loong_gateway.config.snapshot import AccountConfig, SecretRef
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.slots import Slot, SlotServices
-from tests.gateway.store_help import opened
+from tests.clocks import HandClock
+from tests.gateway.storage.store_help import opened
 
 WAIT_S = 15.0
+MESSAGE = Inbound(Address("telegram", "work", "7"), "1", "1", "42", "hi", 0)
 TOKEN = SecretRef("env", "BOT_TOKEN", "telegram.bot_token")
 
 
@@ -58,6 +60,8 @@ class Watched:
         self.metrics = Metrics()
         self.problem = None
         self.opens = 0
+        self.full = False
+        self.clock = HandClock()
         self.services = SlotServices(
             open_channel=self.open,
             accept=self.accept,
@@ -68,7 +72,7 @@ class Watched:
             parking=Parking(Clock()),
             threads=self.threads,
             metrics=self.metrics,
-            clock=Clock(),
+            clock=self.clock,
         )
 
     def open(self, account):
@@ -78,6 +82,8 @@ class Watched:
         return self.channel
 
     def accept(self, policy, batch, cursor):
+        if self.full:
+            raise Busy("too many messages waiting")
         self.accepted.append((list(batch), cursor))
         return len(batch)
 
@@ -192,6 +198,20 @@ def test_a_connection_that_ends_without_a_reason_is_made_again(make):
     assert slot.state().restarts == 1
 
 
+def test_a_lane_that_stays_full_is_shown_until_there_is_room(make):
+    slot, world = make(ScriptedLife())
+    world.full = True
+    for seconds, trouble in ((0, ""), (9, ""), (2, "lane_full")):
+        world.clock.advance(seconds)
+        with pytest.raises(Busy):
+            slot.accept([MESSAGE])
+        assert slot.state().trouble == trouble
+    slot.start()
+    world.full = False
+    slot.accept([MESSAGE])
+    assert (slot.state().trouble, slot.state().last_error) == ("", None)
+
+
 def test_stopping_ends_the_wait_for_the_next_try(make):
     slot, world = make(ScriptedLife(BadCredentials("401")))
     slot.start()
@@ -204,9 +224,8 @@ def test_stopping_ends_the_wait_for_the_next_try(make):
 def test_cursors_belong_to_the_account(make):
     slot, world = make(ScriptedLife())
     assert slot.cursor("offset:1") == "55"
-    inbound = Inbound(Address("telegram", "work", "7"), "1", "1", "42", "hi", 0)
-    slot.accept([inbound], Cursor("offset:1", "56"))
-    assert world.accepted == [([inbound], Cursor("telegram=work:offset:1", "56"))]
+    slot.accept([MESSAGE], Cursor("offset:1", "56"))
+    assert world.accepted == [([MESSAGE], Cursor("telegram=work:offset:1", "56"))]
     assert slot.state().last_inbound_ms is not None
 
 

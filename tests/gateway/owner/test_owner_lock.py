@@ -248,6 +248,25 @@ def test_an_owner_whose_lock_file_was_taken_over_says_so(lock: OwnerLock, places
     assert lock.beat() is None
 
 
+def test_a_lock_that_stays_with_another_process_is_lost(places: Places) -> None:
+    lock = OwnerLock.acquire(places, lost_after_s=0)
+    os.unlink(places.owner_lock)
+    assert not lock.is_lost
+    second = OwnerLock.acquire(places, wait_s=0)
+    lock.beat()
+    assert lock.is_lost
+    second.release()
+    lock.beat()
+    assert not lock.is_lost
+    lock.release()
+
+
+def test_a_stop_request_that_may_not_be_read_is_none(lock: OwnerLock, places: Places) -> None:
+    os.mkdir(places.stop_request, 0o000)
+    assert not files.stop_requested(places, lock.owner_token)
+    os.rmdir(places.stop_request)
+
+
 # -- the files --------------------------------------------------------------------------------------------------------
 
 

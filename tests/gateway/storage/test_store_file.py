@@ -155,8 +155,11 @@ def test_the_log_of_a_damaged_file_is_set_aside_with_it(tmp_path: pathlib.Path) 
         assert pathlib.Path(f"{store.set_aside}-wal").read_bytes() == log
 
 
-def test_a_log_without_its_file_is_set_aside_and_not_deleted(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_log_without_its_file_is_set_aside_and_not_deleted(tmp_path: pathlib.Path, is_empty: bool) -> None:
     path = tmp_path / "s"
+    if is_empty:
+        path.touch()
     pathlib.Path(f"{path}-wal").write_bytes(b"frames")
     with opened(path) as store:
         keep(store, "a")
@@ -229,6 +232,32 @@ def test_a_check_that_could_not_be_made_does_not_cost_the_file(
         assert (caught.value.code, caught.value.exit_code) == ("store.disk", 75)
     file.close()
     assert bool(aside_files(tmp_path)) is damaged
+
+
+@pytest.mark.parametrize("ending", ["", "-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_taken_while_the_file_is_gone_and_all_is_well_once_it_is_back(
+    tmp_path: pathlib.Path, ending: str, replaced: bool
+) -> None:
+    path = tmp_path / "s"
+    with opened(path, probe_s=0.01) as store:
+        keep(store, "a")
+        moved = pathlib.Path(f"{path}{ending}")
+        moved.rename(tmp_path / "elsewhere")
+        if replaced:
+            moved.write_bytes(b"")
+        store.look()
+        wait_until(store.is_gone)
+        with pytest.raises(StoreUnwritable, match="removed or replaced"):
+            keep(store, "b")
+        assert store.read(events) == ["a"]
+        (tmp_path / "elsewhere").replace(moved)
+        wait_until(lambda: store.unwritable_reason() is None)
+        keep(store, "c")
+        assert not store.is_gone()
+    with opened(path) as store:
+        assert store.read(events) == ["a", "c"]
+    assert aside_files(tmp_path) == []
 
 
 def test_a_report_of_damage_that_is_not_true_does_not_set_a_sound_file_aside(tmp_path: pathlib.Path) -> None:
