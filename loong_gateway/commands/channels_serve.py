@@ -18,7 +18,7 @@ from loong_gateway.owner.status import collect
 
 HELP = "serve one channel account in the foreground until stopped"
 EXAMPLES = ("loong channels serve telegram", "loong channels serve telegram --account work --once")
-EXIT_CODES = "0 stopped; 2 it cannot be served; 78 invalid config, lock held, or port taken"
+EXIT_CODES = "0 stopped; 2 it cannot be served; 75 the disk refuses; 78 invalid config, lock held, port taken"
 JSON = False
 
 MODE = "multi_channel_serve"
@@ -73,9 +73,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _check_can_serve(config: Config, account: AccountConfig) -> None:
     spec = catalog.spec(account.channel)
     if not spec.serves:
-        raise CommandError(
-            "run.nothing_to_serve", channel=account.channel, fix=f"loong channels send {account.channel}"
-        )
+        raise CommandError("run.nothing_to_serve", channel=account.channel)
     if not account.settings.get(spec.conversation_setting):
         raise CommandError(
             "run.nobody_allowed",

@@ -21,7 +21,7 @@ EXAMPLES = (
     "loong --dev gateway run --session demo",
     "loong gateway run --channel-account telegram=work",
 )
-EXIT_CODES = "0 stopped; 70 internal error or forced end; 78 invalid config, lock held, or port taken"
+EXIT_CODES = "0 stopped; 70 internal error or forced end; 75 the disk refuses; 78 invalid config, lock held, port taken"
 JSON = False
 
 HEADLESS = "gateway_headless"

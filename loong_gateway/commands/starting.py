@@ -41,7 +41,10 @@ def show_warnings(context: Context, config: Config) -> None:
     """Print what the configuration warns about, one line each, on stderr."""
     for found in config.warnings:
         place = config.path if found.line is None else f"{config.path}:{found.line}"
-        context.err(f"warning: {place} {found.field_path}: {found.message}")
+        key = f" {found.field_path}" if found.field_path else ""
+        context.err(f"warning: {place}{key}: {found.message}")
+        if found.fix:
+            context.err(f"  fix: {found.fix}")
 
 
 def stderr_for_log(context: Context) -> TextIO | None:

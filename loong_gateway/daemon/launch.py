@@ -16,6 +16,7 @@ from loong_gateway.api.bind import Bound, open_listener
 from loong_gateway.api.listener import Listener
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.process import identity
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.outside import egress_of
@@ -29,7 +30,7 @@ from loong_gateway.messaging.engine import Engine, EngineParts
 from loong_gateway.messaging.terminal import TERMINAL_SPEC, Terminal, terminal_account
 from loong_gateway.owner import files as owner_files
 from loong_gateway.owner.boots import Boots
-from loong_gateway.owner.lock import OwnerLock, identity
+from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.store import Store

@@ -18,6 +18,7 @@ from loong_gateway.api.bind import Bound
 from loong_gateway.api.listener import Listener
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.process import identity
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import plural
 from loong_gateway.control import ControlPlane, SendOutcome, SendRequest, TurnRequest, TurnResult
@@ -84,7 +85,7 @@ class Runtime:
         self._engine = parts.engine
         self._clock = parts.clock
         self._started_at_ms = parts.clock.wall_ms()
-        self._identity = owner.identity()
+        self._identity = identity()
         self._news = News(parts.announce, parts.clock, stop_command=parts.places.command("gateway stop"))
         self._phase = "starting"
         self._channels_on = True

@@ -37,7 +37,6 @@ __all__ = [
     "STALE_MS",
     "LockState",
     "OwnerLock",
-    "identity",
     "live_document",
     "lock_state",
     "request_stop",

@@ -119,9 +119,9 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         1,
     ),
     "reason.store_set_aside": (
-        "a damaged store was set aside and an empty one begun; this goes away with the next start",
-        "{store}.damaged-* stays for whoever wants to look, and may be deleted",
-        "when you have seen this, stop it and start it again: loong gateway stop",
+        "a damaged store was set aside and an empty one begun; shown until that file is gone from there",
+        "{store}.damaged-*",
+        "when nobody needs that file there any more, move or delete it, then: loong gateway status",
         1,
     ),
     "reason.rows_quarantined": (

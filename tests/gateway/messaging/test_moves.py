@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from loong_gateway.messaging.moves import Moves
-from tests.gateway.store_help import opened
+from tests.gateway.storage.store_help import opened
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from loong_channels.waiting import StopToken
 from loong_gateway.messaging.delivery import Fate
 from loong_gateway.storage import outbox
 from loong_gateway.storage.outbox import Part
-from tests.gateway.engine_rig import CONFIG, rig_at
+from tests.gateway.messaging.engine_rig import CONFIG, rig_at
 
 CHAT = Address("telegram", "work", "7")
 LOST = TimedOut("no answer", maybe_processed=True)

@@ -12,7 +12,7 @@ from loong_gateway.messaging.lanes import Later
 from loong_gateway.messaging.turns import RequestTask, TurnTask
 from loong_gateway.providers.contract import Completion, ProviderFault
 from loong_gateway.storage import inbox
-from tests.gateway.engine_rig import CONFIG, rig_at
+from tests.gateway.messaging.engine_rig import CONFIG, rig_at
 
 
 @pytest.fixture

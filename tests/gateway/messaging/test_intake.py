@@ -11,7 +11,7 @@ from loong_gateway.messaging.drops import Drops
 from loong_gateway.messaging.intake import Intake
 from loong_gateway.messaging.trust import TrustPolicy
 from loong_gateway.storage import cursors
-from tests.gateway.engine_rig import CONFIG, rig_at
+from tests.gateway.messaging.engine_rig import CONFIG, rig_at
 
 POLICY = TrustPolicy(frozenset({"7", "8"}), frozenset(), require_mention=False)
 
