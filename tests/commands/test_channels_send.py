@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from loong_gateway.base.process import identity
 from loong_gateway.owner.files import publish, write_control_token
-from loong_gateway.owner.lock import OwnerLock, identity
+from loong_gateway.owner.lock import OwnerLock
 from tests.commands.loong_cli import TOKEN, Loong, running_owner, telegram_config
 from tests.fakes.telegram import FakeTelegram
 
