@@ -38,6 +38,9 @@ CONNECT_S = 10.0
 CONNECT_ADDRESS_S = 5.0
 # Shutting down a socket that is still connecting does not wake poll on every system, so the flag is looked at too.
 CONNECT_SLICE_S = 0.2
+# One system call waits this long at most before the watch is asked again: a time-out that holds for every call costs
+# no system call to change.
+WAIT_SLICE_S = 5.0
 # A connection idle for longer may have been forgotten by a NAT without a word; keep-alive probes start before.
 IDLE_LIMIT_S = 60.0
 
@@ -78,6 +81,7 @@ class Watch:
         self.answering = False
         self._first_byte_s = first_byte_s
         self._gap_s = gap_s
+        self._asked = False
         self._step: Deadline | None = None
         self._guard = threading.Lock()
         self._socket: WatchedSocket | None = None
@@ -103,16 +107,21 @@ class Watch:
         self.reused = reused
         self._step = None
 
+    def begin_send(self) -> None:
+        """The next piece of the request follows; the peer may take as long as between two pieces of an answer."""
+        if not self.connecting:
+            self._step = self.deadline.within(self._gap_s)
+
     def begin_answer(self) -> None:
-        """Called before every read: the first one starts the wait for the first byte."""
-        if not self.answering and not self.connecting and self._step is None:
-            self._step = self.deadline.within(self._first_byte_s)
+        """A wait for bytes of the answer follows, the first ones or more of them."""
+        if not self.connecting:
+            self._asked = True
+            self._step = self.deadline.within(self._gap_s if self.answering else self._first_byte_s)
 
     def progress(self) -> None:
         """Bytes of the answer came: from now on only the gaps between them are bounded."""
         if not self.connecting:
             self.answering = True
-            self._step = None
 
     def tighten(self, seconds: float) -> None:
         """From now on the rest of the answer may take `seconds` in all."""
@@ -122,8 +131,10 @@ class Watch:
         """Seconds that the next system call may take; raises TimedOut or Interrupted when it may not start."""
         if self._ending:
             raise Interrupted(self._ending)
-        left = self.deadline.remaining()
-        left = min(left, self._gap_s if self._step is None else self._step.remaining())
+        # A step never outlives the deadline it was made from, but the deadline may have been tightened since.
+        left = (
+            self.deadline.remaining() if self._step is None else self._step.bounded(self.deadline.remaining())
+        )
         if left <= 0:
             raise self.late()
         return left
@@ -135,7 +146,7 @@ class Watch:
             return TimedOut(f"{self.peer} did not finish in time", maybe_processed=processed)
         if self.connecting:
             return TimedOut(f"cannot connect to {self._whom} within {CONNECT_S:g} s", maybe_processed=False)
-        if not self.answering and self._step is not None:
+        if self._asked and not self.answering:
             return TimedOut(
                 f"no answer from {self.peer} within {self._first_byte_s:g} s", maybe_processed=True
             )
@@ -218,11 +229,8 @@ def _receive(sock: WatchedSocket, read: Callable[..., int], arguments: tuple[Any
     if watch is None:
         return read(*arguments)
     watch.begin_answer()
-    sock.settimeout(watch.allow())
     try:
-        count = read(*arguments)
-    except socket.timeout:
-        raise watch.late() from None
+        count = _allowed(sock, watch, read, *arguments)
     except OSError as error:
         raise watch.broken(error) from error
     sock.used_at_s = time.monotonic()
@@ -241,17 +249,25 @@ def _send_all(sock: WatchedSocket, send: Callable[[memoryview], int], data: Any)
         if watch is None:
             done += send(view[done:])
             continue
-        sock.settimeout(watch.allow())
+        watch.begin_send()
         try:
-            count = send(view[done:])
-        except socket.timeout:
-            raise watch.late() from None
+            count = _allowed(sock, watch, send, view[done:])
         except OSError as error:
             _judge_send_error(watch, error)
             raise
         done += count
         if not watch.connecting:
             watch.sent_bytes += count
+
+
+def _allowed(sock: WatchedSocket, watch: Watch, call: Callable[..., int], *arguments: Any) -> int:
+    """Make a system call, again after each slice of waiting, until it is done or the watch ends it."""
+    while True:
+        sock.wait_at_most(watch.allow())
+        try:
+            return call(*arguments)
+        except socket.timeout:
+            continue
 
 
 def _judge_send_error(watch: Watch, error: OSError) -> None:
@@ -271,6 +287,17 @@ class WatchedSocket(socket.socket):
 
     watch: Watch | None = None
     used_at_s = 0.0
+
+    def wait_at_most(self, seconds: float) -> None:
+        """A system call from now on ends after `seconds` or earlier; the caller asks its watch and goes on."""
+        wanted, present = min(seconds, WAIT_SLICE_S), self.gettimeout()
+        if present is None or not wanted / 2 <= present <= seconds:
+            super().settimeout(wanted)
+
+    def settimeout(self, value: float | None) -> None:
+        """As socket.settimeout; that there shall be no limit, as the HTTP library says, is not heard under watch."""
+        if value is not None or self.watch is None:
+            super().settimeout(value)
 
     def idle_s(self) -> float:
         """Seconds since anything was received."""

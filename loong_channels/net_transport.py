@@ -10,6 +10,7 @@ import base64
 import http.client
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +29,9 @@ __all__ = ["Adapter", "Outgoing", "exchange", "read_piece"]
 
 READ_BYTES = 65536
 MAX_ORIGINS = 16
+MAX_ADDRESSES = 64
+# A request up to this size leaves in one piece: one system call, one TLS record, and one wake-up of the peer.
+ONE_PIECE_BYTES = 16384
 _TARGET_SAFE = "/?#[]@!$&'()*+,;=%:~-._"
 
 
@@ -64,47 +68,50 @@ class Outgoing(PreparedRequest):
         self, adapter: Adapter, method: str, url: str, headers: dict[str, str], body: bytes | None
     ) -> None:
         super().__init__()
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            raise Refused("not a usable address", code="address") from None
-        if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
-            raise Refused("not a usable http or https address", code="address")
-        default_port = 443 if parts.scheme == "https" else 80
-        self.peer = host if port in (None, default_port) else f"{host}:{port}"
-        self.pool, self.proxy = adapter.pool_for(parts.scheme, host, port or default_port)
-        self.target = quote(parts.path or "/", safe=_TARGET_SAFE)
-        if parts.query:
-            self.target += "?" + quote(parts.query, safe=_TARGET_SAFE)
-        if self.proxy is not None and parts.scheme == "http":
-            self.target = f"http://{parts.netloc}{self.target}"
+        way = adapter.way_to(url)
+        self.peer = way.peer
+        self.pool = way.pool
+        self.proxy = way.proxy
+        self.target = way.target
         self.method = method
         self.url = url
         self.headers = headers
         self.body = body
 
 
+@dataclass(frozen=True, repr=False)
+class Way:
+    """How to reach an address: who is asked, over which connections, and by what target. Has no repr: see `Call`."""
+
+    peer: str
+    pool: HTTPConnectionPool
+    proxy: Proxy | None
+    target: str
+
+
 class Adapter(HTTPAdapter):
-    """Chooses the pool by our own egress rules and leaves out what a session would add. `_guard` protects pools."""
+    """Chooses the pool by our own egress rules and leaves out what a session would add.
+
+    `_guard` protects the pools and the ways that lead to them.
+    """
 
     def __init__(self, egress: Egress, pool_size: int) -> None:
         self._egress = egress
         self._guard = threading.Lock()
+        self._ways: dict[str, Way] = {}
         self._pools: dict[tuple[str, str, int], tuple[HTTPConnectionPool, Proxy | None]] = {}
         self._proxy_managers: dict[Proxy, urllib3.ProxyManager] = {}
         super().__init__(pool_connections=MAX_ORIGINS, pool_maxsize=pool_size)
         self.poolmanager.pool_classes_by_scheme = _POOL_CLASSES
 
-    def pool_for(self, scheme: str, host: str, port: int) -> tuple[HTTPConnectionPool, Proxy | None]:
-        """The pool of connections to an origin and the proxy it goes through. Raises EgressInvalid."""
-        key = (scheme, host, port)
+    def way_to(self, url: str) -> Way:
+        """The way to an address. Raises EgressInvalid, and Refused for an address that cannot be used."""
         with self._guard:
-            known = self._pools.get(key)
+            known = self._ways.get(url)
             if known is None:
-                if len(self._pools) >= MAX_ORIGINS:
-                    self._forget_pools()
-                known = self._pools[key] = self._make_pool(scheme, host, port)
+                if len(self._ways) >= MAX_ADDRESSES:
+                    self._ways.clear()
+                known = self._ways[url] = self._find_way(url)
             return known
 
     def close(self) -> None:
@@ -132,7 +139,35 @@ class Adapter(HTTPAdapter):
         response.raw = resp
         return response
 
+    def _find_way(self, url: str) -> Way:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise Refused("not a usable address", code="address") from None
+        if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
+            raise Refused("not a usable http or https address", code="address")
+        default_port = 443 if parts.scheme == "https" else 80
+        peer = host if port in (None, default_port) else f"{host}:{port}"
+        pool, proxy = self._pool_for(parts.scheme, host, port or default_port)
+        target = quote(parts.path or "/", safe=_TARGET_SAFE)
+        if parts.query:
+            target += "?" + quote(parts.query, safe=_TARGET_SAFE)
+        if proxy is not None and parts.scheme == "http":
+            target = f"http://{parts.netloc}{target}"
+        return Way(peer, pool, proxy, target)
+
+    def _pool_for(self, scheme: str, host: str, port: int) -> tuple[HTTPConnectionPool, Proxy | None]:
+        key = (scheme, host, port)
+        known = self._pools.get(key)
+        if known is None:
+            if len(self._pools) >= MAX_ORIGINS:
+                self._forget_pools()
+            known = self._pools[key] = self._make_pool(scheme, host, port)
+        return known
+
     def _forget_pools(self) -> None:
+        self._ways.clear()
         self._pools.clear()
         for manager in (self.poolmanager, *self._proxy_managers.values()):
             manager.clear()
@@ -165,11 +200,15 @@ class Adapter(HTTPAdapter):
 class _WatchedConnection(HTTPConnection):
     """A connection whose sockets belong to the call that the current thread is making."""
 
+    # The pieces of a request that wait to leave together; None while bytes leave at once.
+    _held: list[bytes] | None = None
+
     def connect(self) -> None:
         """Connect, through the proxy if there is one, and shake hands. Raises faults."""
         watch = _this_watch()
         watch.begin_connect(watch.peer if self.proxy is None else f"proxy {self.host}:{self.port}")
         self._calls = 0
+        held, self._held = self._held, None
         try:
             super().connect()
         except (OSError, http.client.HTTPException) as error:
@@ -179,6 +218,7 @@ class _WatchedConnection(HTTPConnection):
             text = str(error)
             code = text.split()[3] if text.startswith("Tunnel connection failed: ") else ""
             raise _proxy_refused(self.host, self.port, code) from None
+        self._held = held
 
     def request(self, *arguments: Any, **options: Any) -> None:
         """Send a request; on a kept connection the sockets change hands first."""
@@ -187,15 +227,26 @@ class _WatchedConnection(HTTPConnection):
         if sock is not None:
             watch.attach(sock)
             watch.begin_request(reused=self._calls > 0)
+        self._held = []
         super().request(*arguments, **options)
+        self._flush()
         self._calls += 1
 
     def send(self, data: Any) -> None:
-        """Send bytes, connecting first where nothing has yet."""
+        """Send bytes, connecting first where nothing has yet; the small pieces of a request leave together."""
         if self.sock is None:
             self.connect()
             _this_watch().begin_request(reused=False)
+        if self._held is not None and isinstance(data, bytes) and len(data) <= ONE_PIECE_BYTES:
+            self._held.append(data)
+            return
+        self._flush()
         super().send(data)
+
+    def _flush(self) -> None:
+        held, self._held = self._held, None
+        if held:
+            super().send(b"".join(held))
 
     @property
     def is_connected(self) -> bool:
