@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from loong_channels.contract import Address, Receipt
 from loong_channels.faults import (
@@ -123,15 +123,16 @@ class Delivery:
         surface = self._surfaces.surface(address.channel, address.account)
         return surface is not None and surface.can_send() and self._parking.wait_s(address) <= 0
 
-    def deliver(self, group: str, stop: StopToken, *, again: bool = False) -> Later | None:
+    def deliver(
+        self, group: str, stop: StopToken, *, fresh: Sequence[OutboxRow] = (), again: bool = False
+    ) -> Later | None:
         """Send what is left of a group. Blocks; None when its fate is settled, Later when the lane has to wait.
 
-        `again` says that an earlier run may have left outcomes on their way to the disk: they are waited for.
+        `fresh` are its rows when they were stored this moment, so that nobody needs to read them. `again` says that
+        an earlier run may have left outcomes on their way to the disk: they are waited for.
         """
         try:
-            # A write stands in line behind what was submitted before, a plain read does not.
-            look = self._store.write if again else self._store.read
-            rows = look(lambda conn: outbox.group(conn, group))
+            rows = list(fresh) or self._rows(group, again=again)
             unsent = [row for row in rows if row.state in outbox.UNSENT]
             if unsent:
                 return self._send_rows(unsent, stop)
@@ -140,6 +141,11 @@ class Delivery:
         except StoreUnwritable:
             return Later(DeliveryTask(self, group, again=True), STORE_WAIT_S, STORE_GATE)
         return None
+
+    def _rows(self, group: str, *, again: bool) -> list[OutboxRow]:
+        # A write stands in line behind what was submitted before, a plain read does not.
+        look = self._store.write if again else self._store.read
+        return look(lambda conn: outbox.group(conn, group))
 
     def _send_rows(self, rows: list[OutboxRow], stop: StopToken) -> Later | None:
         message_ids: list[str] = []
@@ -262,14 +268,17 @@ class DeliveryTask:
     limit_s = 10 * SEND_LIMIT_S
     user_may_stop = False
 
-    def __init__(self, delivery: Delivery, group: str, *, again: bool = False) -> None:
+    def __init__(
+        self, delivery: Delivery, group: str, *, fresh: Sequence[OutboxRow] = (), again: bool = False
+    ) -> None:
         self._delivery = delivery
+        self._fresh = fresh
         self._again = again
         self.group = group
 
     def run(self, stop: StopToken) -> Later | None:
         """Send what is left of the group."""
-        return self._delivery.deliver(self.group, stop, again=self._again)
+        return self._delivery.deliver(self.group, stop, fresh=self._fresh, again=self._again)
 
     def abandoned(self) -> None:
         """Nothing to undo: the row stays `sending` and is settled at the next start."""

@@ -104,7 +104,7 @@ class Engine:
             parts.store,
             self.lanes,
             config=lambda: self.config,
-            turn_task=lambda seq: TurnTask(self.turns, seq),
+            turn_task=self.turns.task,
             delivery_task=lambda group: DeliveryTask(self.delivery, group),
             metrics=self.metrics,
             clock=parts.clock,

@@ -51,7 +51,7 @@ class Intake:
         lanes: Lanes,
         *,
         config: Callable[[], Config],
-        turn_task: Callable[[int], Task],
+        turn_task: Callable[[InboxRow], Task],
         delivery_task: Callable[[str], Task],
         metrics: Metrics,
         clock: Clock,
@@ -128,7 +128,7 @@ class Intake:
         command = parse_command(row.inbound.text)
         if command is not None and command.name == "stop":
             self._lanes.interrupt(lane, "user")
-        self._lanes.offer(lane, self._turn_task(row.seq))
+        self._lanes.offer(lane, self._turn_task(row))
 
     def _over_budget(self, inbound: Inbound) -> list[Part]:
         address = inbound.address

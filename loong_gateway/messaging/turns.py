@@ -19,6 +19,7 @@ from loong_gateway.control import TurnRequest, TurnResult
 from loong_gateway.messaging.chat_commands import HELP_TEXT, NEW_SESSION_TEXT, ChatCommand, parse_command
 from loong_gateway.messaging.conversation import build_call
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
+from loong_gateway.messaging.fresh_rows import FreshRows
 from loong_gateway.messaging.lanes import Later
 from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.sessions import session_key
@@ -27,7 +28,7 @@ from loong_gateway.providers.contract import Completion, Provider, ProviderFault
 from loong_gateway.storage import inbox, outbox, transcripts
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.inbox import InboxRow
-from loong_gateway.storage.outbox import Part
+from loong_gateway.storage.outbox import OutboxRow, Part
 from loong_gateway.storage.store import Store
 
 __all__ = ["Outcome", "RequestTask", "SettleTask", "TurnSources", "TurnTask", "Turns"]
@@ -95,11 +96,17 @@ class Turns:
         self._metrics = metrics
         self._clock = clock
         self._told_old = Notices(clock)
+        self._fresh = FreshRows()
 
     @property
     def limit_s(self) -> float:
         """How long one turn may take, in seconds."""
         return self._config().turn_timeout_s
+
+    def task(self, row: InboxRow) -> TurnTask:
+        """The task that answers a message which was stored this moment."""
+        self._fresh.put(row)
+        return TurnTask(self, row.seq)
 
     def run_message(self, seq: int, stop: StopToken) -> Later | None:
         """Answer one row of the inbox. Blocks until the reply's rows are on disk; the reply is sent by what follows."""
@@ -107,7 +114,7 @@ class Turns:
         if self._store.unwritable_reason() is not None:
             return Later(TurnTask(self, seq), STORE_WAIT_S, STORE_GATE)
         try:
-            row = self._store.read(lambda conn: inbox.load(conn, seq))
+            row = self._fresh.take(seq) or self._store.read(lambda conn: inbox.load(conn, seq))
             if row is None:
                 return None
             outcome = self._answer(row, stop)
@@ -125,23 +132,22 @@ class Turns:
         parts = self._parts(row, outcome, now_ms)
         at_once = bool(parts) and self._delivery.can_send_now(inbound.address)
 
-        def keep(conn: Connection) -> bool:
+        def keep(conn: Connection) -> list[OutboxRow] | None:
             if not inbox.settle(conn, row.seq, outcome.state, error=outcome.error):
-                return False
+                return None
             if outcome.session is not None:
                 transcripts.remember(conn, outcome.session, inbound.text, outcome.text, now_ms)
-            outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
-            return True
+            return outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
 
         try:
-            settled = self._store.write(keep)
+            kept = self._store.write(keep)
         except StoreUnwritable:
             return Later(SettleTask(self, row.seq, outcome), STORE_WAIT_S, STORE_GATE)
-        if not settled:
+        if kept is None:
             logger.warning("message %d was settled elsewhere; this answer is not sent", row.seq)
             return None
         self._metrics.add(f"turns:{inbound.address.surface}")
-        return Later(DeliveryTask(self._delivery, parts[0].group), 0.0) if parts else None
+        return Later(DeliveryTask(self._delivery, parts[0].group, fresh=kept), 0.0) if parts else None
 
     def settle_by_seq(self, seq: int, outcome: Outcome) -> Later | None:
         """As `settle`, for a message whose answer waits in memory only."""

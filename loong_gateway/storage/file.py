@@ -11,6 +11,7 @@ import contextlib
 import enum
 import errno
 import logging
+import operator
 import os
 import re
 import sqlite3
@@ -113,14 +114,13 @@ def trouble_of(error: BaseException) -> Trouble | None:
     return None
 
 
-def _tolerant_text(value: bytes) -> str:
-    return value.decode("utf-8", "replace")
+# A flipped bit in a text must not make its whole table unreadable. Called for every text that is read.
+_tolerant_text = operator.methodcaller("decode", "utf-8", "replace")
 
 
 def connect(path: str) -> sqlite3.Connection:
     """Open a connection that any one thread at a time may use, with transactions left to us."""
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    # A flipped bit in a text must not make its whole table unreadable.
     connection.text_factory = _tolerant_text
     return connection
 
@@ -183,8 +183,7 @@ class StoreFile:
 
     def is_gone(self) -> bool:
         """Whether the file or its log was removed or replaced: what is written now would be found by nobody."""
-        now = _identities(self.path)
-        return any(now.get(name) != identity for name, identity in self._identities.items())
+        return any(_identity(name) != identity for name, identity in self._identities.items())
 
     def close(self, *, checkpoint: bool = False) -> None:
         """Close both connections; `checkpoint` first copies the log back into the file. Never raises."""
@@ -219,7 +218,8 @@ class StoreFile:
             self.reader = self._make_connection(self.path)
             for pragma in _READER:
                 self.reader.execute(pragma).fetchall()
-            self._identities = _identities(self.path)
+            names = (self.path, self.path + "-wal")
+            self._identities = {name: found for name in names if (found := _identity(name)) is not None}
         except BaseException as error:
             # A damaged file keeps its connections until it has another name: closing the last one would copy the
             # log into it and delete the log.
@@ -285,14 +285,13 @@ class StoreFile:
         )
 
 
-def _identities(path: str) -> dict[str, tuple[int, int]]:
-    """Which files have the names of the store and of its log."""
-    found = {}
-    for name in (path, path + "-wal"):
-        with contextlib.suppress(FileNotFoundError):  # a name without a file has no identity
-            status = os.stat(name)
-            found[name] = (status.st_dev, status.st_ino)
-    return found
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file has this name, None when none has."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _size(path: str) -> int:

@@ -82,17 +82,20 @@ class OutboxRow:
     message_ids: tuple[str, ...] = ()
 
 
-def add(conn: sqlite3.Connection, parts: Sequence[Part], *, now_ms: int, first_sending: bool) -> int:
-    """Store the parts whose ids are new; returns how many. `first_sending` stores the first as being sent already.
+def add(
+    conn: sqlite3.Connection, parts: Sequence[Part], *, now_ms: int, first_sending: bool
+) -> list[OutboxRow]:
+    """Store the parts whose ids are new and return them; `first_sending` stores the first as being sent already.
 
     Raises sqlite3.IntegrityError when a group has a part of that number under another id, ValueError for an
     `extra` that no JSON can hold.
     """
-    added = 0
+    added = []
     for index, part in enumerate(parts):
         address = part.outbound.address
         payload = encode_outbound(part.outbound)
         sending = first_sending and index == 0
+        state = "sending" if sending else "queued"
         values = (
             part.id,
             part.group,
@@ -101,14 +104,28 @@ def add(conn: sqlite3.Connection, parts: Sequence[Part], *, now_ms: int, first_s
             address.channel,
             address.account,
             storable(address.lane),
-            "sending" if sending else "queued",
+            state,
             int(sending),
             part.expires_ms,
             now_ms,
             zlib.crc32(payload),
             payload,
         )
-        added += max(0, conn.execute(_INSERT, values).rowcount)
+        if conn.execute(_INSERT, values).rowcount == 1:
+            added.append(
+                OutboxRow(
+                    part.id,
+                    part.group,
+                    part.part,
+                    part.inbox_seq,
+                    part.outbound,
+                    state,
+                    attempts=int(sending),
+                    not_before_ms=0,
+                    expires_ms=part.expires_ms,
+                    last_error=None,
+                )
+            )
     return added
 
 

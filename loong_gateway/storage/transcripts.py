@@ -7,6 +7,7 @@ route's own key as its id; `start_new` begins another.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loong_gateway.base.ids import new_id
@@ -29,20 +30,19 @@ class SessionRow:
     messages: int
 
 
-def append(conn: sqlite3.Connection, session: str, role: str, text: str, at_ms: int) -> None:
-    """Add one message to a session; `role` is "user", "assistant" or "system"."""
-    conn.execute(
+def append(conn: sqlite3.Connection, session: str, messages: Sequence[tuple[str, str]], at_ms: int) -> None:
+    """Add (role, text) to a session, in order; a role is "user", "assistant" or "system"."""
+    key = storable(session)
+    conn.executemany(
         "INSERT INTO transcript(session, role, at_ms, text) VALUES(?, ?, ?, ?)",
-        (storable(session), role, at_ms, storable(text)),
+        [(key, role, at_ms, storable(text)) for role, text in messages],
     )
-    conn.execute(_TOUCH, (storable(session), storable(session), at_ms, at_ms, 1))
+    conn.execute(_TOUCH, (key, key, at_ms, at_ms, len(messages)))
 
 
 def remember(conn: sqlite3.Connection, route: str, question: str, answer: str, at_ms: int) -> None:
     """Add a question and its answer to the present session of a route."""
-    session = active_session(conn, route)
-    append(conn, session, "user", question, at_ms)
-    append(conn, session, "assistant", answer, at_ms)
+    append(conn, active_session(conn, route), [("user", question), ("assistant", answer)], at_ms)
 
 
 def window(conn: sqlite3.Connection, session: str, turns: int) -> list[tuple[str, str]]:

@@ -43,7 +43,7 @@ class World:
             rig.store,
             self.lanes,
             config=lambda: rig.config,
-            turn_task=lambda seq: ("turn", seq),
+            turn_task=lambda row: ("turn", row.seq),
             delivery_task=lambda group: ("delivery", group),
             metrics=rig.metrics,
             clock=rig.clock,

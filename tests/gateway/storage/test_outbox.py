@@ -26,8 +26,9 @@ def states(conn: sqlite3.Connection, group: str) -> list[str]:
 
 def test_parts_come_back_in_order_with_everything_that_was_given(conn: sqlite3.Connection) -> None:
     parts = [part("g", n, text=f"part {n}") for n in range(3)]
-    assert outbox.add(conn, list(reversed(parts)), now_ms=NOW_MS, first_sending=False) == 3
+    added = outbox.add(conn, list(reversed(parts)), now_ms=NOW_MS, first_sending=False)
     rows = outbox.group(conn, "g")
+    assert added == list(reversed(rows))
     assert [row.outbound for row in rows] == [item.outbound for item in parts]
     assert [(row.id, row.part, row.state, row.attempts) for row in rows] == [
         ("g:0", 0, "queued", 0),
@@ -37,14 +38,15 @@ def test_parts_come_back_in_order_with_everything_that_was_given(conn: sqlite3.C
 
 
 def test_the_first_part_can_be_stored_as_being_sent(conn: sqlite3.Connection) -> None:
-    add(conn, "g", 2, first_sending=True)
-    assert [(row.state, row.attempts) for row in outbox.group(conn, "g")] == [("sending", 1), ("queued", 0)]
+    added = outbox.add(conn, [part("g", 0), part("g", 1)], now_ms=NOW_MS, first_sending=True)
+    assert [(row.state, row.attempts) for row in added] == [("sending", 1), ("queued", 0)]
+    assert outbox.group(conn, "g") == added
 
 
 def test_adding_the_same_parts_again_changes_nothing(conn: sqlite3.Connection) -> None:
     add(conn, "g", 2)
     outbox.mark_sent(conn, "g:0", ("5",))
-    assert outbox.add(conn, [part("g", 0), part("g", 1)], now_ms=NOW_MS, first_sending=True) == 0
+    assert outbox.add(conn, [part("g", 0), part("g", 1)], now_ms=NOW_MS, first_sending=True) == []
     assert states(conn, "g") == ["sent", "queued"]
 
 

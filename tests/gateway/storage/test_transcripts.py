@@ -19,8 +19,7 @@ def conn() -> sqlite3.Connection:
 
 def talk(conn: sqlite3.Connection, session: str, *words: str, at_ms: int = 1) -> None:
     for word in words:
-        transcripts.append(conn, session, "user", word, at_ms)
-        transcripts.append(conn, session, "assistant", word.upper(), at_ms)
+        transcripts.append(conn, session, [("user", word), ("assistant", word.upper())], at_ms)
 
 
 def test_the_window_holds_the_last_turns_oldest_first(conn: sqlite3.Connection) -> None:
@@ -39,7 +38,7 @@ def test_the_window_holds_the_last_turns_oldest_first(conn: sqlite3.Connection) 
 
 def test_a_turn_with_several_answers_is_never_cut(conn: sqlite3.Connection) -> None:
     talk(conn, "s", "a")
-    transcripts.append(conn, "s", "assistant", "more", 2)
+    transcripts.append(conn, "s", [("assistant", "more")], 2)
     assert [text for _, text in transcripts.window(conn, "s", 1)] == ["a", "A", "more"]
 
 
