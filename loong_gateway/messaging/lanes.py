@@ -106,7 +106,9 @@ class Lanes:
         self._total_limit = total_limit
         self._clock = clock
         self._guard = threading.Lock()
-        self._work_ready = threading.Condition(self._guard)
+        # Workers without work, the last to rest on top: it is called first, so that what a busy hour needed rests
+        # long enough to end.
+        self._resting: list[threading.Condition] = []
         self._run_ended = threading.Condition(self._guard)
         self._lanes: dict[str, _Lane] = {}
         self._ready: collections.deque[_Lane] = collections.deque()
@@ -192,7 +194,8 @@ class Lanes:
         with self._guard:
             self._closing = True
             self._ready.clear()
-            self._work_ready.notify_all()
+            while self._resting:
+                self._resting.pop().notify()
             return [
                 task
                 for lane in self._lanes.values()
@@ -230,7 +233,8 @@ class Lanes:
         if self._closing:
             return
         self._ready.append(lane)
-        self._work_ready.notify()
+        if self._resting:
+            self._resting.pop().notify()
         self._ensure_workers()
 
     def _ensure_workers(self) -> None:
@@ -301,13 +305,16 @@ class Lanes:
         lane.gate = later.gate
         heapq.heappush(self._parked, (self._clock.monotonic_s() + later.after_s, lane.parking, lane))
 
-    def _take(self) -> tuple[_Lane, _Run] | None:
+    def _take(self, call: threading.Condition) -> tuple[_Lane, _Run] | None:
         # Takes `_guard` itself; None tells the worker, which no longer counts as one, to leave.
         with self._guard:
             while not self._ready:
                 self._idle += 1
-                woken = self._work_ready.wait(0 if self._closing else WORKER_IDLE_S)
+                self._resting.append(call)
+                woken = call.wait(0 if self._closing else WORKER_IDLE_S)
                 self._idle -= 1
+                if call in self._resting:
+                    self._resting.remove(call)
                 if not woken and not self._ready:
                     # Counted out under the lock, so that the next offer starts another worker.
                     self._workers -= 1
@@ -326,8 +333,9 @@ class Lanes:
 
     def _work(self) -> None:
         # The body of a worker thread.
+        call = threading.Condition(self._guard)
         while True:
-            taken = self._take()
+            taken = self._take(call)
             if taken is None:
                 return
             lane, run = taken

@@ -53,6 +53,10 @@ class TypingNotices:
         self._clock = clock
         self._guard = threading.Condition()
         self._waits: set[_Wait] = set()
+        # Until when the thread sleeps, and whether an answer was begun since it looked: most end before they are due,
+        # and none of those is worth waking it.
+        self._wakes_s = 0.0
+        self._begun = False
         self._running = False
         self._stopped = False
 
@@ -62,7 +66,9 @@ class TypingNotices:
         wait = _Wait(address, self._clock.monotonic_s() + self._first_after_s)
         with self._guard:
             self._waits.add(wait)
-            self._guard.notify_all()
+            self._begun = True
+            if wait.due_s < self._wakes_s:
+                self._guard.notify_all()
             start = not self._running and not self._stopped
             self._running = self._running or start
         if start:
@@ -106,17 +112,23 @@ class TypingNotices:
             logger.debug("typing was not shown in %s: %s", wait.address.lane, fault)
 
     def _next_due(self) -> _Wait | None:
-        """Wait for an answer that is due; None when there is nothing to show any more. Reschedules what it returns."""
+        """Wait for an answer that is due; None after a while without any. Reschedules what it returns."""
         with self._guard:
             while not self._stopped:
-                live = [wait for wait in self._waits if wait.failures < MAX_FAILURES]
-                if not live:
-                    break
                 now_s = self._clock.monotonic_s()
-                first = min(live, key=lambda wait: wait.due_s)
-                if first.due_s <= now_s:
+                live = [wait for wait in self._waits if wait.failures < MAX_FAILURES]
+                first = min(live, key=lambda wait: wait.due_s, default=None)
+                if first is None:
+                    if not self._begun:
+                        break
+                    self._begun = False
+                    # An answer that begins meanwhile is not due before the end of this.
+                    self._wakes_s = now_s + self._first_after_s
+                elif first.due_s <= now_s:
                     first.due_s = now_s + self._again_after_s
                     return first
-                self._guard.wait(first.due_s - now_s)
+                else:
+                    self._wakes_s = first.due_s
+                self._guard.wait(self._wakes_s - now_s)
             self._running = False
             return None
