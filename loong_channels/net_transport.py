@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 import urllib3.exceptions
-from requests import PreparedRequest, RequestException, Response
+from requests import PreparedRequest, RequestException
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -40,16 +40,16 @@ def exchange(adapter: Adapter, outgoing: Outgoing, watch: Watch) -> Any:
     try:
         with watching(watch):
             try:
-                response = adapter.send(outgoing, stream=True, timeout=_NO_TIMEOUT)
+                raw: Any = adapter.send(outgoing, stream=True, timeout=_NO_TIMEOUT)
             except Unsent:
                 # The kept connection was dead before anything left; the next one is checked or new.
-                response = adapter.send(outgoing, stream=True, timeout=_NO_TIMEOUT)
+                raw = adapter.send(outgoing, stream=True, timeout=_NO_TIMEOUT)
     except (RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
         raise _translate(error, watch) from None
-    if response.status_code == 407 and outgoing.proxy is not None:
-        response.raw.close()
+    if raw.status == 407 and outgoing.proxy is not None:
+        raw.close()
         raise _proxy_refused(outgoing.proxy.host, outgoing.proxy.port, "407")
-    return response.raw
+    return raw
 
 
 def read_piece(raw: Any, watch: Watch, *, decode: bool) -> bytes:
@@ -132,12 +132,9 @@ class Adapter(HTTPAdapter):
         target: str = request.target
         return target
 
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ARG002  signature of the base
-        """Only status and raw answer: no cookies, no guess at encodings."""
-        response = Response()
-        response.status_code = resp.status
-        response.raw = resp
-        return response
+    def build_response(self, req: PreparedRequest, resp: Any) -> Any:  # noqa: ARG002  signature of the base
+        """The raw answer itself: no cookies, no guess at encodings."""
+        return resp
 
     def _find_way(self, url: str) -> Way:
         try:

@@ -91,6 +91,8 @@ class Slot:
         self._logger = logging.getLogger(f"loong.channel.{account.channel}.{account.id}")
         self._guard = threading.Lock()
         self._state = SlotState(account.channel, account.id, services.clock.wall_ms())
+        # When something last happened: part of the state, but new with every message.
+        self._stamps: dict[str, int] = {}
         self._policy = self._read_policy()
         self._stop = StopToken()
         self._wake = threading.Event()
@@ -150,7 +152,7 @@ class Slot:
     def state(self) -> SlotState:
         """The state of this moment."""
         with self._guard:
-            return self._state
+            return replace(self._state, **self._stamps)  # type: ignore[arg-type]
 
     # contract.Host
 
@@ -162,14 +164,14 @@ class Slot:
         except Busy as fault:
             if self._busy_since_s is None:
                 self._busy_since_s = now_s
-            elif now_s - self._busy_since_s >= BUSY_SHOWN_AFTER_S and not self.state().trouble:
+            elif now_s - self._busy_since_s >= BUSY_SHOWN_AFTER_S and not self._state.trouble:
                 self._set(phase="degraded", trouble="lane_full", last_error=str(fault))
             raise
         self._busy_since_s = None
-        if self.state().trouble == "lane_full":
+        if self._state.trouble == "lane_full":
             self._set(phase="ready", trouble="", last_error=None)
         if taken:
-            self._set(last_inbound_ms=self._services.clock.wall_ms(), quiet=True)
+            self._stamp("last_inbound_ms")
 
     def cursor(self, name: str) -> str | None:
         """See contract.Host."""
@@ -199,7 +201,7 @@ class Slot:
 
     def heard(self) -> None:
         """See contract.Host."""
-        self._set(last_heard_ms=self._services.clock.wall_ms(), quiet=True)
+        self._stamp("last_heard_ms")
 
     def caught_up(self) -> None:
         """See contract.Host."""
@@ -282,7 +284,7 @@ class Slot:
 
     def sent(self) -> None:
         """See surfaces.Surface."""
-        self._set(last_outbound_ms=self._services.clock.wall_ms(), quiet=True)
+        self._stamp("last_outbound_ms")
 
     def trouble(self, fault: Fault) -> None:
         """See surfaces.Surface."""
@@ -303,7 +305,7 @@ class Slot:
                 trouble=trouble,
                 last_error=str(fault),
                 next_try_ms=self._services.clock.wall_ms() + int(wait_s * 1000),
-                restarts=self.state().restarts + 1,
+                restarts=self._state.restarts + 1,
             )
             self._logger.warning("%s: %s; next try in %.1f s", trouble, fault, wait_s)
             self._wake.wait(wait_s)
@@ -314,7 +316,7 @@ class Slot:
         try:
             channel = self._holder.open()
             # A surface in trouble keeps saying so until the platform has acknowledged it again.
-            self._set(phase="connecting" if not self.state().trouble else None, started=True)
+            self._set(phase="connecting" if not self._state.trouble else None, started=True)
             if self._receives:
                 _require_allow_list(self._policy, self._account, self.spec)
                 channel.run(self, self._stop)
@@ -335,7 +337,11 @@ class Slot:
             return Unreachable(f"internal error: {type(error).__name__}", maybe_processed=True)
         return Interrupted("the connection ended")
 
-    def _set(self, *, quiet: bool = False, phase: str | None = None, **changes: object) -> None:
+    def _stamp(self, name: str) -> None:
+        with self._guard:
+            self._stamps[name] = self._services.clock.wall_ms()
+
+    def _set(self, *, phase: str | None = None, **changes: object) -> None:
         with self._guard:
             if phase is not None and phase != self._state.phase:
                 changes.update(phase=phase, since_ms=self._services.clock.wall_ms())
@@ -343,8 +349,7 @@ class Slot:
                 if phase not in ("stopping", "stopped"):
                     self._sendable = phase in SENDABLE
             self._state = replace(self._state, **changes)  # type: ignore[arg-type]
-        if not quiet:
-            self._services.changed()
+        self._services.changed()
 
     def _own(self, cursor: Cursor | None) -> Cursor | None:
         return None if cursor is None else Cursor(f"{self.gate}:{cursor.name}", cursor.value)
