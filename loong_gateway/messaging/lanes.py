@@ -99,8 +99,10 @@ class Lanes:
         lane_limit: int,
         total_limit: int,
         clock: Clock,
+        worker_idle_s: float = WORKER_IDLE_S,
     ) -> None:
         self._threads = threads
+        self._worker_idle_s = worker_idle_s
         self._max_workers = workers
         self._lane_limit = lane_limit
         self._total_limit = total_limit
@@ -311,7 +313,7 @@ class Lanes:
             while not self._ready:
                 self._idle += 1
                 self._resting.append(call)
-                woken = call.wait(0 if self._closing else WORKER_IDLE_S)
+                woken = call.wait(0 if self._closing else self._worker_idle_s)
                 self._idle -= 1
                 if call in self._resting:
                     self._resting.remove(call)

@@ -15,7 +15,12 @@ from typing import Callable
 from loong_channels.waiting import Deadline
 from loong_gateway.base.faults import StoreUnwritable
 
-__all__ = ["Operation", "OperationQueue"]
+__all__ = ["LAZY_S", "Operation", "OperationQueue"]
+
+# How long an operation that may wait for company does so.
+LAZY_S = 0.05
+# The longest sleep of the writer when there is nothing to do.
+_IDLE_S = 60.0
 
 
 class Operation:
@@ -60,6 +65,8 @@ class OperationQueue:
         self._room = threading.Condition(self._guard)
         self._waiting: deque[Operation] = deque()
         self._due_now = 0
+        # Until when the writer sleeps if nobody wakes it.
+        self._wakes_s = 0.0
         self._refusal: str | None = None
         self._closing = False
 
@@ -79,7 +86,9 @@ class OperationQueue:
             self._waiting.append(operation)
             if operation.due_s == 0.0:
                 self._due_now += 1
-            if self._due_now == 1 or len(self._waiting) == 1:
+                if self._due_now == 1:
+                    self._work.notify()
+            elif operation.due_s < self._wakes_s:
                 self._work.notify()
 
     def withdraw(self, operation: Operation) -> bool:
@@ -94,16 +103,19 @@ class OperationQueue:
     def take(self, limit: int) -> list[Operation] | None:
         """Block until something is due and return up to `limit` operations in order; None when closed and empty."""
         with self._guard:
-            while True:
-                if self._due_now or self._closing:
-                    return self._take(limit) if self._waiting else None
-                if not self._waiting:
-                    self._work.wait()
-                    continue
-                left_s = self._waiting[0].due_s - time.monotonic()
-                if left_s <= 0:
-                    return self._take(limit)
-                self._work.wait(left_s)
+            # After work comes more, often some that may wait: a short sleep first, and that needs no waking.
+            idle_s = LAZY_S
+            while not self._due_now and not self._closing:
+                now_s = time.monotonic()
+                if self._waiting:
+                    self._wakes_s = self._waiting[0].due_s
+                    if self._wakes_s <= now_s:
+                        break
+                else:
+                    self._wakes_s = now_s + idle_s
+                    idle_s = _IDLE_S
+                self._work.wait(self._wakes_s - now_s)
+            return self._take(limit) if self._waiting else None
 
     def take_now(self, limit: int) -> list[Operation]:
         """Return up to `limit` operations that wait, without blocking."""

@@ -14,7 +14,7 @@ from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.storage.file import Connect, StoreFile, Trouble, connect, recheck, trouble_of
 from loong_gateway.storage.lock import LockPlaces, StoreLock
-from loong_gateway.storage.queue import Operation, OperationQueue
+from loong_gateway.storage.queue import LAZY_S, Operation, OperationQueue
 from loong_gateway.storage.writer import GONE, Writer
 from loong_gateway.texts.store import CANNOT_OPEN_FIXES
 
@@ -23,7 +23,6 @@ __all__ = ["Store", "StorePlaces", "run_once"]
 T = TypeVar("T")
 
 _MAX_QUEUED = 2_000
-_LAZY_S = 0.05
 _SUBMIT_S = 5.0
 # How much longer than asked a caller stays when its commit is under way: leaving then, it could not know the outcome.
 _HUNG_DISK_S = 30.0
@@ -102,7 +101,7 @@ class Store:
 
     def submit_lazy(self, operation: Callable[[sqlite3.Connection], object]) -> None:
         """Like `submit`, but it waits up to 50 ms for another operation so that it needs no commit of its own."""
-        self._queue.put(Operation(operation, due_s=time.monotonic() + _LAZY_S), timeout_s=_SUBMIT_S)
+        self._queue.put(Operation(operation, due_s=time.monotonic() + LAZY_S), timeout_s=_SUBMIT_S)
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query on one consistent state that includes every finished write. Blocks while others read.

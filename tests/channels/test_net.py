@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from loong_channels import net_sockets
 from loong_channels.faults import BadAnswer, Fault, Interrupted, Refused, TimedOut, Unreachable
 from loong_channels.net import Call, Egress, HttpClient
 from loong_channels.waiting import Deadline, StopToken
@@ -129,6 +130,36 @@ def test_a_silent_peer_is_given_up_by_the_limit_that_applies(
     with ScriptedPeer(script) as peer, pytest.raises(TimedOut, match=words) as caught:
         get(client, peer, 30.0, **options)
     assert caught.value.maybe_processed
+
+
+def test_a_wait_goes_on_beyond_one_slice_of_it(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net_sockets, "WAIT_SLICE_S", 0.01)
+    body = b"x" * (32 << 20)
+
+    def script(connection: Connection) -> None:
+        connection.peer.released.wait(0.1)
+        connection.read_request()
+        connection.peer.released.wait(0.1)
+        connection.send(HEAD + b"Content-Length: 2\r\n\r\no")
+        connection.peer.released.wait(0.1)
+        connection.send(b"k")
+
+    with ScriptedPeer(script) as peer:
+        answer = client.request(Call("POST", peer.url, body=body, deadline=Deadline(30)))
+    assert answer.body == b"ok"
+    assert peer.requests[0][1] == body
+
+
+def test_a_small_request_leaves_in_one_piece(client: HttpClient) -> None:
+    pieces = []
+
+    def script(connection: Connection) -> None:
+        pieces.append(connection.sock.recv(65536))
+        connection.answer_json(200, {})
+
+    with ScriptedPeer(script) as peer:
+        client.request(Call("POST", peer.url, json={"text": "hello"}, deadline=Deadline(5)))
+    assert pieces[0].endswith(b'\r\n\r\n{"text":"hello"}')
 
 
 def test_a_peer_that_stops_reading_is_given_up(client: HttpClient) -> None:

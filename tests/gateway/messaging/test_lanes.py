@@ -41,9 +41,14 @@ def clock():
 def make(clock):
     made = []
 
-    def build(workers=4, lane_limit=100, total_limit=10_000):
+    def build(workers=4, lane_limit=100, total_limit=10_000, **rest):
         lanes = Lanes(
-            ThreadRegistry(), workers=workers, lane_limit=lane_limit, total_limit=total_limit, clock=clock
+            ThreadRegistry(),
+            workers=workers,
+            lane_limit=lane_limit,
+            total_limit=total_limit,
+            clock=clock,
+            **rest,
         )
         made.append(lanes)
         return lanes
@@ -127,6 +132,20 @@ def test_workers_are_started_on_demand_and_not_beyond_the_limit(make):
     assert lanes.snapshot().running == 3
     release.set()
     assert finished(started)
+
+
+def test_workers_that_a_burst_needed_end_although_a_trickle_goes_on(make):
+    lanes = make(workers=4, worker_idle_s=0.3)
+    together = threading.Barrier(4)
+    for index in range(4):
+        lanes.offer(f"lane-{index}", Step(lambda stop: together.wait(LONG_S) and None))
+    deadline = Deadline(LONG_S)
+    while lanes.snapshot().workers != 1:
+        assert not deadline.expired
+        done = threading.Event()
+        lanes.offer("trickle", Step(lambda stop, done=done: done.set()))
+        assert done.wait(LONG_S)
+        threading.Event().wait(0.02)
 
 
 def test_a_lane_takes_turns_with_the_others(make):

@@ -14,6 +14,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.storage import counters, inbox, outbox, retention
 from loong_gateway.storage.file import connect
 from loong_gateway.storage.lock import StoreLock
+from loong_gateway.storage.queue import LAZY_S
 from loong_gateway.storage.store import Store, run_once
 from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, part, wait_until
 
@@ -200,6 +201,13 @@ def test_a_lazy_operation_rides_with_the_next_commit_and_goes_alone_in_the_end(
         assert commits.count - before <= 2
         store.submit_lazy(lambda conn: counters.bump(conn, "lazy"))
         wait_until(lambda: store.read(counters.counters) == {"lazy": 2})
+
+
+def test_a_lazy_operation_wakes_a_writer_that_had_nothing_to_do_for_long(tmp_path: pathlib.Path) -> None:
+    with opened(tmp_path / "s") as store:
+        threading.Event().wait(4 * LAZY_S)
+        store.submit_lazy(lambda conn: counters.bump(conn, "lazy"))
+        wait_until(lambda: store.read(counters.counters) == {"lazy": 1})
 
 
 def test_a_write_that_was_not_begun_in_time_is_never_done(tmp_path: pathlib.Path) -> None:
