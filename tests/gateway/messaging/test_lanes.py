@@ -136,9 +136,9 @@ def test_workers_are_started_on_demand_and_not_beyond_the_limit(make):
 
 def test_workers_that_a_burst_needed_end_although_a_trickle_goes_on(make):
     lanes = make(workers=4, worker_idle_s=0.3)
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=LONG_S)
     for index in range(4):
-        lanes.offer(f"lane-{index}", Step(lambda stop: together.wait(LONG_S) and None))
+        lanes.offer(f"lane-{index}", Step(both(together.wait, lambda: None)))
     deadline = Deadline(LONG_S)
     while lanes.snapshot().workers != 1:
         assert not deadline.expired
