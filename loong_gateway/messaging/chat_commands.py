@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["HELP_TEXT", "NEW_SESSION_TEXT", "ChatCommand", "parse_command"]
+__all__ = ["HELP_TEXT", "NEW_SESSION_TEXT", "STOPPED_TEXT", "ChatCommand", "parse_command"]
 
 SPELLINGS = {
     "/new": "new",
@@ -15,6 +15,8 @@ SPELLINGS = {
     "/help": "help",
     "/stop": "stop",
 }
+# True also when there was nothing to stop.
+STOPPED_TEXT = "No answer is being written now."
 NEW_SESSION_TEXT = "Started a new session for this conversation. Session ID: {session}"
 HELP_TEXT = (
     "/new (or /reset) starts a new session, /status shows what I am doing, /stop ends the answer being written, "

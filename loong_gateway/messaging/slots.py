@@ -1,4 +1,4 @@
-"""One slot per account: the thread that runs its channel, and the gateway's side of it for turns and deliveries."""
+"""One slot per account: its state, and the gateway's side of its channel for turns and deliveries."""
 
 from __future__ import annotations
 
@@ -10,24 +10,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from loong_channels.contract import Address, Channel, ChannelSpec, Cursor, Inbound, Preview
-from loong_channels.faults import (
-    BadCredentials,
-    Busy,
-    Conflict,
-    Fault,
-    Interrupted,
-    NotStored,
-    Throttled,
-    Unreachable,
-)
+from loong_channels.faults import Busy, Fault, NotStored
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import AccountConfig
-from loong_gateway.messaging.backoff import Backoff
 from loong_gateway.messaging.channel_holder import CannotServe, ChannelHolder
+from loong_gateway.messaging.channel_life import ChannelLife, phase_of
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.sessions import session_key
@@ -94,14 +85,19 @@ class Slot:
         # When something last happened: part of the state, but new with every message.
         self._stamps: dict[str, int] = {}
         self._policy = self._read_policy()
-        self._stop = StopToken()
-        self._wake = threading.Event()
-        self._backoff = Backoff(spec.reconnect_s)
-        self._thread: threading.Thread | None = None
         self._holder = ChannelHolder(
             spec,
             account,
             open_channel=services.open_channel,
+            threads=services.threads,
+            clock=services.clock,
+        )
+        self._life = ChannelLife(
+            account,
+            self._holder,
+            serve=self._serve,
+            report=self._set,
+            reconnect_s=spec.reconnect_s,
             threads=services.threads,
             clock=services.clock,
         )
@@ -114,19 +110,12 @@ class Slot:
 
     def start(self) -> None:
         """Start the thread, or start it again after it died; does nothing while it lives or after a stop."""
-        with self._guard:
-            if self._stop.is_set() or (self._thread is not None and self._thread.is_alive()):
-                return
-            try:
-                self._thread = self._services.threads.spawn(f"chan:{self.gate.replace('=', ':')}", self._live)
-            except RuntimeError as error:
-                self._logger.warning("no thread for the channel, trying again soon: %s", error)
+        self._life.start()
 
     def stop_receiving(self) -> None:
         """Ask the channel to take nothing more; what is being sent goes on. Returns at once."""
         self._set(phase="stopping", next_try_ms=None)
-        self._stop.set("stopping")
-        self._wake.set()
+        self._life.stop()
 
     def close(self) -> None:
         """Wake every blocked call of the channel for good."""
@@ -134,16 +123,11 @@ class Slot:
 
     def join(self, deadline: Deadline) -> bool:
         """Wait for the thread; True when it has ended."""
-        with self._guard:
-            thread = self._thread
-        if thread is None:
-            return True
-        thread.join(deadline.remaining())
-        return not thread.is_alive()
+        return self._life.join(deadline)
 
     def try_now(self) -> None:
         """End the wait for the next try, after a reload or because an operator asks."""
-        self._wake.set()
+        self._life.try_now()
 
     def served_once(self) -> bool:
         """True once a round of receiving was over."""
@@ -182,10 +166,8 @@ class Slot:
 
     def ready(self, identity: str) -> None:
         """See contract.Host."""
-        with self._guard:
-            was_ready = self._state.phase == "ready"
-            self._backoff.worked()
-        if was_ready or self._stop.is_set():
+        self._life.worked()
+        if self._state.phase == "ready" or self._life.is_stopping:
             return
         self._set(
             phase="ready",
@@ -288,54 +270,18 @@ class Slot:
 
     def trouble(self, fault: Fault) -> None:
         """See surfaces.Surface."""
-        phase, trouble = _phase_of(fault)
+        phase, trouble = phase_of(fault)
         self._set(phase=phase, trouble=trouble, last_error=str(fault))
 
-    # The life of the channel
-
-    def _live(self) -> None:
-        while not self._stop.is_set():
-            fault = self._one_life()
-            if self._stop.is_set():
-                break
-            wait_s = self._backoff.next_s(fault)
-            phase, trouble = _phase_of(fault)
-            self._set(
-                phase=phase,
-                trouble=trouble,
-                last_error=str(fault),
-                next_try_ms=self._services.clock.wall_ms() + int(wait_s * 1000),
-                restarts=self._state.restarts + 1,
-            )
-            self._logger.warning("%s: %s; next try in %.1f s", trouble, fault, wait_s)
-            self._wake.wait(wait_s)
-            self._wake.clear()
-        self._set(phase="stopped")
-
-    def _one_life(self) -> Fault:
-        try:
-            channel = self._holder.open()
-            # A surface in trouble keeps saying so until the platform has acknowledged it again.
-            self._set(phase="connecting" if not self._state.trouble else None, started=True)
-            if self._receives:
-                _require_allow_list(self._policy, self._account, self.spec)
-                channel.run(self, self._stop)
-            else:
-                self.ready("sending only")
-                _wait_for(self._stop)
-        except CannotServe as fault:
-            self._set(started=True, where=fault.where, fix=fault.fix)
-            return fault
-        except BadCredentials as fault:
-            where, fix = self._holder.doubt()
-            self._set(where=where, fix=fix)
-            return fault
-        except Fault as fault:
-            return fault
-        except Exception as error:
-            self._logger.exception("the channel failed unexpectedly")
-            return Unreachable(f"internal error: {type(error).__name__}", maybe_processed=True)
-        return Interrupted("the connection ended")
+    def _serve(self, channel: Channel, stop: StopToken) -> None:
+        # A surface in trouble keeps saying so until the platform has acknowledged it again.
+        self._set(phase=None if self._state.trouble else "connecting", started=True)
+        if self._receives:
+            _require_allow_list(self._policy, self._account, self.spec)
+            channel.run(self, stop)
+        else:
+            self.ready("sending only")
+            _wait_for(stop)
 
     def _stamp(self, name: str) -> None:
         with self._guard:
@@ -375,15 +321,3 @@ def _require_allow_list(policy: TrustPolicy, account: AccountConfig, spec: Chann
 def _wait_for(stop: StopToken) -> None:
     while not stop.wait(STOP_LOOK_S):
         pass
-
-
-def _phase_of(fault: Fault) -> tuple[str, str]:
-    if isinstance(fault, CannotServe):
-        return "degraded" if fault.trouble == "allow_list_empty" else "auth_failed", fault.trouble
-    if isinstance(fault, BadCredentials):
-        return "auth_failed", "auth_failed"
-    if isinstance(fault, Conflict):
-        return "conflict", "conflict"
-    if isinstance(fault, Throttled):
-        return "backoff", "throttled"
-    return "backoff", "unreachable"

@@ -16,7 +16,13 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.notices import Notices
 from loong_gateway.config.snapshot import Config
 from loong_gateway.control import TurnRequest, TurnResult
-from loong_gateway.messaging.chat_commands import HELP_TEXT, NEW_SESSION_TEXT, ChatCommand, parse_command
+from loong_gateway.messaging.chat_commands import (
+    HELP_TEXT,
+    NEW_SESSION_TEXT,
+    STOPPED_TEXT,
+    ChatCommand,
+    parse_command,
+)
 from loong_gateway.messaging.conversation import build_call
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.fresh_rows import FreshRows
@@ -224,7 +230,7 @@ class Turns:
         if command.name == "status":
             return self._status_line()
         if command.name == "stop":
-            return "Stopped."
+            return STOPPED_TEXT
         now_ms = self._clock.wall_ms()
         new = self._store.write(lambda conn: transcripts.start_new(conn, session, now_ms))
         return NEW_SESSION_TEXT.format(session=new)

@@ -447,4 +447,4 @@ def test_stop_in_a_chat_ends_the_answer_and_sends_nothing_twice(world):
     telegram.say("/stop")
     telegram.say("next")
     telegram.wait_messages(2)
-    assert answers(telegram) == ["Stopped.", "re: next"]
+    assert answers(telegram) == ["No answer is being written now.", "re: next"]
