@@ -13,8 +13,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # import from its own room and from rooms that stand before it, never from one behind it.
 FLOORS = """
 loong_channels loong_channels.settings loong_channels.waiting loong_channels.faults loong_channels.contract
-loong_channels.text loong_channels.net_sockets loong_channels.egress loong_channels.net_transport loong_channels.net
-loong_channels.catalog loong_channels.telegram
+loong_channels.text loong_channels.aes loong_channels.net_sockets
+loong_channels.egress loong_channels.net_transport loong_channels.net loong_channels.catalog
+loong_channels.telegram loong_channels.feishu
 
 loong_gateway
 loong_gateway.texts loong_gateway.base
@@ -28,6 +29,7 @@ loong_gateway.views loong_gateway.doctor loong_gateway.commands loong_gateway.co
 
 # The only places that may import inside a function: they load one module by name, on demand.
 LAZY_LOADERS = {
+    "loong_channels.aes",
     "loong_channels.catalog",
     "loong_gateway.providers.factory",
     "loong_gateway.commandline.main",
@@ -37,6 +39,7 @@ ONLY_IN = {
     "requests": {"loong_channels.net_transport"},
     "urllib3": {"loong_channels.net_transport"},
     "websocket": {"loong_channels.net"},
+    "cryptography": {"loong_channels.aes"},
     "tomli": {"loong_gateway.config.loading"},
 }
 # Plain modules: on the path of `gateway status`, which may not import dataclasses, typing and their like.
