@@ -85,6 +85,7 @@ class Watch:
         self._step: Deadline | None = None
         self._guard = threading.Lock()
         self._socket: WatchedSocket | None = None
+        self._close: Callable[[], None] | None = None
         self._ending = ""
 
     def begin_connect(self, whom: str) -> None:
@@ -184,19 +185,32 @@ class Watch:
             if self._socket is sock:
                 self._socket = None
 
+    def hand_over(self, close: Callable[[], None]) -> None:
+        """The socket has another owner now; `cancel` calls `close` instead of touching it."""
+        with self._guard:
+            self._socket = None
+            self._close = close
+            ended = bool(self._ending)
+        if ended:
+            close()
+
     def end(self) -> None:
         """The call is over; `cancel` does nothing any more."""
         with self._guard:
             self._socket = None
+            self._close = None
 
     def cancel(self, reason: str = "interrupted") -> None:
         """End the call for good and wake it if it is blocked. Thread-safe, idempotent, does not block."""
         with self._guard:
             self._ending = self._ending or reason
+            close = self._close
             if self._socket is not None:
                 # Not the method of an SSL socket: that one takes the TLS state away under the reader's feet.
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        if close is not None:
+            close()
 
 
 def current_watch() -> Watch | None:

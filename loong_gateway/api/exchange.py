@@ -191,6 +191,7 @@ class Exchange:
         except Refusal:
             raise
         except Exception:
+            # A bug in one route answers one request with 500 and ends nothing else.
             logger.exception("handler of %s %s failed", route.method, route.path)
             raise Refusal(500, "internal") from None
 

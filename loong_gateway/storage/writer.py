@@ -170,6 +170,7 @@ class Writer:
         try:
             self._file.heal(self._damage_reports)
         except Exception:
+            # The disk refuses that too: the writer goes on trying, and says so meanwhile.
             logger.exception("the damaged store cannot be set aside now")
             return False
         if self._file.set_aside != before:
@@ -199,6 +200,7 @@ class Writer:
         try:
             self._on_trouble()
         except Exception:
+            # Whoever listens must not cost everybody the writer.
             logger.exception("the listener of the store failed")
 
     def _give_up(self) -> None:
