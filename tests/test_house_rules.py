@@ -13,9 +13,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # import from its own room and from rooms that stand before it, never from one behind it.
 FLOORS = """
 loong_channels loong_channels.settings loong_channels.waiting loong_channels.faults loong_channels.contract
-loong_channels.text loong_channels.aes loong_channels.net_sockets
-loong_channels.egress loong_channels.net_transport loong_channels.net loong_channels.catalog
-loong_channels.telegram loong_channels.feishu
 loong_channels.text loong_channels.aes loong_channels.net_sockets loong_channels.egress loong_channels.net_transport
 loong_channels.net loong_channels.net_duplex loong_channels.web_socket
 loong_channels.catalog loong_channels.feishu loong_channels.telegram loong_channels.wecom
@@ -41,9 +38,8 @@ LAZY_LOADERS = {
 ONLY_IN = {
     "requests": {"loong_channels.net_transport"},
     "urllib3": {"loong_channels.net_transport"},
-    "websocket": {"loong_channels.net"},
-    "cryptography": {"loong_channels.aes"},
     "websocket": {"loong_channels.web_socket"},
+    "cryptography": {"loong_channels.aes"},
     "tomli": {"loong_gateway.config.loading"},
 }
 # Plain modules: on the path of `gateway status`, which may not import dataclasses, typing and their like.

@@ -1,0 +1,228 @@
+"""Webhook mode: what the platform posts to us is verified, decrypted and brought in; 200 means that it is on disk.
+
+Signature: hex(sha256(timestamp + nonce + encrypt_key + raw body)). Encryption: AES-256-CBC with sha256(encrypt_key),
+the first 16 bytes are the IV. https://open.feishu.cn/document (event subscription: encrypt key, verification)
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Callable
+
+from loong_channels.aes import decrypt_cbc
+from loong_channels.contract import Host
+from loong_channels.faults import BadCredentials, NotAccepted, Refused
+from loong_channels.waiting import StopToken
+
+from .decoding import load_json
+from .hook_request import Answer, Request, RequestRefused
+from .hook_server import HookLimits, HookServer
+
+__all__ = ["Webhook", "WebhookSettings", "decrypt_event"]
+
+_DEFAULT_BIND = "127.0.0.1:8080"
+_DEFAULT_PATH = "/feishu/events"
+_DEFAULT_SKEW_S = 300
+_MAX_CHALLENGE = 1024
+_RETRY_AFTER_S = 15
+_NOTE_INTERVAL_S = 10.0
+_BLOCK_BYTES = 16
+_SIGNATURE_FIELDS = ("x-lark-request-timestamp", "x-lark-request-nonce", "x-lark-signature")
+
+
+@dataclass(frozen=True)
+class WebhookSettings:
+    """Where to listen, and the secrets that tell the platform's requests from everybody else's."""
+
+    host: str
+    port: int
+    path: str
+    verification_token: str = field(repr=False)
+    encrypt_key: str = field(repr=False)
+    max_skew_s: int = _DEFAULT_SKEW_S
+
+    @classmethod
+    def of(cls, settings: Mapping[str, object]) -> WebhookSettings:
+        """The settings of an account. Raises BadCredentials for a missing secret and Refused for a useless address."""
+        secrets = []
+        for name, word in (("verification_token", "token"), ("encrypt_key", "key")):
+            value = settings.get(name)
+            if not isinstance(value, str) or not value:
+                raise BadCredentials(f"feishu.{name} is missing; configure {word} or {name}_env")
+            secrets.append(value)
+        host, port = _bind(str(settings.get("webhook_bind") or _DEFAULT_BIND))
+        path = str(settings.get("webhook_path") or _DEFAULT_PATH)
+        skew = settings.get("webhook_max_skew_s")
+        return cls(
+            host,
+            port,
+            path if path.startswith("/") else f"/{path}",
+            secrets[0],
+            secrets[1],
+            skew if isinstance(skew, int) and skew > 0 else _DEFAULT_SKEW_S,
+        )
+
+
+class Webhook:
+    """Listens for one account. `run` belongs to one thread; `answer` is called by it and is pure but for `take`.
+
+    `take` stores a decoded event or raises NotAccepted. `now_s` returns seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        host: Host,
+        take: Callable[[object], None],
+        *,
+        identity: str,
+        now_s: Callable[[], float] = time.time,
+        limits: HookLimits | None = None,
+    ) -> None:
+        self._settings = settings
+        self._host = host
+        self._take = take
+        self._identity = identity
+        self._now_s = now_s
+        self._limits = limits
+        self._refusals = _Refusals(host)
+
+    def run(self, stop: StopToken) -> None:
+        """Listen until `stop` is set. Blocks. Raises Unreachable, and CryptoMissing before anybody is kept waiting."""
+        decrypt_cbc(bytes(32), bytes(16), bytes(16))
+        settings = self._settings
+        server = HookServer(
+            settings.host,
+            settings.port,
+            settings.path,
+            self.answer,
+            refused=self._refusals.note,
+            limits=self._limits,
+        )
+        server.run(stop, self._listening)
+
+    def answer(self, request: Request) -> Answer:
+        """Judge and take one delivery. Blocks for a commit; never raises."""
+        try:
+            return self._judge(request)
+        except RequestRefused as refusal:
+            self._refusals.note(refusal.reason)
+            return Answer(refusal.status)
+        except NotAccepted as fault:
+            self._refusals.note(type(fault).__name__)
+            return Answer(503, retry_after_s=_RETRY_AFTER_S)
+        except Exception as error:  # noqa: BLE001 - one delivery must not end the listener; it comes again
+            self._refusals.note(f"failed:{type(error).__name__}")
+            return Answer(500)
+
+    def _listening(self, port: int) -> None:
+        self._host.note("webhook_listens", host=self._settings.host, port=port)
+        self._host.ready(self._identity)
+        self._host.caught_up()
+
+    def _judge(self, request: Request) -> Answer:
+        is_signed = self._is_signed(request)
+        try:
+            envelope = self._opened(request.body)
+        except ValueError:
+            # To a stranger every failure looks the same, so that nobody can try out paddings on what they overheard.
+            raise RequestRefused(400 if is_signed else 401, "unreadable") from None
+        if not self._has_token(envelope):
+            raise RequestRefused(401, "bad_token")
+        challenge = envelope.get("challenge")
+        if envelope.get("type") == "url_verification":
+            if not isinstance(challenge, str) or len(challenge) > _MAX_CHALLENGE:
+                raise RequestRefused(400 if is_signed else 401, "unreadable")
+            self._host.heard()
+            return Answer(200, json.dumps({"challenge": challenge}).encode())
+        if not is_signed:
+            raise RequestRefused(401, "unsigned")
+        self._host.heard()
+        self._take(envelope)
+        self._host.caught_up()
+        return Answer(200)
+
+    def _is_signed(self, request: Request) -> bool:
+        """Whether the request bears a good signature; False when it bears none. Raises RequestRefused for a bad one."""
+        timestamp, nonce, signature = (request.fields.get(name) for name in _SIGNATURE_FIELDS)
+        if timestamp is None and nonce is None and signature is None:
+            return False
+        if timestamp is None or nonce is None or signature is None:
+            raise RequestRefused(401, "bad_signature")
+        text = (timestamp + nonce).encode("latin-1") + self._settings.encrypt_key.encode("utf-8")
+        expected = hashlib.sha256(text + request.body).hexdigest()
+        if not hmac.compare_digest(expected.encode("ascii"), signature.encode("latin-1")):
+            raise RequestRefused(401, "bad_signature")
+        if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12):
+            raise RequestRefused(401, "bad_timestamp")
+        if abs(self._now_s() - int(timestamp)) > self._settings.max_skew_s:
+            raise RequestRefused(401, "stale")
+        return True
+
+    def _opened(self, body: bytes) -> Mapping[str, object]:
+        value = load_json(body)
+        if isinstance(value, dict) and isinstance(value.get("encrypt"), str):
+            value = load_json(decrypt_event(self._settings.encrypt_key, value["encrypt"]))
+        if isinstance(value, dict):
+            return value
+        raise ValueError("no object")
+
+    def _has_token(self, envelope: Mapping[str, object]) -> bool:
+        header = envelope.get("header")
+        token = header.get("token") if isinstance(header, Mapping) else envelope.get("token")
+        if not isinstance(token, str):
+            return False
+        expected = self._settings.verification_token.encode("utf-8")
+        return hmac.compare_digest(expected, token.encode("utf-8", "surrogatepass"))
+
+
+class _Refusals:
+    """Notes what was refused, each reason once in a while: whoever knocks must not fill the log. Used by one thread."""
+
+    def __init__(self, host: Host, clock: Callable[[], float] = time.monotonic) -> None:
+        self._host = host
+        self._clock = clock
+        # Reasons are words of ours, so there are only so many.
+        self._next_s: dict[str, float] = {}
+        self._unsaid: dict[str, int] = {}
+
+    def note(self, reason: str) -> None:
+        """Count a refusal."""
+        times = self._unsaid.get(reason, 0) + 1
+        now_s = self._clock()
+        if now_s < self._next_s.get(reason, 0.0):
+            self._unsaid[reason] = times
+            return
+        self._unsaid[reason] = 0
+        self._next_s[reason] = now_s + _NOTE_INTERVAL_S
+        self._host.note("webhook_refused", reason=reason, times=times)
+
+
+def decrypt_event(encrypt_key: str, encrypted: str) -> bytes:
+    """The plain text of the `encrypt` field of a body. Raises ValueError, and CryptoMissing."""
+    try:
+        raw = base64.b64decode(encrypted, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("no base64") from error
+    if len(raw) < 2 * _BLOCK_BYTES or len(raw) % _BLOCK_BYTES:
+        raise ValueError("no whole blocks")
+    key = hashlib.sha256(encrypt_key.encode("utf-8")).digest()
+    plain = decrypt_cbc(key, raw[:_BLOCK_BYTES], raw[_BLOCK_BYTES:])
+    size = plain[-1]
+    if not 1 <= size <= _BLOCK_BYTES or plain[-size:] != bytes([size]) * size:
+        raise ValueError("bad padding")
+    return plain[:-size]
+
+
+def _bind(value: str) -> tuple[str, int]:
+    host, colon, port = value.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:
+        raise Refused("feishu.webhook_bind is not host:port", code="address")
+    return host.strip("[]") or "127.0.0.1", int(port)
