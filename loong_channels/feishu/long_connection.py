@@ -191,8 +191,8 @@ class _Link:
 
     def ping(self) -> None:
         """Send a heartbeat. Blocks for 3 s at most; raises faults."""
-        self.socket.send(encode(ping(self._service)), deadline=Deadline(_SEND_S))
         self._pinged_s = self._timing.clock()
+        self.socket.send(encode(ping(self._service)), deadline=Deadline(_SEND_S))
         if self._silent_until_s is None:
             patience_s = max(self._timing.least_patience_s, self._config.ping_interval_s / 10)
             self._silent_until_s = self._pinged_s + patience_s

@@ -35,7 +35,9 @@ class StubApi:
 
     def endpoint(self, *, deadline: Deadline, stop: StopToken | None) -> Endpoint:
         assert self.fake is not None, "a webhook needs no endpoint"
-        self.deadlines.append(deadline.remaining())
+        with self.fake.changed:
+            self.deadlines.append(deadline.remaining())
+            self.fake.changed.notify_all()
         if self.hold is not None and stop is not None:
             while not (self.hold.is_set() or stop.wait(0.01)):
                 pass

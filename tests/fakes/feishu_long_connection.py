@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import struct
 import threading
 import time
 import urllib.parse
@@ -193,6 +195,14 @@ class FakeLongConnection:
         """A pong without a ping, which may carry a ClientConfig."""
         link = self.link()
         link.connection.send(self._control("pong", link.service, payload))
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End the newest connection without a close frame, with FIN or with RST."""
+        sock = self.link().connection.sock
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Only the thread that reads can close: the system waits for whoever is within a call.
+        sock.shutdown(socket.SHUT_RD)
 
     def link(self) -> Link:
         """The newest open connection; waits for it."""
