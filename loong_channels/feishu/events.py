@@ -15,9 +15,10 @@ from loong_channels.contract import Address, Inbound
 from loong_channels.text import clean
 
 from .contents import Content, read_content
+from .identity import BotIdentity
 from .mentions import Mentions
 
-__all__ = ["BotIdentity", "EventReader", "Reading", "Skipped"]
+__all__ = ["EventReader", "Reading", "Skipped"]
 
 MESSAGE_EVENT = "im.message.receive_v1"
 # Events that come with everyday use of the app and mean nothing to a gateway.
@@ -38,19 +39,6 @@ _END_OF_TIME_MS = 1 << 43
 _MAX_DIGITS = 19
 
 _Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class BotIdentity:
-    """Who the bot is; `open_id` is "" where the platform did not tell."""
-
-    open_id: str
-    name: str = ""
-
-    @property
-    def public_name(self) -> str:
-        """How the bot is shown to people."""
-        return self.name or self.open_id or "a bot without a name"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Outcome(Enum):
 class FindEndpoint(Protocol):
     """Asks the platform where to connect."""
 
-    def __call__(self, *, deadline: Deadline, stop: StopToken | None) -> Endpoint:
+    def __call__(self, deadline: Deadline, stop: StopToken | None = None) -> Endpoint:
         """A new endpoint, good for one connection. Blocks; raises faults."""
 
 
@@ -116,7 +116,7 @@ class LongConnection:
         return self._timing.clock() + seconds if self._timing.max_age_s > 0 else float("inf")
 
     def _connect(self, deadline: Deadline, stop: StopToken) -> _Link:
-        endpoint = self._find_endpoint(deadline=deadline, stop=stop)
+        endpoint = self._find_endpoint(deadline, stop)
         try:
             socket = WebSocket.connect(
                 self._egress,

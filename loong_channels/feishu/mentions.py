@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from loong_channels.text import one_line
+
+from .identity import BotIdentity
 
 __all__ = ["Mentions"]
 
@@ -20,15 +21,10 @@ _MAX_NAME = 120
 _PLACEHOLDER = re.compile(r"@_user_[0-9]+|@_all(?!\w)")
 
 
-class _Named(Protocol):
-    @property
-    def open_id(self) -> str: ...
-
-
 class Mentions:
     """The mentions of one message. `found` says that the bot itself is called; a call to everybody does not count."""
 
-    def __init__(self, entries: object, bot: _Named) -> None:
+    def __init__(self, entries: object, bot: BotIdentity) -> None:
         self.found = False
         self._open_id = bot.open_id
         self._names: dict[str, str] = {EVERYBODY: "@all"}

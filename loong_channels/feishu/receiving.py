@@ -12,7 +12,8 @@ from loong_channels.waiting import Deadline, StopToken
 
 from .decoding import load_json
 from .endpoint import Endpoint
-from .events import BotIdentity, EventReader, Skipped
+from .events import EventReader, Skipped
+from .identity import BotIdentity
 from .long_connection import LongConnection, Outcome, Timing
 from .webhook import Webhook, WebhookSettings
 
@@ -25,10 +26,10 @@ _DEFAULT_MAX_AGE_S = 21600.0
 class ReceivingApi(Protocol):
     """What receiving needs of the platform's REST side."""
 
-    def endpoint(self, *, deadline: Deadline, stop: StopToken | None) -> Endpoint:
+    def endpoint(self, deadline: Deadline, stop: StopToken | None = None) -> Endpoint:
         """Where to connect; good for one connection. Blocks; raises faults."""
 
-    def bot_identity(self, *, deadline: Deadline, stop: StopToken | None) -> BotIdentity:
+    def bot(self, *, deadline: Deadline, stop: StopToken | None = None) -> BotIdentity:
         """Who the bot is; may be remembered for some minutes. Blocks; raises faults."""
 
 
@@ -105,7 +106,7 @@ class EventDesk:
 
 def _identify(api: ReceivingApi, host: Host, stop: StopToken) -> BotIdentity:
     try:
-        return api.bot_identity(deadline=Deadline(_REQUEST_S), stop=stop)
+        return api.bot(deadline=Deadline(_REQUEST_S), stop=stop)
     except (BadAnswer, Overloaded, Refused, Throttled) as fault:
         # Only mentions depend on it; being deaf for want of a name would be worse.
         host.note("bot_identity_unknown", reason=type(fault).__name__)

@@ -12,7 +12,7 @@ from loong_channels.contract import Account
 from loong_channels.egress import Egress
 from loong_channels.faults import Unreachable
 from loong_channels.feishu.endpoint import Endpoint, read_endpoint
-from loong_channels.feishu.events import BotIdentity
+from loong_channels.feishu.identity import BotIdentity
 from loong_channels.feishu.long_connection import Timing
 from loong_channels.feishu.receiving import receive
 from loong_channels.waiting import Deadline, StopToken
@@ -29,11 +29,11 @@ class StubApi:
     def __init__(self, fake: FakeLongConnection | None = None, secret: str = "", bot: object = BOT) -> None:
         self.fake = fake
         self.secret = secret or (fake.app_secret if fake else "")
-        self.bot = bot
+        self.identity = bot
         self.hold: threading.Event | None = None
         self.deadlines: list[float] = []
 
-    def endpoint(self, *, deadline: Deadline, stop: StopToken | None) -> Endpoint:
+    def endpoint(self, deadline: Deadline, stop: StopToken | None = None) -> Endpoint:
         assert self.fake is not None, "a webhook needs no endpoint"
         with self.fake.changed:
             self.deadlines.append(deadline.remaining())
@@ -47,11 +47,11 @@ class StubApi:
             raise Unreachable(f"HTTP {status}", maybe_processed=True)
         return read_endpoint(json.loads(json.dumps(body)))
 
-    def bot_identity(self, *, deadline: Deadline, stop: StopToken | None) -> BotIdentity:
-        if isinstance(self.bot, Exception):
-            raise self.bot
-        assert isinstance(self.bot, BotIdentity)
-        return self.bot
+    def bot(self, *, deadline: Deadline, stop: StopToken | None = None) -> BotIdentity:
+        if isinstance(self.identity, Exception):
+            raise self.identity
+        assert isinstance(self.identity, BotIdentity)
+        return self.identity
 
 
 class Receiving:

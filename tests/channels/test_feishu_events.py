@@ -11,7 +11,8 @@ import pytest
 
 from loong_channels.contract import Inbound
 from loong_channels.feishu.decoding import load_json
-from loong_channels.feishu.events import BotIdentity, EventReader, Skipped
+from loong_channels.feishu.events import EventReader, Skipped
+from loong_channels.feishu.identity import BotIdentity
 
 APP = "cli_a1b2c3"
 BOT = BotIdentity("ou_bot", "loong-bot")

@@ -12,7 +12,7 @@ import pytest
 from loong_channels import faults
 from loong_channels.contract import Inbound
 from loong_channels.feishu.endpoint import ClientConfig, Endpoint, read_endpoint
-from loong_channels.feishu.events import BotIdentity
+from loong_channels.feishu.identity import BotIdentity
 from loong_channels.feishu.long_connection import Timing
 from tests.channels.feishu_inbound_rig import BOT, Receiving, StubApi, message, receiving
 from tests.channels.telegram_rig import RecordingHost
