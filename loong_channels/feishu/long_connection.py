@@ -145,12 +145,18 @@ class LongConnection:
         except Fault as fault:
             # The old one may be as good as ever: a renewal is a precaution.
             self._host.note("connection_not_renewed", reason=type(fault).__name__)
+            self._keep_only(old)
             return None
         old.drain(Deadline(_ROTATION_DRAIN_S))
-        old.socket.close()
-        with self._guard:
-            self._open = [link.socket]
+        self._keep_only(link)
         return link
+
+    def _keep_only(self, link: _Link) -> None:
+        with self._guard:
+            others = [socket for socket in self._open if socket is not link.socket]
+            self._open = [link.socket]
+        for socket in others:
+            socket.close()
 
     def _close_all(self) -> None:
         with self._guard:
@@ -225,8 +231,6 @@ class _Link:
     def _heard(self, message: str | bytes) -> None:
         self._silent_until_s = None
         self._host.heard()
-        # Any frame shows that the platform takes us for connected; the first one usually answers the first ping.
-        self._host.ready(self._identity)
         try:
             self._handle(message)
         except FrameInvalid as error:
@@ -237,6 +241,8 @@ class _Link:
         if isinstance(message, str):
             raise FrameInvalid("text")
         frame = decode(message)
+        # Any frame shows that the platform takes us for connected; the first one usually answers the first ping.
+        self._host.ready(self._identity)
         kind = frame.header("type")
         if frame.method == CONTROL:
             if kind == "pong":

@@ -99,6 +99,10 @@ def receiving(
         alive = run.thread.is_alive()
         assert not alive
     assert run.error is None, run.error
+    if api.fake is not None:
+        # No connection is left behind, and the next one of the test is the only one.
+        fake = api.fake
+        fake.wait_for(lambda: not fake.alive)
 
 
 def message(number: int = 1, text: str | None = None, **fields: Any) -> dict[str, Any]:

@@ -291,6 +291,7 @@ def test_every_end_of_the_connection_is_a_fault_to_try_again_after(how: object) 
         error = run.ended()
         assert isinstance(error, faults.Unreachable), error
         assert "ticket" not in str(error)
+        fake.wait_for(lambda: not fake.alive)
         with receiving(api, host):
             fake.redeliver()
             fake.wait_for(lambda: one.codes == [200])
