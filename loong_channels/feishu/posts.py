@@ -5,6 +5,7 @@ A post that is received has no level for the language, one that is sent has; bot
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
@@ -41,12 +42,7 @@ def read_post(content: _Json, mentions: Mentions, note: _Note) -> str:
 
 def card_text(card: _Json) -> str:
     """Every text of a card, line by line."""
-    seen: dict[str, None] = {}
-    for leaf in _leaves(card, _MAX_DEPTH):
-        if len(seen) == _MAX_NODES:
-            break
-        seen[leaf] = None
-    return "\n".join(seen)
+    return "\n".join(itertools.islice(_leaves(card, _MAX_DEPTH), _MAX_NODES))
 
 
 def _without_language(content: _Json) -> _Json:

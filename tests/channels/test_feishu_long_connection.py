@@ -522,3 +522,41 @@ def test_an_endpoint_is_read_and_does_not_show_its_secrets() -> None:
     assert "AK" not in repr(found)
     for query in ("", "?service_id=x", "?service_id=99999999999"):
         assert read_endpoint({"code": 0, "data": {"URL": f"wss://h/{query}"}}).service_id == 0
+
+
+def test_no_credential_and_no_text_is_ever_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    with FakeLongConnection() as fake:
+        api, host = StubApi(fake), RecordingHost()
+        with receiving(api, host):
+            fake.push(message(1, "a private word"))
+            fake.push(
+                {"schema": "2.0", "header": {"event_type": "of.the_future"}, "event": {"x": "a private word"}}
+            )
+            fake.push(b'{"a private word')
+            fake.send_raw(b"a private word")
+            ticket = fake.link().connection.path.partition("ticket=")[2]
+        errors = [Receiving(StubApi(fake, "wrong-secret"), host).ended()]
+        fake.server.refuse_next(400, {"Handshake-Status": "514", "Handshake-Msg": "x"})
+        errors.append(Receiving(api, host).ended())
+        run = Receiving(api, host)
+        fake.link().connection.close(1011, "bye")
+        errors.append(run.ended())
+    assert len(ticket) == 32
+    shown = f"{caplog.text} {host.notes} {errors!r} {host.identities}"
+    for secret in (ticket, "access_key", "ticket=", fake.app_secret, "wrong-secret", "a private word"):
+        assert secret not in shown, secret
+
+
+def test_an_event_that_is_longer_than_a_message_may_be_ends_the_connection_and_nothing_else() -> None:
+    with FakeLongConnection() as fake:
+        host = RecordingHost()
+        run = Receiving(StubApi(fake), host)
+        host.wait_for(lambda: host.identities)
+        fake.push(message(1, "x" * 600_000))
+        # In fragments more fits than in one message, up to a bound of its own.
+        fake.push(message(2, "x" * 3_000_000), pieces=4)
+        fake.push(message(3, "x" * 2_200_000), wait=False)
+        error = run.ended()
+        assert isinstance(error, faults.Fault)
+        assert [len(inbound.text) for inbound in host.messages] == [600_000, 3_000_000]
