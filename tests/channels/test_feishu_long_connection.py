@@ -262,6 +262,8 @@ def test_a_link_that_does_not_answer_a_ping_is_given_up_but_not_before_its_time(
         fake.wait_for(lambda: len(fake.link().pings) == 2)
         # A tenth of the interval, which is longer than 20 s; any frame counts as an answer.
         clock.advance(59)
+        run.thread.join(0.2)
+        assert run.thread.is_alive()
         fake.push(message(1))
         clock.advance(59)
         fake.push(message(2))

@@ -155,6 +155,10 @@ def test_published_vectors() -> None:
     plain = aes.decrypt_cbc(bytes(range(32)), bytes(16), bytes.fromhex("8ea2b7ca516745bfeafc49904b496089"))
     assert plain.hex() == "00112233445566778899aabbccddeeff"
     signature = signed(b'{"encrypt":"abc"}')["X-Lark-Signature"]
+    for padding in (b"\x00", b"\x11", b"\x01\x02", b"\x03\x01\x03"):
+        sealed = json.loads(encrypt(b"x" * (32 - len(padding)) + padding))["encrypt"]
+        with pytest.raises(ValueError, match="padding"):
+            decrypt_event(KEY, sealed)
     assert signature == "c4da5213ba4323331fe07eaf45256e2aa2bc81964de98280c93d146b79930af3"
 
 
@@ -446,8 +450,16 @@ def test_slow_and_silent_and_vanishing_clients_hold_nobody_up_and_are_ended() ->
         assert it.host.texts == ["m1", "m2"]
 
 
+def test_a_client_that_is_refused_early_can_still_read_why() -> None:
+    with hook() as it:
+        body = b"x" * 900_000
+        for _ in range(20):
+            assert it.post(body, {"Content-Type": "text/plain"})[0] == 415
+            assert it.post(body, path="/elsewhere")[0] == 404
+
+
 def test_the_one_that_waited_longest_gives_way_when_there_are_too_many() -> None:
-    with hook(limits=HookLimits(connections=4)) as it:
+    with hook(limits=HookLimits(connections=4, request_s=60)) as it:
         idle = [it.connect() for _ in range(4)]
         for _ in range(3):
             assert it.deliver(pushed(1)) == (200, {})
