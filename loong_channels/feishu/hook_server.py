@@ -100,7 +100,7 @@ class HookServer:
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             listener = socket.create_server(address, family=family, backlog=128)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise Unreachable(
                 f"cannot listen on {host}:{port}: {reason_of(error)}", maybe_processed=False
             ) from error

@@ -541,6 +541,13 @@ def test_a_port_in_use_is_a_fault_with_the_address_and_the_port_is_free_afterwar
         assert run.ended(2) is None
 
 
+@pytest.mark.parametrize("bind", ["a..b:8080", "203.0.113.7:8080"])
+def test_an_address_that_cannot_be_had_is_a_fault(bind: str) -> None:
+    error = Receiving(StubApi(), RecordingHost(), mode="webhook", webhook_bind=bind, **SECRETS).ended(30)
+    assert isinstance(error, faults.Unreachable)
+    assert bind in str(error)
+
+
 def test_an_idle_listener_stops_at_once_with_a_client_connected() -> None:
     with hook() as it:
         sock = it.connect()
