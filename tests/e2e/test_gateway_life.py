@@ -16,9 +16,10 @@ import urllib.request
 
 import pytest
 
-from tests.e2e.gateway import Gateway, config_for, wait_until
+from tests.e2e.gateway import Gateway, config_for
 from tests.fakes.model import FakeModel
 from tests.fakes.telegram import FakeTelegram
+from tests.waiting import wait_until
 
 WAIT_S = 20.0
 

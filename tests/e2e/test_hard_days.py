@@ -9,9 +9,10 @@ import sqlite3
 import subprocess
 import sys
 
-from tests.e2e.gateway import Gateway, config_for, wait_until
+from tests.e2e.gateway import Gateway, config_for
 from tests.fakes.model import FakeModel
 from tests.fakes.telegram import FakeTelegram
+from tests.waiting import wait_until
 
 WAIT_S = 30.0
 LIMITS = "[delivery]\nmax_crash_attempts = 1\n[gateway]\ncrash_loop_boots = 0\n"

@@ -11,9 +11,10 @@ import time
 
 import pytest
 
-from tests.e2e.gateway import Gateway, config_for, wait_until
+from tests.e2e.gateway import Gateway, config_for
 from tests.fakes.model import FakeModel
 from tests.fakes.telegram import FakeTelegram
+from tests.waiting import wait_until
 
 WAIT_S = 20.0
 WRONG_TOKEN = "987654321:AAwrongwrongwrongwrongwrongwrongwro"

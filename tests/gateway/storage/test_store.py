@@ -16,7 +16,8 @@ from loong_gateway.storage.file import connect
 from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.queue import LAZY_S
 from loong_gateway.storage.store import Store, run_once
-from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, part, wait_until
+from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, part
+from tests.waiting import wait_until
 
 
 class Places:

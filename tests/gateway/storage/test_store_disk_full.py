@@ -14,12 +14,14 @@ import pytest
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.storage import counters, inbox
 from loong_gateway.storage.file import StoreFile
-from tests.gateway.storage.store_help import NOW_MS, events, message, opened, run_python, wait_until
+from tests.gateway.storage.store_help import NOW_MS, events, message, opened, run_python
+from tests.waiting import wait_until
 
 # Writes until the limit bites, shows that it is refused and that submits are kept, lifts the limit, goes on.
 CYCLES = """
 import resource, sys
-from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, wait_until
+from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened
+from tests.waiting import wait_until
 from loong_gateway.storage import counters, inbox
 from loong_gateway.base.faults import StoreUnwritable
 
