@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Callable
 
 import pytest
@@ -294,13 +296,20 @@ def test_stop_ends_idle_dripping_and_delayed_connections_at_once() -> None:
     assert port.listener.stop(Deadline(1)) == []
 
 
-def test_stop_lets_a_running_request_finish() -> None:
+@contextlib.contextmanager
+def running_turn() -> Iterator[tuple[Port, Client]]:
+    """A port whose listener the test must stop, and the client of a turn that runs until the gate opens."""
     port = Port()
     port.listener.start()
     port.control.gate.clear()
     with port.client() as client:
         client.send(request("POST", "/v1/turn", token=SECRET, document=TURN))
         assert port.control.turn_began.wait(PATIENCE_S)
+        yield port, client
+
+
+def test_stop_lets_a_running_request_finish() -> None:
+    with running_turn() as (port, client):
         stopping = threading.Thread(target=port.listener.stop, args=(Deadline(PATIENCE_S),))
         stopping.start()
         wait_until(lambda: port.listener._table.closed)
@@ -312,12 +321,7 @@ def test_stop_lets_a_running_request_finish() -> None:
 
 
 def test_stop_names_the_threads_it_could_not_end() -> None:
-    port = Port()
-    port.listener.start()
-    port.control.gate.clear()
-    with port.client() as client:
-        client.send(request("POST", "/v1/turn", token=SECRET, document=TURN))
-        assert port.control.turn_began.wait(PATIENCE_S)
+    with running_turn() as (port, _):
         assert port.listener.stop(Deadline(0.2)) == ["http:1"]
         port.control.gate.set()
         assert port.threads.join_all(Deadline(PATIENCE_S)) == []
