@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Callable
 
@@ -10,6 +12,7 @@ import pytest
 
 from loong_channels.egress import Egress
 from loong_channels.net import HttpClient
+from tests.fakes.certificates import make_certificates
 
 
 @pytest.fixture
@@ -23,3 +26,13 @@ def opened() -> Iterator[Callable[..., HttpClient]]:
             return client
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The directory of a private authority; see tests.fakes.certificates."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    home = tmp_path_factory.mktemp("certs")
+    make_certificates(home)
+    return home

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
-import ssl
-import subprocess
 import threading
 from typing import Callable
 
@@ -16,45 +13,10 @@ from loong_channels.faults import Interrupted, TimedOut, Unreachable
 from loong_channels.net import Call, CertificateRefused, HttpClient
 from loong_channels.waiting import Deadline, StopToken
 from tests.blocked_call import raised_when_woken
+from tests.fakes.certificates import server_context
 from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering, tunnel_to
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
-EXTENSIONS = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,DNS:peer.test,IP:127.0.0.1\n"
-KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 MakeClient = Callable[..., HttpClient]
-
-
-def openssl(*arguments: object) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=30)
-
-
-@pytest.fixture(scope="module")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    home = tmp_path_factory.mktemp("certs")
-    (home / "ext").write_text(EXTENSIONS)
-    for name in ("ca", "other"):
-        openssl(
-            *["req", "-x509", *KEY, "-days", "2", "-subj", f"/CN={name}"],
-            *["-keyout", home / f"{name}.key", "-out", home / f"{name}.pem"],
-        )
-    for name in ("server", "client"):
-        openssl(
-            "req", *KEY, "-subj", f"/CN={name}", "-keyout", home / f"{name}.key", "-out", home / f"{name}.csr"
-        )
-        openssl(
-            *["x509", "-req", "-in", home / f"{name}.csr", "-CA", home / "ca.pem", "-CAkey", home / "ca.key"],
-            *["-CAcreateserial", "-days", "2", "-extfile", home / "ext", "-out", home / f"{name}.pem"],
-        )
-    return home
-
-
-def server_context(certs: pathlib.Path, *, demands_client: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certs / "server.pem", certs / "server.key")
-    if demands_client:
-        context.load_verify_locations(certs / "ca.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 @pytest.fixture
