@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLOORS = """
 loong_channels loong_channels.settings loong_channels.waiting loong_channels.faults loong_channels.contract
 loong_channels.text loong_channels.net_sockets loong_channels.egress loong_channels.net_transport loong_channels.net
-loong_channels.catalog loong_channels.telegram
+loong_channels.catalog loong_channels.telegram loong_channels.feishu
 
 loong_gateway
 loong_gateway.texts loong_gateway.base
