@@ -108,7 +108,8 @@ _ROWS = (
     _row(20, "feishu", "Feishu/Lark", "runtime", "feishu_openapi_webhook_or_websocket", "receive_id message_reply",
          aliases="lark", send="app_id app_secret", serve="allowed_chat_ids",
          env="app_id=FEISHU_APP_ID app_secret=FEISHU_APP_SECRET verification_token=FEISHU_VERIFICATION_TOKEN "
-             "encrypt_key=FEISHU_ENCRYPT_KEY"),
+             "encrypt_key=FEISHU_ENCRYPT_KEY",
+         package="loong_channels.feishu"),
     _row(30, "matrix", "Matrix", "runtime", "matrix_client_server_sync", "conversation",
          send="access_token base_url", serve="allowed_room_ids", env="access_token=MATRIX_ACCESS_TOKEN"),
     _row(35, "wecom", "WeCom", "runtime", "wecom_aibot_long_connection", "conversation",

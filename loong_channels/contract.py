@@ -130,11 +130,12 @@ class ChannelSpec:
     """What the gateway must know of a channel without importing its transport.
 
     `serves` tells whether it can receive; `sends` whether it can send. `secrets` are the settings without which it
-    cannot run. `conversation_setting` and `sender_setting` name its allow-lists; the gateway checks them, so a
-    channel cannot forget to; `conversation_word` is what people call what the first one lists. `wildcard` allows "*"
-    there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or "codepoint". `threads` says that a target may be
-    written as `conversation:thread`. `reconnect_s` is the longest wait before the first retry after an established
-    connection was lost.
+    cannot run; each row of `secrets_when` (setting, value, secrets) adds what it needs to receive while a setting
+    has that value, and these secrets are never looked at otherwise. `conversation_setting` and `sender_setting` name
+    its allow-lists; the gateway checks them, so a channel cannot forget to; `conversation_word` is what people call
+    what the first one lists. `wildcard` allows "*" there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or
+    "codepoint". `threads` says that a target may be written as `conversation:thread`, `cards` that a text may be
+    sent as a card. `reconnect_s` is the longest wait before the first retry after an established connection was lost.
     """
 
     name: str
@@ -155,6 +156,21 @@ class ChannelSpec:
     target_kinds: tuple[str, ...] = ("conversation",)
     threads: bool = False
     conversation_word: str = "conversation id"
+    secrets_when: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    cards: bool = False
+
+    def secrets_needed(self, settings: Mapping[str, object], *, receiving: bool = True) -> tuple[str, ...]:
+        """The secrets that an account with these settings cannot do without, `receiving` or only sending."""
+        needed = self.secrets
+        for setting, value, secrets in self.secrets_when:
+            if receiving and settings.get(setting) == value:
+                needed += secrets
+        return needed
+
+    def secrets_unused(self, settings: Mapping[str, object], *, receiving: bool = True) -> frozenset[str]:
+        """The secrets that mean nothing under these settings: whether they can be had must not matter."""
+        conditional = {name for _, _, secrets in self.secrets_when for name in secrets}
+        return frozenset(conditional.difference(self.secrets_needed(settings, receiving=receiving)))
 
 
 class Host(Protocol):

@@ -30,7 +30,10 @@ class TurnResult:
 
 @dataclass(frozen=True)
 class SendRequest:
-    """Send one text. `account` None means the channel's default. `wait_s` 0 returns as soon as it is on disk."""
+    """Send one text. `account` None means the channel's default, `target_kind` "" its usual kind of target.
+
+    `wait_s` 0 returns as soon as it is on disk. `card` sends the text as a card, where the channel has such.
+    """
 
     channel: str
     account: str | None
@@ -39,6 +42,7 @@ class SendRequest:
     text: str
     wait_s: float = 30.0
     idempotency_key: str | None = None
+    card: bool = False
 
 
 @dataclass(frozen=True)

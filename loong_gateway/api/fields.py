@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-__all__ = ["LONGEST_ID", "BadFields", "bounded_number", "json_object", "optional_text", "required_text"]
+__all__ = [
+    "LONGEST_ID",
+    "BadFields",
+    "bounded_number",
+    "json_object",
+    "optional_flag",
+    "optional_text",
+    "required_text",
+]
 
 MAX_DIGITS = 20
 LONGEST_ID = 512
@@ -41,6 +49,14 @@ def required_text(document: Mapping[str, object], name: str, *, longest: int = L
     if value is None or not value.strip():
         raise BadFields(f"{name}: must be a non-empty string")
     return value
+
+
+def optional_flag(document: Mapping[str, object], name: str) -> bool:
+    """True or false; false when the member is missing or null. Raises BadFields."""
+    value = document.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadFields(f"{name}: must be true or false")
+    return bool(value)
 
 
 def optional_text(document: Mapping[str, object], name: str, *, longest: int = LONGEST_ID) -> str | None:

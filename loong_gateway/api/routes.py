@@ -9,7 +9,15 @@ from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.control import ControlPlane, SendRequest, TurnRequest
 
 from .answers import Answer, error_answer, json_answer
-from .fields import LONGEST_ID, BadFields, bounded_number, json_object, optional_text, required_text
+from .fields import (
+    LONGEST_ID,
+    BadFields,
+    bounded_number,
+    json_object,
+    optional_flag,
+    optional_text,
+    required_text,
+)
 from .router import Request, Route
 
 __all__ = ["control_routes"]
@@ -109,10 +117,11 @@ class _Verbs:
                 channel=required_text(document, "channel", longest=LONGEST_ID),
                 account=optional_text(document, "account"),
                 target=required_text(document, "target", longest=LONGEST_ID),
-                target_kind=optional_text(document, "target_kind") or "conversation",
+                target_kind=optional_text(document, "target_kind") or "",
                 text=required_text(document, "text"),
                 wait_s=bounded_number(document, "wait_s", default=30.0, minimum=0.0, maximum=LONGEST_WAIT_S),
                 idempotency_key=optional_text(document, "idempotency_key"),
+                card=optional_flag(document, "card"),
             )
         )
         return json_answer(

@@ -22,7 +22,7 @@ from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.selectors import account_for, fallback_warning
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config
 from loong_gateway.messaging.local_send import DirectSend, Fate
-from loong_gateway.messaging.parts import address_of, check_target_kind
+from loong_gateway.messaging.parts import address_of, check_card, check_target_kind
 from loong_gateway.owner.client import ControlClient
 from loong_gateway.storage.local import LocalStore
 
@@ -53,6 +53,7 @@ class Order:
     target_kind: str
     text: str
     selected_by_default: bool
+    card: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-kind", metavar="KIND", help="what the target is; otherwise the channel's usual"
     )
+    parser.add_argument("--card", action="store_true", help="send it as a card with Markdown (feishu)")
     wait = parser.add_mutually_exclusive_group()
     wait.add_argument(
         "--wait", dest="wait", action="store_true", default=True, help="wait for the outcome (usual)"
@@ -110,10 +112,15 @@ def _order(args: argparse.Namespace, context: Context) -> Order:
         raise CommandError("selector.channel_not_in_this_build", channel=name)
     spec = catalog.spec(name)
     kind = _target_kind(args.target_kind, spec)
-    check_target(spec, target)
+    check_target(spec, target, kind)
+    if args.card:
+        check_card(spec)
     account = account_for(config, name, args.account)
     channel = config.channels[name]
-    return Order(config, channel, account, spec, target, kind, text, selected_by_default=args.account is None)
+    by_default = args.account is None
+    return Order(
+        config, channel, account, spec, target, kind, text, selected_by_default=by_default, card=args.card
+    )
 
 
 def _text(given: str, context: Context) -> str:
@@ -147,6 +154,9 @@ def _target_kind(given: str | None, spec: ChannelSpec) -> str:
 
 
 def _warn_when_not_listed(context: Context, order: Order) -> None:
+    if order.target_kind == "message_reply":
+        # Which chat a message belongs to is not known here.
+        return
     listed = order.account.settings.get(order.spec.conversation_setting)
     values = [str(value) for value in listed] if isinstance(listed, (list, tuple)) else []
     conversation = address_of(order.spec, order.account.id, order.target).conversation
@@ -165,6 +175,7 @@ def _through_owner(client: ControlClient, order: Order, *, wait: bool) -> Outcom
         "target": order.target,
         "target_kind": order.target_kind,
         "text": order.text,
+        **({"card": True} if order.card else {}),
         "wait_s": wait_s,
         "idempotency_key": new_id("send"),
     }
@@ -198,7 +209,7 @@ def _ask_owner(client: ControlClient, body: dict[str, object], *, timeout_s: flo
 
 def _directly(context: Context, order: Order) -> Outcome:
     try:
-        account = resolve_account(order.spec, order.account, context.environ)
+        account = resolve_account(order.spec, order.account, context.environ, receiving=False)
     except SecretUnavailable as error:
         raise CommandError(
             "channels.secret_missing",
@@ -217,6 +228,7 @@ def _directly(context: Context, order: Order) -> Outcome:
         ttl_s=order.config.delivery.push_ttl_s,
         deadline=Deadline(WAIT_S),
         stop=StopToken(),
+        card=order.card,
     )
     if not fate.recorded:
         context.err("warning: the outcome could not be written down; a gateway may send the text again")

@@ -14,6 +14,16 @@ __all__ = ["check_target", "refusal_fix"]
 # https://core.telegram.org/bots/api#sendmessage ("chat_id": a number, or the name of a public chat)
 _FORMS = {
     "telegram": (re.compile(r"-?[0-9]{1,20}|@[A-Za-z][A-Za-z0-9_]{3,31}"), "a number or @name", "123456789"),
+    # A message is no receive id; everything else may be one, for a company chooses the ids of its people itself.
+    "feishu": (
+        re.compile(r"(?!om_)[!-~]{1,256}"),
+        "oc_..., ou_..., on_..., a user id or an address",
+        "oc_CHAT",
+    ),
+}
+# Targets of another kind than the channel's usual one: their form, in words as well, and an example.
+_OTHER_FORMS = {
+    ("feishu", "message_reply"): (re.compile(r"om_[A-Za-z0-9_-]{1,128}"), "om_...", "om_MESSAGE"),
 }
 _THREAD = re.compile(r"[0-9]{1,20}")
 # Per channel: words of the platform's refusal, and what the operator can do about it.
@@ -26,24 +36,36 @@ _REFUSALS = {
         ("bot was blocked", "let the person unblock the bot; then send again"),
         ("bot was kicked", "add the bot to the group again; then send again"),
     ),
+    # By code: https://open.feishu.cn/document/server-docs/im-v1/message/create
+    "feishu": (
+        ("230002", "add the bot to the chat; then send again"),
+        ("230013", "let the person be within the availability of the app; then send again"),
+        ("230006", "switch the bot of the app on and publish a version; then send again"),
+        ("230053", "let the person take the bot's messages again; then send again"),
+        ("invalid receive_id", "check the id and its type; then send again"),
+        ("99991672", "grant the app the scope im:message:send_as_bot and publish a version; then send again"),
+        ("230027", "grant the app the scope im:message:send_as_bot and publish a version; then send again"),
+    ),
 }
 
 
-def check_target(spec: ChannelSpec, target: str) -> None:
+def check_target(spec: ChannelSpec, target: str, kind: str) -> None:
     """Raise CommandError for a target that the platform cannot know, before anything is asked."""
-    if spec.name not in _FORMS:
+    row = _OTHER_FORMS.get((spec.name, kind)) or _FORMS.get(spec.name)
+    if row is None:
         return
-    form, expected, example = _FORMS[spec.name]
+    form, expected, example = row
     conversation, colon, thread = target.partition(":") if spec.threads else (target, "", "")
     if form.fullmatch(conversation) and (not colon or _THREAD.fullmatch(thread)):
         return
+    option = "" if kind == spec.target_kinds[0] else f" --target-kind {kind}"
     raise CommandError(
         "channels.bad_target",
         given=f'"{one_line(target, 60)}"',
-        word=spec.conversation_word,
+        word=spec.conversation_word if kind == spec.target_kinds[0] else kind.replace("_", " "),
         channel=spec.name,
         expected=expected,
-        fix=f"loong channels send {spec.name} --target {example} --text hello",
+        fix=f"loong channels send {spec.name} --target {example}{option} --text hello",
     )
 
 

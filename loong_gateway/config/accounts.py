@@ -230,4 +230,7 @@ def _runtime_identity(spec: ChannelSpec, settings: Mapping[str, object], environ
         # A token is <id of the bot>:<secret>; the id is public (https://core.telegram.org/bots/api#authorizing-your-bot).
         number = secret.partition(":")[0]
         return f"bot_{number}" if number.isdecimal() and ":" in secret else "default"
+    if spec.name == "feishu":
+        # The id of an app is no secret, it only stands beside one.
+        return f"{settings.get('domain')}_{secret}"
     return "default"

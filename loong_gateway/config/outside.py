@@ -24,20 +24,24 @@ def egress_of(network: NetworkSettings, environ: Mapping[str, str]) -> Egress:
     )
 
 
-def resolve_account(spec: ChannelSpec, account: AccountConfig, environ: Mapping[str, str]) -> Account:
-    """The account with its secrets as plain text. May read files and run commands.
+def resolve_account(
+    spec: ChannelSpec, account: AccountConfig, environ: Mapping[str, str], *, receiving: bool = True
+) -> Account:
+    """The account with its secrets as plain text, to receive and send or only to send. May read files, run commands.
 
     Raises SecretUnavailable for the first secret that cannot be had. A secret that nobody wrote down and that the
-    channel can do without is None.
+    channel can do without is None, and so is one that means nothing under these settings.
     """
+    needed = spec.secrets_needed(account.settings, receiving=receiving)
+    unused = spec.secrets_unused(account.settings, receiving=receiving)
     settings: dict[str, object] = {}
     for name, value in account.settings.items():
-        settings[name] = value
-        if isinstance(value, SecretRef):
+        settings[name] = None if name in unused else value
+        if isinstance(value, SecretRef) and name not in unused:
             try:
                 settings[name] = resolve(value, environ)
             except SecretUnavailable:
-                if value.form != "absent" or name in spec.secrets:
+                if value.form != "absent" or name in needed:
                     raise
                 settings[name] = None
     return Account(channel=account.channel, id=account.id, label=account.label, settings=settings)

@@ -126,7 +126,7 @@ def _account(
     assert config is not None
     name = account_name("channel", config, account)
     checks = []
-    for setting in spec.secrets:
+    for setting in spec.secrets_needed(account.settings):
         ref = account.settings.get(setting)
         if not isinstance(ref, SecretRef):
             continue

@@ -45,7 +45,7 @@ class ChannelHolder:
         self._open_channel = open_channel
         self._threads = threads
         self._clock = clock
-        refs = [account.settings.get(name) for name in spec.secrets]
+        refs = [account.settings.get(name) for name in spec.secrets_needed(account.settings)]
         self._refs: Sequence[SecretRef] = [ref for ref in refs if isinstance(ref, SecretRef)]
         self._guard = threading.Lock()
         self._must_open = True

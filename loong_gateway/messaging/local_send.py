@@ -12,7 +12,7 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.ids import new_id
-from loong_gateway.messaging.parts import make_parts
+from loong_gateway.messaging.parts import make_parts, operator_markup
 from loong_gateway.messaging.sending import send_patiently
 from loong_gateway.storage import outbox
 from loong_gateway.storage.connection import Connection
@@ -47,13 +47,22 @@ class DirectSend:
         self._clock = clock
         self._recorded = True
 
-    def send(self, address: Address, text: str, *, ttl_s: float, deadline: Deadline, stop: StopToken) -> Fate:
-        """Split, keep and send `text`. Blocks until the deadline at the latest.
+    def send(
+        self,
+        address: Address,
+        text: str,
+        *,
+        ttl_s: float,
+        deadline: Deadline,
+        stop: StopToken,
+        card: bool = False,
+    ) -> Fate:
+        """Split, keep and send `text`, as a card where `card`. Blocks until the deadline at the latest.
 
         What was not taken when this returns is given up, so that nothing arrives after the caller was told.
         Raises CommandError when the store is held, StoreUnwritable when it cannot keep the text.
         """
-        rows = self._rows(address, text, ttl_s)
+        rows = self._rows(address, text, ttl_s, card=card)
         now_ms = self._clock.wall_ms()
         self._store.write(lambda conn: outbox.add(conn, rows, now_ms=now_ms, first_sending=True))
         taken: list[str] = []
@@ -72,9 +81,16 @@ class DirectSend:
             self._record(_taken(row.id, receipt_ids, following))
         return Fate(rows[0].group, len(rows), len(rows), tuple(taken), None, self._recorded)
 
-    def _rows(self, address: Address, text: str, ttl_s: float) -> list[outbox.Part]:
-        expires_ms = self._clock.wall_ms() + int(ttl_s * 1000)
-        return make_parts(self._spec, address, text, group=new_id("send"), expires_ms=expires_ms)
+    def _rows(self, address: Address, text: str, ttl_s: float, *, card: bool) -> list[outbox.Part]:
+        return make_parts(
+            self._spec,
+            address,
+            text,
+            group=new_id("send"),
+            expires_ms=self._clock.wall_ms() + int(ttl_s * 1000),
+            markup=operator_markup(self._spec, card=card),
+            extra={"card": True} if card else {},
+        )
 
     def _deliver(
         self, outbound: Outbound, deadline: Deadline, stop: StopToken

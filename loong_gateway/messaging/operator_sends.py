@@ -14,7 +14,13 @@ from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import SendOutcome, SendRequest
 from loong_gateway.messaging.delivery import Delivery, DeliveryTask, Fate
 from loong_gateway.messaging.lanes import Lanes
-from loong_gateway.messaging.parts import address_of, check_target_kind, make_parts
+from loong_gateway.messaging.parts import (
+    address_of,
+    check_card,
+    check_target_kind,
+    make_parts,
+    operator_markup,
+)
 from loong_gateway.storage import outbox
 from loong_gateway.storage.outbox import Part
 from loong_gateway.storage.store import Store
@@ -52,7 +58,9 @@ class OperatorSends:
         config = self._config()
         account = account_for(config, request.channel, request.account)
         spec = catalog.spec(account.channel)
-        check_target_kind(spec, request.target_kind)
+        check_target_kind(spec, request.target_kind or spec.target_kinds[0])
+        if request.card:
+            check_card(spec)
         parts = make_parts(
             spec,
             address_of(spec, account.id, request.target),
@@ -60,6 +68,8 @@ class OperatorSends:
             # The prefix keeps a caller's key out of the way of our own groups.
             group=f"send-{request.idempotency_key}" if request.idempotency_key else new_id("send"),
             expires_ms=self._clock.wall_ms() + config.delivery.push_ttl_s * 1000,
+            markup=operator_markup(spec, card=request.card),
+            extra={"card": True} if request.card else {},
         )
         if not parts:
             raise CommandError("channels.empty_text")

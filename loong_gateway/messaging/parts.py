@@ -9,7 +9,7 @@ from loong_channels.text import split
 from loong_gateway.base.faults import CommandError
 from loong_gateway.storage.outbox import Part
 
-__all__ = ["address_of", "check_target_kind", "make_parts"]
+__all__ = ["address_of", "check_card", "check_target_kind", "make_parts", "operator_markup"]
 
 NOTHING: Mapping[str, object] = {}
 
@@ -25,6 +25,17 @@ def check_target_kind(spec: ChannelSpec, given: str) -> None:
     if given not in spec.target_kinds:
         allowed = " or ".join(spec.target_kinds)
         raise CommandError("channels.target_kind", channel=spec.name, given=given, allowed=allowed)
+
+
+def check_card(spec: ChannelSpec) -> None:
+    """Raise CommandError `channels.no_cards` for a channel that has none."""
+    if not spec.cards:
+        raise CommandError("channels.no_cards", channel=spec.name)
+
+
+def operator_markup(spec: ChannelSpec, *, card: bool) -> str:
+    """How an operator's text is read: where there are cards, Markdown is for them and all else is sent as it is."""
+    return "plain" if spec.cards and not card else "markdown"
 
 
 def make_parts(  # noqa: PLR0913  one row of the outbox has as many columns

@@ -21,6 +21,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong channels send --help",
         2,
     ),
+    "channels.no_cards": (
+        "{channel} has no cards; --card cannot be used",
+        None,
+        "leave --card out",
+        2,
+    ),
     "channels.empty_text": ("the text to send must not be empty", None, "loong channels send --help", 2),
     "channels.long_text": (
         "the text to send has {characters} characters; at most {limit} are sent at once",

@@ -88,7 +88,7 @@ def account_troubles(
 ) -> list[tuple[str, str | None]]:
     """As `account_issues`, each with its own fix where there is one."""
     issues: list[tuple[str, str | None]] = []
-    for setting in spec.secrets:
+    for setting in spec.secrets_needed(account.settings, receiving=operation == "serve"):
         ref = account.settings.get(setting)
         if isinstance(ref, SecretRef):
             try:

@@ -53,7 +53,7 @@ def test_every_row_is_usable() -> None:
 
 
 def test_only_what_has_code_is_advertised() -> None:
-    assert catalog.gateway_channels() == ("telegram",)
+    assert catalog.gateway_channels() == ("feishu", "telegram")
     assert catalog.KNOWN["telegram"].status == "runtime_backed"
     assert {row.status for row in catalog.KNOWN.values() if row.package is None} == {"stub"}
 
@@ -70,7 +70,7 @@ def test_specs_are_loaded_by_name_or_alias() -> None:
     assert catalog.spec("telegram").name == "telegram"
     assert catalog.spec("Telegram").conversation_setting == "allowed_chat_ids"
     with pytest.raises(catalog.NotInThisBuild):
-        catalog.spec("lark")
+        catalog.spec("wecom")
     with pytest.raises(LookupError):
         catalog.spec("carrier-pigeon")
 
@@ -88,7 +88,8 @@ def test_what_a_channel_needs_agrees_with_its_spec() -> None:
 def test_the_catalog_imports_no_channel_and_no_transport() -> None:
     probe = (
         "import sys, loong_channels.catalog as c; c.by_config_key();"
-        "print([m for m in sys.modules if m.startswith(('loong_channels.telegram', 'requests', 'loong_gateway'))])"
+        "own = ('loong_channels.telegram', 'loong_channels.feishu', 'requests', 'loong_gateway');"
+        "print([m for m in sys.modules if m.startswith(own)])"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

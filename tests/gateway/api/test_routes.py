@@ -128,6 +128,15 @@ def test_send_hands_over_every_member(port: Port) -> None:
     assert (asked.text, asked.wait_s, asked.idempotency_key) == ("hi", 5.0, "k1")
 
 
+def test_send_leaves_kind_and_card_to_the_channel_unless_they_are_given(port: Port) -> None:
+    port.post("/api/gateway/send", SEND)
+    port.post("/api/gateway/send", {**SEND, "card": True})
+    assert [(asked.target_kind, asked.card) for asked in port.control.sends] == [("", False), ("", True)]
+    refused = port.post("/api/gateway/send", {**SEND, "card": "yes"})
+    assert refused.status == 400
+    assert "card: must be true or false" in refused.json["error"]["message"]
+
+
 def test_send_reports_what_the_gateway_refuses(port: Port) -> None:
     port.control.send_error = CommandError("port.no_tailnet")
     refused = port.post("/api/gateway/send", SEND)

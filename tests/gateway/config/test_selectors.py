@@ -33,14 +33,14 @@ PARSING = [
     (
         "pigeon=a",
         "selector.unknown_channel",
-        "unrecognized multi-channel service channel `pigeon` (available runtime-backed channels: telegram)",
+        "unrecognized multi-channel service channel `pigeon` (available runtime-backed channels: feishu, telegram)",
     ),
     (
-        "lark=work",
+        "qywx=work",
         "selector.not_supported",
         (
-            "multi-channel service channel `lark` resolves to `feishu` but is not supported in this build "
-            "(expected one of: telegram)"
+            "multi-channel service channel `qywx` resolves to `wecom` but is not supported in this build "
+            "(expected one of: feishu, telegram)"
         ),
     ),
     (
@@ -48,7 +48,7 @@ PARSING = [
         "selector.not_supported",
         (
             "multi-channel service channel `slack_bot` resolves to `slack` but is not supported in this build "
-            "(expected one of: telegram) (outbound-only: use `channels send slack`)"
+            "(expected one of: feishu, telegram) (outbound-only: use `channels send slack`)"
         ),
     ),
     (
@@ -174,10 +174,10 @@ def test_send_and_serve_find_their_account() -> None:
         ),
         (
             TWO,
-            "lark",
+            "qywx",
             None,
             "selector.channel_not_in_this_build",
-            "channel `feishu` is not supported in this build",
+            "channel `wecom` is not supported in this build",
         ),
         ("", "telegram", None, "selector.channel_not_configured", "telegram is not configured"),
         (
