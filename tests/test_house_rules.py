@@ -16,8 +16,6 @@ loong_channels loong_channels.settings loong_channels.waiting loong_channels.fau
 loong_channels.text loong_channels.aes loong_channels.net_sockets loong_channels.egress loong_channels.net_transport
 loong_channels.net loong_channels.net_duplex loong_channels.web_socket
 loong_channels.catalog loong_channels.feishu loong_channels.telegram loong_channels.wecom
-loong_channels.text loong_channels.net_sockets loong_channels.egress loong_channels.net_transport loong_channels.net
-loong_channels.catalog loong_channels.telegram loong_channels.feishu
 
 loong_gateway
 loong_gateway.texts loong_gateway.base
