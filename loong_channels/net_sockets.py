@@ -38,6 +38,8 @@ CONNECT_S = 10.0
 CONNECT_ADDRESS_S = 5.0
 # Shutting down a socket that is still connecting does not wake poll on every system, so the flag is looked at too.
 CONNECT_SLICE_S = 0.2
+# One send hands over no more than this: over TLS it returns only when all of it has left, and its wait is one step.
+SEND_BYTES = 65536
 # One system call waits this long at most before the watch is asked again: a time-out that holds for every call costs
 # no system call to change.
 WAIT_SLICE_S = 5.0
@@ -265,7 +267,7 @@ def _send_all(sock: WatchedSocket, send: Callable[[memoryview], int], data: Any)
             continue
         watch.begin_send()
         try:
-            count = _allowed(sock, watch, send, view[done:])
+            count = _allowed(sock, watch, send, view[done : done + SEND_BYTES])
         except OSError as error:
             _judge_send_error(watch, error)
             raise
@@ -292,7 +294,12 @@ def _judge_send_error(watch: Watch, error: OSError) -> None:
         raise Unsent(
             f"{watch.peer} closed a kept connection: {reason_of(error)}", maybe_processed=False
         ) from error
-    if watch.sent_bytes == 0 or error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE):
+    if watch.sent_bytes == 0:
+        raise watch.broken(error) from error
+    if isinstance(error, ssl.SSLEOFError):
+        # What the HTTP library knows a peer by that stopped reading.
+        raise BrokenPipeError(errno.EPIPE, "the peer reads no more") from error
+    if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE):
         raise watch.broken(error) from error
 
 

@@ -250,6 +250,8 @@ def _shake_hands(
         raise Refused("a header holds characters that cannot be sent", code="header")
     try:
         library.connect(url, socket=wire, header=lines, suppress_origin=True, redirect_limit=0)  # type: ignore[no-untyped-call]
+        if library.getstatus() != 101:
+            raise _refused(library, peer)
     except websocket.WebSocketBadStatusException as error:
         raise HandshakeRefused(peer, error.status_code, dict(error.resp_headers or {})) from None
     except NothingCame:
@@ -260,12 +262,15 @@ def _shake_hands(
         raise Unreachable(f"lost the connection to {peer}", maybe_processed=False) from None
     except websocket.WebSocketConnectionClosedException:
         raise Unreachable(f"{peer} closed the connection without an answer", maybe_processed=False) from None
-    except (websocket.WebSocketException, ValueError, UnicodeError) as error:
+    except (websocket.WebSocketException, ValueError, LookupError) as error:
         if library.handshake_response is not None:
-            # A redirect, which is not followed: the bytes of a credential go where the config says, or nowhere.
-            headers = library.handshake_response.headers or {}
-            raise HandshakeRefused(peer, library.handshake_response.status, dict(headers)) from None
+            raise _refused(library, peer) from None
         raise BadAnswer(f"{peer} does not speak WebSocket as expected ({type(error).__name__})") from None
+
+
+def _refused(library: _Library, peer: str) -> HandshakeRefused:
+    # Redirects among them, which are not followed: a credential goes where the config says, or nowhere.
+    return HandshakeRefused(peer, library.getstatus() or 0, dict(library.getheaders() or {}))
 
 
 def _close_words(data: bytes) -> tuple[int, str]:

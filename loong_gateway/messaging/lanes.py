@@ -26,6 +26,9 @@ logger = logging.getLogger("loong.lanes")
 
 WORKER_IDLE_S = 60.0
 STUCK_GRACE_S = 30.0
+# A task that failed unexpectedly is run again after this time; after so many failures in a row its lane goes on.
+FAILED_WAIT_S = 30.0
+MAX_FAILURES = 3
 
 
 class Task(Protocol):
@@ -76,6 +79,7 @@ class _Run:
     stop: StopToken
     started_s: float
     gates_opened: int
+    stopped_s: float | None = None
     is_abandoned: bool = False
 
 
@@ -86,6 +90,7 @@ class _Lane:
     run: _Run | None = None
     gate: str | None = None
     parking: int = 0
+    failures: int = 0
 
 
 class Lanes:
@@ -170,8 +175,10 @@ class Lanes:
                 if now_s - run.started_s > run.task.limit_s + STUCK_GRACE_S
             ]
         for run in overdue:
-            run.stop.set("stuck")
-            if now_s - run.started_s > run.task.limit_s + 2 * STUCK_GRACE_S:
+            if run.stopped_s is None:
+                run.stopped_s = now_s
+                run.stop.set("stuck")
+            elif now_s - run.stopped_s > STUCK_GRACE_S:
                 self._abandon(run)
 
     def seconds_to_next(self) -> float | None:
@@ -347,7 +354,7 @@ class Lanes:
     def _work_on(self, lane: _Lane, run: _Run | None) -> bool:
         # Takes `_guard` itself; False when the worker was given up in the meantime.
         while run is not None:
-            later = self._run_one(run)
+            later = self._run_one(lane, run)
             with self._guard:
                 if run.is_abandoned:
                     return False
@@ -361,10 +368,14 @@ class Lanes:
                 self._run_ended.notify_all()
         return True
 
-    def _run_one(self, run: _Run) -> Later | None:
+    def _run_one(self, lane: _Lane, run: _Run) -> Later | None:
         try:
-            return run.task.run(run.stop)
+            later = run.task.run(run.stop)
         except Exception:
-            # A task answers for its own failures; what gets here is a bug, and must not take the worker with it.
-            logger.exception("a task failed unexpectedly")
-            return None
+            # A task answers for its own failures. What gets here is a bug: it must not take the worker with it, nor
+            # the task at once, for what it works on lies in the store and nobody else would look there again.
+            lane.failures += 1
+            logger.exception("a task failed unexpectedly, for the %d. time in a row", lane.failures)
+            return Later(run.task, FAILED_WAIT_S) if lane.failures < MAX_FAILURES else None
+        lane.failures = 0
+        return later

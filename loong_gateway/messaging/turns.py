@@ -139,7 +139,10 @@ class Turns:
         at_once = bool(parts) and self._delivery.can_send_now(inbound.address)
 
         def keep(conn: Connection) -> list[OutboxRow] | None:
-            if not inbox.settle(conn, row.seq, outcome.state, error=outcome.error):
+            # A row that is gone went away with a damaged store; what is known of it here is enough for an answer.
+            if not inbox.settle(conn, row.seq, outcome.state, error=outcome.error) and inbox.exists(
+                conn, row.seq
+            ):
                 return None
             if outcome.session is not None:
                 transcripts.remember(conn, outcome.session, inbound.text, outcome.text, now_ms)
@@ -151,7 +154,8 @@ class Turns:
             return Later(SettleTask(self, row.seq, outcome), STORE_WAIT_S, STORE_GATE)
         if kept is None:
             logger.warning("message %d was settled elsewhere; this answer is not sent", row.seq)
-            return None
+            # Perhaps by a turn that was given up while it ended: then its answer waits for somebody to send it.
+            return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
         self._metrics.add(f"turns:{inbound.address.surface}")
         return Later(DeliveryTask(self._delivery, parts[0].group, fresh=kept), 0.0) if parts else None
 
@@ -244,7 +248,7 @@ class Turns:
             surface.spec,
             inbound.address,
             outcome.text,
-            group=f"reply-{row.seq}",
+            group=_group(row),
             expires_ms=now_ms + self._config().delivery.reply_ttl_s * 1000,
             inbox_seq=row.seq,
             reply_to=inbound.message_id,
@@ -333,6 +337,10 @@ class Turns:
         return TurnResult(
             completion.text, usage=None if completion.usage is None else completion.usage.counts()
         )
+
+
+def _group(row: InboxRow) -> str:
+    return f"reply-{row.seq}"
 
 
 class TurnTask:

@@ -110,6 +110,10 @@ class TypingNotices:
         except Fault as fault:
             wait.failures += 1
             logger.debug("typing was not shown in %s: %s", wait.address.lane, fault)
+        except Exception:
+            # A bug of a channel in one conversation must not cost the others their notices.
+            wait.failures += 1
+            logger.exception("typing could not be shown in %s", wait.address.lane)
 
     def _next_due(self) -> _Wait | None:
         """Wait for an answer that is due; None after a while without any. Reschedules what it returns."""

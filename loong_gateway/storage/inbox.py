@@ -23,6 +23,7 @@ __all__ = [
     "add",
     "claim",
     "counts",
+    "exists",
     "fail",
     "finish",
     "give_back",
@@ -106,6 +107,11 @@ def load(conn: sqlite3.Connection, seq: int) -> InboxRow | None:
     except (TypeError, ValueError):
         _quarantine(conn, seq)
         return None
+
+
+def exists(conn: sqlite3.Connection, seq: int) -> bool:
+    """Whether there is a row of this number, in whatever state."""
+    return conn.execute("SELECT 1 FROM inbox WHERE seq = ?", (seq,)).fetchone() is not None
 
 
 def claim(conn: sqlite3.Connection, seq: int) -> bool:

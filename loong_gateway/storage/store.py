@@ -159,7 +159,9 @@ class Store:
             try:
                 return query(conn)
             finally:
-                conn.execute("ROLLBACK")
+                # An I/O error has ended it already, and the failure of this must not hide that one.
+                if conn.in_transaction:
+                    conn.execute("ROLLBACK")
         except sqlite3.Error as error:
             trouble = trouble_of(error)
             if trouble is None or str(error).startswith("attempt to write a readonly database"):

@@ -179,3 +179,32 @@ def test_a_large_request_and_answer_pass_over_tls(certs: pathlib.Path, trusting:
     with ScriptedPeer(answering(lambda c: c.answer(200, body)), tls=server_context(certs)) as peer:
         answer = trusting().request(Call("POST", peer.url, body=body, deadline=Deadline(10)))
     assert answer.body == body and peer.requests[0][1] == body
+
+
+def test_an_upload_that_moves_is_not_taken_for_one_that_stalls(
+    certs: pathlib.Path, trusting: MakeClient
+) -> None:
+    def script(connection: Connection) -> None:
+        left = 5 << 20
+        while left > 0:
+            piece = connection.sock.recv(65536)
+            left -= len(piece)
+            if (left >> 16) % 4 == 0:
+                connection.peer.released.wait(0.03)
+        connection.answer_json(200, {})
+
+    with ScriptedPeer(script, tls=server_context(certs)) as peer:
+        call = Call("POST", peer.url, body=b"x" * (5 << 20), deadline=Deadline(60), gap_s=0.5)
+        assert trusting().request(call).status == 200
+
+
+def test_an_answer_that_comes_before_the_upload_is_over_is_heard(
+    certs: pathlib.Path, trusting: MakeClient
+) -> None:
+    def script(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.answer(413, b"too large", extra="Connection: close\r\n")
+
+    with ScriptedPeer(script, tls=server_context(certs)) as peer:
+        call = Call("POST", peer.url, body=b"x" * (16 << 20), deadline=Deadline(30))
+        assert trusting().request(call).status == 413

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import random
+import sys
 
 import pytest
 
@@ -774,7 +775,8 @@ def test_files_that_are_no_config(tmp_path: pathlib.Path) -> None:
     assert (bad.code, bad.line, bad.column) == ("config.file.not_utf8", 2, 7)
     assert single(home(tmp_path, b"#" * (MAX_CONFIG_BYTES + 1))).code == "config.file.too_large"
     assert single(home(tmp_path, "a = " + "[" * 9000)).message == "not valid TOML: nested too deeply"
-    assert "too long" in single(home(tmp_path, "a = " + "9" * 5000)).message
+    if hasattr(sys, "get_int_max_str_digits"):  # the oldest interpreters read numbers of any length
+        assert "too long" in single(home(tmp_path, "a = " + "9" * 5000)).message
     (tmp_path / "config.toml").unlink()
     os.mkfifo(tmp_path / "config.toml")
     assert single(home(tmp_path)).code == "config.file.not_a_file"

@@ -7,7 +7,7 @@ import pytest
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.threads import ThreadRegistry
-from loong_gateway.messaging.lanes import Lanes, Later
+from loong_gateway.messaging.lanes import FAILED_WAIT_S, MAX_FAILURES, Lanes, Later
 from tests.clocks import HandClock
 from tests.waiting import wait_until
 
@@ -305,17 +305,42 @@ def test_interrupt_stops_only_the_named_lane(make):
     assert (named.reasons, other.reasons) == (["user"], [])
 
 
-def test_a_task_that_raises_does_not_take_the_worker_or_the_lane_with_it(make, caplog):
+def test_a_task_that_raises_is_run_again_and_given_up_after_a_few_times(make, clock, caplog):
     lanes = make(workers=1)
     after = Step()
+    times = []
 
     def broken(stop):
+        times.append(1)
         raise ValueError("a bug")
 
     lanes.offer("lane", Step(broken))
     lanes.offer("lane", after)
+    for _ in range(MAX_FAILURES - 1):
+        wait_until(lambda: lanes.snapshot().parked == 1)
+        assert not after.ended.is_set()
+        clock.advance(FAILED_WAIT_S)
+        lanes.tick()
     assert after.ended.wait(LONG_S)
+    assert len(times) == MAX_FAILURES
     assert "a task failed unexpectedly" in caplog.text
+
+
+def test_a_task_that_failed_once_is_done_at_its_next_try(make, clock):
+    lanes = make(workers=1)
+    tries = [ValueError("a bug"), None]
+
+    def shaky(stop):
+        error = tries.pop(0)
+        if error:
+            raise error
+
+    lanes.offer("lane", Step(shaky))
+    wait_until(lambda: lanes.snapshot().parked == 1)
+    clock.advance(FAILED_WAIT_S)
+    lanes.tick()
+    wait_until(lambda: lanes.snapshot().lanes == 0)
+    assert tries == []
 
 
 def test_interrupt_leaves_a_task_alone_that_no_user_may_stop(make):
@@ -351,8 +376,9 @@ def test_the_only_worker_stuck_for_ever_is_replaced_for_the_other_lanes(make, cl
     stuck = begun(lanes, "stuck", Held())
     other = Step()
     lanes.offer("other", other)
-    clock.advance(stuck.limit_s + 61)
-    lanes.tick()
+    for seconds in (stuck.limit_s + 31, 31):
+        clock.advance(seconds)
+        lanes.tick()
     assert other.ended.wait(LONG_S)
     stuck.release.set()
 
@@ -361,7 +387,11 @@ def test_an_abandoned_task_may_leave_another_in_its_place(make, clock):
     lanes = make(workers=1)
     instead = Step()
     stuck = begun(lanes, "lane", Held(instead=instead))
-    clock.advance(stuck.limit_s + 61)
+    # However late the owner looks, a task is asked to stop first and has time to do so.
+    clock.advance(stuck.limit_s + 6100)
+    lanes.tick()
+    assert not stuck.was_abandoned.is_set()
+    clock.advance(31)
     lanes.tick()
     assert instead.ended.wait(LONG_S)
     stuck.release.set()

@@ -9,7 +9,7 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.control import TurnRequest
 from loong_gateway.messaging.lanes import Later
-from loong_gateway.messaging.turns import RequestTask, TurnTask
+from loong_gateway.messaging.turns import Outcome, RequestTask, TurnTask
 from loong_gateway.providers.contract import Completion, ProviderFault
 from loong_gateway.storage import inbox
 from tests.gateway.messaging.engine_rig import CONFIG, rig_at
@@ -169,6 +169,29 @@ def test_an_answer_that_was_settled_elsewhere_is_not_sent(rig):
     assert rig.run(TurnTask(rig.turns, seq)) is None
     assert list(rig.inbox_states().values()) == ["failed"]
     assert rig.channel.texts() == [rig.config.delivery.failure_text]
+
+
+def test_an_answer_that_a_given_up_turn_stored_is_sent_by_who_comes_after_it(rig):
+    seq = rig.put(rig.message("hello"))
+
+    def meanwhile(call, stop, on_text):
+        # What a turn does that was given up while it ended: it stores its answer, and its worker is let go.
+        given_up = rig.turns.settle_by_seq(seq, Outcome(text="just in time"))
+        assert given_up is not None
+        return Completion("too late", "scripted")
+
+    rig.provider.script = [meanwhile]
+    assert rig.run(TurnTask(rig.turns, seq)) is None
+    assert rig.channel.texts() == ["just in time"]
+
+
+def test_a_message_whose_row_went_with_a_damaged_store_is_answered_from_memory(rig):
+    seq = rig.put(rig.message("hello"))
+    row = rig.store.read(lambda conn: inbox.load(conn, seq))
+    task = rig.turns.task(row)
+    rig.store.write(lambda conn: conn.execute("DELETE FROM inbox"))
+    assert rig.run(task) is None
+    assert rig.channel.texts() == ["re: hello"]
 
 
 def test_a_message_that_waited_too_long_at_the_platform_gets_one_line_per_conversation(rig):

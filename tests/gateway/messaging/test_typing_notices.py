@@ -69,6 +69,14 @@ def test_an_answer_that_begins_later_is_not_forgotten(world):
             assert channel.changed.wait_for(lambda: OTHER in channel.shown, WAIT_S)
 
 
+def test_a_bug_in_one_conversation_does_not_cost_the_others_their_notices(world):
+    notices, channel, _ = world
+    channel.faults = [ValueError("a bug")] * 2
+    with notices.during(SLOW), notices.during(OTHER):
+        channel.wait_shown(6)
+    assert set(channel.shown[4:]) <= {SLOW, OTHER}
+
+
 def test_a_conversation_that_refuses_twice_is_left_alone(world):
     notices, channel, threads = world
     channel.faults = [Unreachable("gone", maybe_processed=False)] * 2

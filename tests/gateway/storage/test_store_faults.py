@@ -15,7 +15,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.storage import counters, inbox
 from loong_gateway.storage.file import StoreFile, connect
 from loong_gateway.storage.store import Store
-from tests.gateway.storage.store_help import NOW_MS, events, message, opened
+from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened
 from tests.waiting import wait_until
 
 ERRORS = {
@@ -235,3 +235,25 @@ def test_an_error_at_any_statement_of_the_opening_is_one_clear_error_and_harms_n
     if error != "damaged":
         with opened(path) as store:
             assert store.read(events) == ["a"]
+
+
+def test_a_read_that_fails_on_the_disk_is_a_store_that_cannot_be_read_now(tmp_path: pathlib.Path) -> None:
+    with opened(tmp_path / "s") as store:
+        keep(store, "a")
+        log = tmp_path / "s-wal"
+        content = log.read_bytes()
+        log.write_bytes(b"")
+        # SQLite ends the transaction by itself then.
+        with pytest.raises(StoreUnwritable):
+            store.read(events)
+        log.write_bytes(content)
+        wait_until(lambda: readable(store))
+        assert store.read(events) == ["a"]
+
+
+def readable(store: Store) -> bool:
+    try:
+        store.read(events)
+    except StoreUnwritable:
+        return False
+    return True
