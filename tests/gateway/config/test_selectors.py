@@ -40,14 +40,14 @@ PARSING = [
     (
         "pigeon=a",
         "selector.unknown_channel",
-        "unrecognized multi-channel service channel `pigeon` (available runtime-backed channels: telegram)",
+        "unrecognized multi-channel service channel `pigeon` (available runtime-backed channels: telegram, wecom)",
     ),
     (
         "lark=work",
         "selector.not_supported",
         (
             "multi-channel service channel `lark` resolves to `feishu` but is not supported in this build "
-            "(expected one of: telegram)"
+            "(expected one of: telegram, wecom)"
         ),
     ),
     (
@@ -55,7 +55,7 @@ PARSING = [
         "selector.not_supported",
         (
             "multi-channel service channel `slack_bot` resolves to `slack` but is not supported in this build "
-            "(expected one of: telegram) (outbound-only: use `channels send slack`)"
+            "(expected one of: telegram, wecom) (outbound-only: use `channels send slack`)"
         ),
     ),
     (
