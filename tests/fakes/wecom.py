@@ -97,6 +97,7 @@ class Client:
         self.frames = 0
         self.gone = threading.Event()
         self.is_reset = False
+        self.ended = False
 
     def reset(self) -> None:
         """End without a close frame."""
@@ -444,6 +445,7 @@ class FakeWeCom:
                 connection.reset()
         finally:
             with self._lock:
+                client.ended = True
                 if self.owner is client:
                     self.owner = None
                 self._changed.notify_all()
