@@ -53,6 +53,7 @@ class AckLines:
         self._guard = threading.Lock()
         self._lines: dict[str, deque[Ticket]] = {}
         self._ended = False
+        self._swept_at = 0.0
 
     def join(self, cmd: str, req_id: str) -> Ticket:
         """Stand at the end of a line; a lost ticket after the end. Raises Overloaded when the line is too long."""
@@ -72,7 +73,7 @@ class AckLines:
         with self._guard:
             if self._ended:
                 return None
-            if len(self._lines) > _SWEEP_ABOVE:
+            if len(self._lines) > _SWEEP_ABOVE and self._clock() - self._swept_at >= ACK_S / 5:
                 self._sweep()
             self._drop_overdue(req_id)
             if req_id in self._lines or len(self._lines) >= _MAX_LINES:
@@ -153,5 +154,6 @@ class AckLines:
         return ticket.sent_at is not None and self._clock() - ticket.sent_at >= ACK_S
 
     def _sweep(self) -> None:
+        self._swept_at = self._clock()
         for req_id in list(self._lines):
             self._drop_overdue(req_id)

@@ -17,9 +17,7 @@ from tests.fakes.wecom import FakeWeCom
 __all__ = ["RecordingHost", "Running", "address", "make_channel", "online", "reply", "running", "send"]
 
 
-def make_channel(
-    fake: FakeWeCom, clock: Callable[[], float] = time.monotonic, **settings: object
-) -> Channel:
+def make_channel(fake: FakeWeCom, clock: Callable[[], float] = time.monotonic, **settings: object) -> Channel:
     """A channel for the double's robot."""
     values = {
         "bot_id": fake.bot_id,
