@@ -26,6 +26,9 @@ _REFUSALS = {
         ("bot was blocked", "let the person unblock the bot; then send again"),
         ("bot was kicked", "add the bot to the group again; then send again"),
     ),
+    "wecom": (
+        ("93006", "let the person, or somebody in the group, write to the robot first; then send again"),
+    ),
 }
 
 
