@@ -12,8 +12,14 @@ class HandClock:
         self._monotonic_s += seconds
         self._wall_ms += int(seconds * 1000)
 
+    def set_wall(self, by_s: float) -> None:
+        self._wall_ms += int(by_s * 1000)
+
     def wall_ms(self) -> int:
         return self._wall_ms
 
     def monotonic_s(self) -> float:
+        return self._monotonic_s
+
+    def boot_s(self) -> float:
         return self._monotonic_s

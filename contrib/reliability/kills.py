@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Sequence
 
-from tests.e2e.gateway import Gateway, config_for, wait_until
+from tests.e2e.gateway import Gateway, config_for
 from tests.fakes.model import FakeModel
 from tests.fakes.telegram import FakeTelegram
+from tests.waiting import wait_until
 
 from .ledger import Ledger
 from .report import Outcome

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 
+from loong_gateway.base.process import boot_clock_ns
+
 __all__ = ["Clock", "wall_ms"]
 
 
@@ -16,7 +18,7 @@ def wall_ms() -> int:
 
 
 class Clock:
-    """The real clock. Tests pass an object with the same two methods."""
+    """The real clock. Tests pass an object with the same methods."""
 
     def wall_ms(self) -> int:
         """As the function of that name."""
@@ -25,3 +27,7 @@ class Clock:
     def monotonic_s(self) -> float:
         """Seconds that never step: for every duration."""
         return time.monotonic()
+
+    def boot_s(self) -> float:
+        """Seconds since boot, sleep of the host included; never steps."""
+        return boot_clock_ns() / 1e9

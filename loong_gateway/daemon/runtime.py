@@ -193,7 +193,7 @@ class Runtime:
             self._publish()
 
     def _look(self) -> None:
-        self._engine.lanes.tick()
+        self._engine.tick()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
         # Asked once: a second time would mean that the drain is to end now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from loong_channels.contract import Channel, ChannelSpec
 from loong_channels.egress import Egress
 from loong_gateway import VERSION
 from loong_gateway.base.clock import Clock
+from loong_gateway.base.clock_steps import ClockSteps
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
@@ -74,6 +76,7 @@ class Engine:
         self._parking = Parking(parts.clock)
         # Protects the provider while it is built.
         self._guard = threading.Lock()
+        self._clock_steps = ClockSteps(parts.clock)
         self._quarantined_before = 0
         self._rows = RowCounts({}, {}, 0)
         self._provider: Provider | None = None
@@ -177,6 +180,20 @@ class Engine:
         """Start the threads of the surfaces, or start again those that died; without `channels` only the terminal."""
         self.supervisor.start(listed=channels)
 
+    def tick(self) -> None:
+        """Look for what no event announces: lanes that are due, tasks that are stuck, a clock that was set.
+
+        Called often by the owner's thread; does not block.
+        """
+        self.lanes.tick()
+        step_ms = self._clock_steps.look()
+        if step_ms:
+            logger.warning("the clock of this host was set by %+.0f s", step_ms / 1000)
+            try:
+                self._parts.store.submit(functools.partial(outbox.shift, by_ms=step_ms))
+            except StoreUnwritable as error:
+                logger.warning("replies that wait may expire at the wrong time: %s", error)
+
     def has_progressed(self) -> bool:
         """True once a message was settled or a reply was sent since the start."""
         return self.metrics.any("turns:", "sent:")
@@ -241,6 +258,8 @@ class Engine:
             found.append("rows_quarantined")
         if self.lanes.snapshot().abandoned:
             found.append("turns_abandoned")
+        if self._clock_steps.recent():
+            found.append("clock_stepped")
         return found
 
     def _provider_fails(self) -> bool:

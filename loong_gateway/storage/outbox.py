@@ -34,6 +34,7 @@ __all__ = [
     "mark_sent",
     "pending",
     "recover",
+    "shift",
     "state_of",
 ]
 
@@ -197,6 +198,16 @@ def end_group(conn: sqlite3.Connection, group: str, state: str, error: str) -> i
     return conn.execute(
         "UPDATE outbox SET state = ?, last_error = ? WHERE grp = ? AND state IN ('queued', 'sending')",
         (state, storable(error), group),
+    ).rowcount
+
+
+def shift(conn: sqlite3.Connection, by_ms: int) -> int:
+    """Move the times of everything that is still to be sent along with a wall clock that was set; returns how many."""
+    return conn.execute(
+        "UPDATE outbox SET expires_ms = expires_ms + ?,"
+        " not_before_ms = CASE not_before_ms WHEN 0 THEN 0 ELSE max(1, not_before_ms + ?) END"
+        " WHERE state IN ('queued', 'sending')",
+        (by_ms, by_ms),
     ).rowcount
 
 

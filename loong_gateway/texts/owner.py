@@ -130,6 +130,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "see which: loong logs --level warning --lines 50",
         1,
     ),
+    "reason.clock_stepped": (
+        "the clock of this host was set within the last ten minutes; ages and times before that may be wrong",
+        "{runtime_dir}",
+        "see by how much: loong logs --level warning --lines 50",
+        1,
+    ),
     "reason.provider_missing": (
         "no provider is configured, so nothing can be answered",
         "{config}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from loong_channels.contract import Account, Address, Cursor, Inbound, Outbound, Receipt
@@ -16,12 +16,15 @@ from tests.fakes.telegram import FakeTelegram
 
 
 class RecordingHost:
-    """Takes what comes, unless faults are lined up in `refusals`. Thread-safe."""
+    """Takes what comes, unless faults are lined up in `refusals`. Thread-safe.
 
-    def __init__(self) -> None:
+    `cursors` are those that an earlier process stored.
+    """
+
+    def __init__(self, cursors: Mapping[str, str] | None = None) -> None:
         self.changed = threading.Condition()
         self.batches: list[tuple[list[Inbound], Cursor | None]] = []
-        self.cursors: dict[str, str] = {}
+        self.cursors: dict[str, str] = dict(cursors or {})
         self.identities: list[str] = []
         self.moves: list[tuple[str, str]] = []
         self.notes: list[tuple[str, dict[str, object]]] = []

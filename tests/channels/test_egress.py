@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import socket
-import threading
 from collections.abc import Iterator
+from typing import Callable
 
 import pytest
 
@@ -14,23 +12,12 @@ from loong_channels.egress import Egress, EgressInvalid
 from loong_channels.faults import Interrupted, Unreachable
 from loong_channels.net import Call, HttpClient
 from loong_channels.waiting import Deadline, StopToken
-from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
+from tests.blocked_call import raised_when_woken
+from tests.fakes.scripted_peer import ScriptedPeer, answering, tunnel_to, unanswered
 
 PASSWORD = "pa:ss@word"
-OPENED: list[HttpClient] = []
 PROXY = "http://proxy.corp:3128"
-
-
-@pytest.fixture(autouse=True)
-def close_clients() -> Iterator[None]:
-    yield
-    while OPENED:
-        OPENED.pop().close()
-
-
-def opened(egress: Egress) -> HttpClient:
-    OPENED.append(HttpClient(egress))
-    return OPENED[-1]
+MakeClient = Callable[..., HttpClient]
 
 
 def routed(no_proxy: str, host: str, port: int = 443) -> bool:
@@ -159,11 +146,17 @@ def target() -> Iterator[ScriptedPeer]:
         yield peer
 
 
-def through(proxy: ScriptedPeer, userinfo: str = "") -> HttpClient:
-    return opened(Egress(proxy=f"http://{userinfo}127.0.0.1:{proxy.port}", environ={}))
+@pytest.fixture
+def through(opened: MakeClient) -> MakeClient:
+    """Makes clients that leave the host by way of a proxy."""
+    return lambda proxy, userinfo="": opened(
+        Egress(proxy=f"http://{userinfo}127.0.0.1:{proxy.port}", environ={})
+    )
 
 
-def test_plain_http_is_forwarded_with_the_whole_address_and_credentials(target: ScriptedPeer) -> None:
+def test_plain_http_is_forwarded_with_the_whole_address_and_credentials(
+    target: ScriptedPeer, through: MakeClient
+) -> None:
     with ScriptedPeer(answering(lambda c: c.answer_json(200, {"via": 1}))) as proxy:
         client = through(proxy, "us%40er:pa%3Ass%40word@")
         answer = client.request(Call("GET", "http://peer.test:8080/a?b=c", deadline=Deadline(5)))
@@ -183,7 +176,9 @@ def test_plain_http_is_forwarded_with_the_whole_address_and_credentials(target: 
     ],
     ids=["407", "reset", "closed"],
 )
-def test_a_failing_proxy_is_reported_without_its_password(scheme: str, script: object, words: str) -> None:
+def test_a_failing_proxy_is_reported_without_its_password(
+    through: MakeClient, scheme: str, script: object, words: str
+) -> None:
     with ScriptedPeer(script) as proxy, pytest.raises(Unreachable) as caught:
         through(proxy, "user:sesame@").request(Call("GET", f"{scheme}://peer.test/x", deadline=Deadline(5)))
     assert words in str(caught.value) and "sesame" not in str(caught.value)
@@ -193,7 +188,7 @@ def test_a_failing_proxy_is_reported_without_its_password(scheme: str, script: o
 
 
 @pytest.mark.parametrize("status", [403, 502])
-def test_a_proxy_that_refuses_the_host_says_so(status: int) -> None:
+def test_a_proxy_that_refuses_the_host_says_so(through: MakeClient, status: int) -> None:
     with (
         ScriptedPeer(answering(lambda c: c.answer(status, b"<html>no</html>"))) as proxy,
         pytest.raises(Unreachable, match=f"refused to connect \\(HTTP {status}\\)") as caught,
@@ -202,7 +197,7 @@ def test_a_proxy_that_refuses_the_host_says_so(status: int) -> None:
     assert not caught.value.maybe_processed
 
 
-def test_a_proxy_that_is_down_is_named() -> None:
+def test_a_proxy_that_is_down_is_named(through: MakeClient) -> None:
     with ScriptedPeer(lambda c: None) as proxy:
         pass
     with pytest.raises(Unreachable, match=f"proxy 127.0.0.1:{proxy.port}") as caught:
@@ -210,64 +205,24 @@ def test_a_proxy_that_is_down_is_named() -> None:
     assert not caught.value.maybe_processed
 
 
-def test_loopback_never_meets_the_proxy(target: ScriptedPeer) -> None:
+def test_loopback_never_meets_the_proxy(target: ScriptedPeer, through: MakeClient) -> None:
     with ScriptedPeer(lambda c: None) as proxy:
         client = through(proxy)
         assert client.request(Call("GET", target.url, deadline=Deadline(5))).status == 200
     assert proxy.connections == 0
 
 
-def test_a_silent_proxy_is_left_when_the_call_must_end() -> None:
+def test_a_silent_proxy_is_left_when_the_call_must_end(through: MakeClient) -> None:
     stop = StopToken()
-    caught: list[BaseException] = []
-    asked = threading.Event()
-
-    def script(connection: Connection) -> None:
-        connection.read_request()
-        asked.set()
-        connection.wait_closed()
-
-    with ScriptedPeer(script) as proxy:
-
-        def call() -> None:
-            try:
-                through(proxy).request(Call("GET", "https://peer.test/", deadline=Deadline(60), stop=stop))
-            except Interrupted as fault:
-                caught.append(fault)
-
-        thread = threading.Thread(target=call)
-        thread.start()
-        assert asked.wait(5)
-        stop.set()
-        thread.join(5)
-    assert len(caught) == 1
+    with ScriptedPeer(unanswered) as proxy:
+        call = Call("GET", "https://peer.test/", deadline=Deadline(60), stop=stop)
+        raised = raised_when_woken(
+            lambda: through(proxy).request(call), blocked=lambda: proxy.requests, wake=stop.set
+        )
+    assert isinstance(raised, Interrupted)
 
 
-def tunnel_to(port: int) -> object:
-    """A script of a proxy that connects every CONNECT to a port of this host."""
-
-    def script(connection: Connection) -> None:
-        connection.read_request()
-        with socket.create_connection(("127.0.0.1", port), 5) as onward:
-            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=copy, args=(onward, connection.sock), daemon=True)
-            back.start()
-            copy(connection.sock, onward)
-            # Closing alone would not wake the thread that reads from it.
-            with contextlib.suppress(OSError):
-                onward.shutdown(socket.SHUT_RDWR)
-
-    return script
-
-
-def copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-
-
-def test_a_tunnel_that_leads_to_no_tls_is_surely_not_processed() -> None:
+def test_a_tunnel_that_leads_to_no_tls_is_surely_not_processed(through: MakeClient) -> None:
     with (
         ScriptedPeer(lambda c: c.send(b"220 mail.test ready\r\n")) as target,
         ScriptedPeer(tunnel_to(target.port)) as proxy,

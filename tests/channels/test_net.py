@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import gzip
 import threading
-import time
 import traceback
-from collections.abc import Iterator
+from typing import Callable
 
 import pytest
 
 from loong_channels import net_sockets
-from loong_channels.faults import BadAnswer, Fault, Interrupted, Refused, TimedOut, Unreachable
+from loong_channels.faults import BadAnswer, Interrupted, Refused, TimedOut, Unreachable
 from loong_channels.net import Call, Egress, HttpClient
 from loong_channels.waiting import Deadline, StopToken
-from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
+from tests.blocked_call import raised_when_woken
+from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering, unanswered
 
 TOKEN = "123456:AAE-secret-token"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
 
 @pytest.fixture
-def client() -> Iterator[HttpClient]:
-    made = HttpClient(Egress(environ={}), user_agent="loong-test")
-    yield made
-    made.close()
+def client(opened: Callable[..., HttpClient]) -> HttpClient:
+    return opened(Egress(environ={}), user_agent="loong-test")
 
 
 def get(
@@ -167,39 +165,23 @@ def test_a_peer_that_stops_reading_is_given_up(client: HttpClient) -> None:
         client.request(Call("POST", peer.url, body=b"x" * (64 << 20), deadline=Deadline(0.3)))
 
 
-def blocked_in_head(connection: Connection) -> None:
-    connection.read_request()
-    connection.wait_closed()
-
-
 def blocked_in_body(connection: Connection) -> None:
     connection.read_request()
     connection.send(HEAD + b"Connection: close\r\nContent-Length: 5\r\n\r\nab")
     connection.wait_closed()
 
 
-@pytest.mark.parametrize("script", [blocked_in_head, blocked_in_body])
+@pytest.mark.parametrize("script", [unanswered, blocked_in_body])
 @pytest.mark.parametrize("way", ["stop token", "interrupt"])
 def test_a_blocked_call_wakes_when_it_must_end(client: HttpClient, script: object, way: str) -> None:
     stop = StopToken()
-    caught: list[BaseException] = []
     with ScriptedPeer(script) as peer:
-
-        def call() -> None:
-            try:
-                get(client, peer, 60.0, stop=stop)
-            except Fault as fault:
-                caught.append(fault)
-
-        thread = threading.Thread(target=call)
-        thread.start()
-        give_up = time.monotonic() + 5
-        while not peer.requests and time.monotonic() < give_up:
-            thread.join(0.01)
-        stop.set() if way == "stop token" else client.interrupt()
-        thread.join(5)
-    assert not thread.is_alive()
-    assert [type(fault) for fault in caught] == [Interrupted]
+        raised = raised_when_woken(
+            lambda: get(client, peer, 60.0, stop=stop),
+            blocked=lambda: peer.requests,
+            wake=stop.set if way == "stop token" else client.interrupt,
+        )
+    assert type(raised) is Interrupted
 
 
 def test_an_interrupted_client_refuses_every_later_call(client: HttpClient) -> None:
@@ -350,8 +332,8 @@ def test_a_connection_that_the_peer_closed_while_idle_is_replaced_silently(clien
     assert peer.connections == 5
 
 
-def test_a_connection_that_was_idle_for_too_long_is_not_used_again() -> None:
-    client = HttpClient(Egress(environ={}), idle_limit_s=0.0)
+def test_a_connection_that_was_idle_for_too_long_is_not_used_again(opened: Callable[..., HttpClient]) -> None:
+    client = opened(Egress(environ={}), idle_limit_s=0.0)
     with ScriptedPeer(answering(ok)) as peer:
         assert [get(client, peer).status for _ in range(3)] == [200, 200, 200]
     assert peer.connections == 3

@@ -19,24 +19,17 @@ def watched_pair(seconds: float = 5.0) -> tuple[WatchedSocket, socket.socket, Wa
     return sock, theirs, watch
 
 
-def test_a_kept_connection_that_is_dead_at_the_first_byte_is_unsent() -> None:
+@pytest.mark.parametrize(("reused", "fault"), [(True, Unsent), (False, Unreachable)], ids=["kept", "new"])
+def test_a_connection_that_is_dead_at_the_first_byte_is_unreachable_and_unsent_if_it_was_kept(
+    reused: bool, fault: type[Unreachable]
+) -> None:
     sock, theirs, watch = watched_pair()
     with sock:
-        watch.begin_request(reused=True)
-        theirs.close()
-        with pytest.raises(Unsent) as caught:
-            sock.sendall(b"request")
-    assert not caught.value.maybe_processed
-
-
-def test_a_new_connection_that_is_dead_at_the_first_byte_is_unreachable_but_not_unsent() -> None:
-    sock, theirs, watch = watched_pair()
-    with sock:
-        watch.begin_request(reused=False)
+        watch.begin_request(reused=reused)
         theirs.close()
         with pytest.raises(Unreachable) as caught:
             sock.sendall(b"request")
-    assert type(caught.value) is Unreachable and not caught.value.maybe_processed
+    assert type(caught.value) is fault and not caught.value.maybe_processed
 
 
 def test_a_connection_that_dies_amid_the_request_leaves_the_answer_to_be_read() -> None:

@@ -3,90 +3,44 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
-import ssl
-import subprocess
 import threading
-from collections.abc import Iterator
+from typing import Callable
 
 import pytest
-from test_egress import tunnel_to
 
 from loong_channels.egress import Egress, EgressInvalid
 from loong_channels.faults import Interrupted, TimedOut, Unreachable
 from loong_channels.net import Call, CertificateRefused, HttpClient
 from loong_channels.waiting import Deadline, StopToken
-from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
+from tests.blocked_call import raised_when_woken
+from tests.fakes.certificates import server_context
+from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering, tunnel_to
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
-EXTENSIONS = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,DNS:peer.test,IP:127.0.0.1\n"
-OPENED: list[HttpClient] = []
-KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-
-
-@pytest.fixture(autouse=True)
-def close_clients() -> Iterator[None]:
-    yield
-    while OPENED:
-        OPENED.pop().close()
+MakeClient = Callable[..., HttpClient]
 
 
-def opened(egress: Egress) -> HttpClient:
-    OPENED.append(HttpClient(egress))
-    return OPENED[-1]
-
-
-def openssl(*arguments: object) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=30)
-
-
-@pytest.fixture(scope="module")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    home = tmp_path_factory.mktemp("certs")
-    (home / "ext").write_text(EXTENSIONS)
-    for name in ("ca", "other"):
-        openssl(
-            *["req", "-x509", *KEY, "-days", "2", "-subj", f"/CN={name}"],
-            *["-keyout", home / f"{name}.key", "-out", home / f"{name}.pem"],
-        )
-    for name in ("server", "client"):
-        openssl(
-            "req", *KEY, "-subj", f"/CN={name}", "-keyout", home / f"{name}.key", "-out", home / f"{name}.csr"
-        )
-        openssl(
-            *["x509", "-req", "-in", home / f"{name}.csr", "-CA", home / "ca.pem", "-CAkey", home / "ca.key"],
-            *["-CAcreateserial", "-days", "2", "-extfile", home / "ext", "-out", home / f"{name}.pem"],
-        )
-    return home
-
-
-def server_context(certs: pathlib.Path, *, demands_client: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certs / "server.pem", certs / "server.key")
-    if demands_client:
-        context.load_verify_locations(certs / "ca.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def trusting(certs: pathlib.Path, **options: object) -> HttpClient:
-    return opened(Egress(ca_bundle=str(certs / "ca.pem"), environ={}, **options))
+@pytest.fixture
+def trusting(certs: pathlib.Path, opened: MakeClient) -> MakeClient:
+    """Makes clients that trust the private authority."""
+    return lambda **options: opened(Egress(ca_bundle=str(certs / "ca.pem"), environ={}, **options))
 
 
 def ok(connection: Connection) -> None:
     connection.answer_json(200, {"ok": True})
 
 
-def test_a_private_authority_is_trusted_when_the_config_names_it(certs: pathlib.Path) -> None:
+def test_a_private_authority_is_trusted_when_the_config_names_it(
+    certs: pathlib.Path, trusting: MakeClient
+) -> None:
     with ScriptedPeer(answering(ok), tls=server_context(certs)) as peer:
-        client = trusting(certs)
+        client = trusting()
         statuses = [client.request(Call("GET", peer.url, deadline=Deadline(5))).status for _ in range(3)]
     assert statuses == [200, 200, 200] and peer.connections == 1
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_a_private_authority_is_trusted_when_the_environment_names_it(
-    certs: pathlib.Path, variable: str
+    certs: pathlib.Path, opened: MakeClient, variable: str
 ) -> None:
     client = opened(Egress(environ={variable: str(certs / "ca.pem")}))
     with ScriptedPeer(answering(ok), tls=server_context(certs)) as peer:
@@ -95,7 +49,7 @@ def test_a_private_authority_is_trusted_when_the_environment_names_it(
 
 @pytest.mark.parametrize("bundle", [None, "other.pem"])
 def test_an_unknown_authority_is_refused_before_anything_is_sent(
-    certs: pathlib.Path, bundle: str | None
+    certs: pathlib.Path, opened: MakeClient, bundle: str | None
 ) -> None:
     client = opened(Egress(ca_bundle=bundle and str(certs / bundle), environ={}))
     with (
@@ -106,24 +60,26 @@ def test_an_unknown_authority_is_refused_before_anything_is_sent(
     assert not caught.value.maybe_processed and peer.requests == []
 
 
-def test_a_certificate_for_another_name_is_refused(certs: pathlib.Path) -> None:
+def test_a_certificate_for_another_name_is_refused(certs: pathlib.Path, trusting: MakeClient) -> None:
     with (
         ScriptedPeer(answering(ok), tls=server_context(certs)) as peer,
         ScriptedPeer(tunnel_to(peer.port)) as proxy,
         pytest.raises(CertificateRefused),
     ):
-        trusting(certs, proxy=f"http://127.0.0.1:{proxy.port}").request(
+        trusting(proxy=f"http://127.0.0.1:{proxy.port}").request(
             Call("GET", "https://else.test/", deadline=Deadline(5))
         )
     assert peer.requests == []
 
 
-def test_tls_runs_through_a_tunnel_and_the_connection_is_kept(certs: pathlib.Path) -> None:
+def test_tls_runs_through_a_tunnel_and_the_connection_is_kept(
+    certs: pathlib.Path, trusting: MakeClient
+) -> None:
     with (
         ScriptedPeer(answering(ok), tls=server_context(certs)) as peer,
         ScriptedPeer(tunnel_to(peer.port)) as proxy,
     ):
-        client = trusting(certs, proxy=f"http://user:sesame@127.0.0.1:{proxy.port}")
+        client = trusting(proxy=f"http://user:sesame@127.0.0.1:{proxy.port}")
         for _ in range(3):
             assert client.request(Call("GET", "https://peer.test/x", deadline=Deadline(5))).status == 200
         client.close()
@@ -131,12 +87,12 @@ def test_tls_runs_through_a_tunnel_and_the_connection_is_kept(certs: pathlib.Pat
     assert all("Proxy-Authorization" not in head for head, _ in peer.requests)
 
 
-def test_a_client_certificate_is_shown_when_configured(certs: pathlib.Path) -> None:
+def test_a_client_certificate_is_shown_when_configured(certs: pathlib.Path, trusting: MakeClient) -> None:
     with ScriptedPeer(answering(ok), tls=server_context(certs, demands_client=True)) as peer:
-        client = trusting(certs, client_cert=str(certs / "client.pem"), client_key=str(certs / "client.key"))
+        client = trusting(client_cert=str(certs / "client.pem"), client_key=str(certs / "client.key"))
         assert client.request(Call("GET", peer.url, deadline=Deadline(5))).status == 200
         with pytest.raises(Unreachable):
-            trusting(certs).request(Call("GET", peer.url, deadline=Deadline(5)))
+            trusting().request(Call("GET", peer.url, deadline=Deadline(5)))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +106,7 @@ def test_a_client_certificate_is_shown_when_configured(certs: pathlib.Path) -> N
     ],
 )
 def test_an_unusable_certificate_file_is_named_by_its_setting(
-    certs: pathlib.Path, options: dict[str, str], setting: str
+    certs: pathlib.Path, opened: MakeClient, options: dict[str, str], setting: str
 ) -> None:
     egress = Egress(environ={}, **{key: value.format(home=certs) for key, value in options.items()})
     with pytest.raises(EgressInvalid) as caught:
@@ -163,9 +119,11 @@ def silent(connection: Connection) -> None:
     connection.wait_closed()
 
 
-def test_a_handshake_that_never_comes_is_ended_by_the_deadline(certs: pathlib.Path) -> None:
+def test_a_handshake_that_never_comes_is_ended_by_the_deadline(
+    certs: pathlib.Path, trusting: MakeClient
+) -> None:
     with ScriptedPeer(silent) as peer, pytest.raises(TimedOut) as caught:
-        trusting(certs).request(Call("GET", f"https://127.0.0.1:{peer.port}/", deadline=Deadline(0.3)))
+        trusting().request(Call("GET", f"https://127.0.0.1:{peer.port}/", deadline=Deadline(0.3)))
     assert not caught.value.maybe_processed
 
 
@@ -176,28 +134,31 @@ def drip(connection: Connection) -> None:
         connection.send(b"x")
 
 
-def test_a_peer_that_drips_over_tls_is_cut_off_by_the_deadline(certs: pathlib.Path) -> None:
+def test_a_peer_that_drips_over_tls_is_cut_off_by_the_deadline(
+    certs: pathlib.Path, trusting: MakeClient
+) -> None:
     with ScriptedPeer(drip, tls=server_context(certs)) as peer, pytest.raises(TimedOut) as caught:
-        trusting(certs).request(Call("GET", peer.url, deadline=Deadline(0.5)))
+        trusting().request(Call("GET", peer.url, deadline=Deadline(0.5)))
     assert caught.value.maybe_processed
 
 
-def test_a_reset_over_tls_amid_the_body_is_unreachable(certs: pathlib.Path) -> None:
+def test_a_reset_over_tls_amid_the_body_is_unreachable(certs: pathlib.Path, trusting: MakeClient) -> None:
     def script(connection: Connection) -> None:
         connection.read_request()
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nab")
         connection.reset()
 
     with ScriptedPeer(script, tls=server_context(certs)) as peer, pytest.raises(Unreachable) as caught:
-        trusting(certs).request(Call("GET", peer.url, deadline=Deadline(5)))
+        trusting().request(Call("GET", peer.url, deadline=Deadline(5)))
     assert caught.value.maybe_processed and not isinstance(caught.value, TimedOut)
 
 
 @pytest.mark.parametrize("phase", ["handshake", "answer"])
-def test_a_blocked_tls_call_wakes_when_it_must_end(certs: pathlib.Path, phase: str) -> None:
+def test_a_blocked_tls_call_wakes_when_it_must_end(
+    certs: pathlib.Path, trusting: MakeClient, phase: str
+) -> None:
     stop = StopToken()
     reached = threading.Event()
-    caught: list[BaseException] = []
 
     def script(connection: Connection) -> None:
         if phase == "answer":
@@ -208,25 +169,13 @@ def test_a_blocked_tls_call_wakes_when_it_must_end(certs: pathlib.Path, phase: s
         connection.wait_closed()
 
     with ScriptedPeer(script, tls=server_context(certs) if phase == "answer" else None) as peer:
-
-        def call() -> None:
-            try:
-                trusting(certs).request(
-                    Call("GET", f"https://127.0.0.1:{peer.port}/", deadline=Deadline(60), stop=stop)
-                )
-            except Interrupted as fault:
-                caught.append(fault)
-
-        thread = threading.Thread(target=call)
-        thread.start()
-        assert reached.wait(5)
-        stop.set()
-        thread.join(5)
-    assert len(caught) == 1
+        call = Call("GET", f"https://127.0.0.1:{peer.port}/", deadline=Deadline(60), stop=stop)
+        raised = raised_when_woken(lambda: trusting().request(call), blocked=reached.is_set, wake=stop.set)
+    assert isinstance(raised, Interrupted)
 
 
-def test_a_large_request_and_answer_pass_over_tls(certs: pathlib.Path) -> None:
+def test_a_large_request_and_answer_pass_over_tls(certs: pathlib.Path, trusting: MakeClient) -> None:
     body = bytes(range(256)) * 8192
     with ScriptedPeer(answering(lambda c: c.answer(200, body)), tls=server_context(certs)) as peer:
-        answer = trusting(certs).request(Call("POST", peer.url, body=body, deadline=Deadline(10)))
+        answer = trusting().request(Call("POST", peer.url, body=body, deadline=Deadline(10)))
     assert answer.body == body and peer.requests[0][1] == body

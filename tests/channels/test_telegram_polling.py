@@ -13,6 +13,8 @@ from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.telegram_queue import UpdateQueue
 
 OTHER_TOKEN = "987654321:BBExampleExampleExampleExampleExamp"
+OFFSET = "offset:123456789"
+OTHER_OFFSET = "offset:987654321"
 GROUP = -1001234567890
 
 
@@ -105,7 +107,7 @@ def test_a_burst_is_stored_in_order_and_confirmed_exactly() -> None:
             assert run.ended() is None
         assert host.texts == [f"m{n}" for n in range(251)]
         last = fake.injected[-1].update_id
-        assert host.cursors == {"offset:123456789": str((last or 0) + 1)}
+        assert host.cursors == {OFFSET: str((last or 0) + 1)}
         offsets = [poll.get("offset") for poll in polls(fake) if "offset" in poll]
         assert offsets == sorted(offsets)
         assert set(offsets) <= {(one.update_id or 0) + 1 for one in fake.injected}
@@ -286,14 +288,13 @@ def test_an_offset_of_another_bot_is_never_used() -> None:
         fake.say("for the second", bot=other)
         with running(make_channel(fake, OTHER_TOKEN), host):
             host.wait_for(lambda: len(host.messages) == 2)
-        assert set(host.cursors) == {"offset:123456789", "offset:987654321"}
-        assert host.cursors["offset:987654321"] == "4"
+        assert set(host.cursors) == {OFFSET, OTHER_OFFSET}
+        assert host.cursors[OTHER_OFFSET] == "4"
 
 
 def test_numbers_that_begin_anew_are_followed_and_nothing_is_lost() -> None:
     with FakeTelegram() as fake:
-        host = RecordingHost()
-        host.cursors["offset:123456789"] = "900000000"
+        host = RecordingHost({OFFSET: "900000000"})
         fake.say("a")
         with running(make_channel(fake), host):
             host.wait_for(lambda: host.texts == ["a"])
@@ -321,8 +322,7 @@ def test_a_server_that_repeats_confirmed_updates_for_ever_is_not_asked_for_ever(
 
 def test_a_stored_offset_that_is_no_number_is_forgotten() -> None:
     with FakeTelegram() as fake:
-        host = RecordingHost()
-        host.cursors["offset:123456789"] = "garbage"
+        host = RecordingHost({OFFSET: "garbage"})
         fake.say("a")
         with running(make_channel(fake), host):
             host.wait_for(lambda: host.texts == ["a"])

@@ -13,6 +13,7 @@ from loong_channels.telegram.channel import Channel
 from loong_channels.telegram.pacing import PreviewPaces
 from loong_channels.text import code_blocks, split
 from loong_channels.waiting import Deadline, StopToken
+from tests.blocked_call import raised_when_woken
 from tests.channels.telegram_rig import RecordingHost, address, make_channel, running, send
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.telegram_html import utf16_length
@@ -365,20 +366,12 @@ def test_many_threads_may_send_at_once(fake: FakeTelegram) -> None:
 def test_a_stop_ends_a_send_that_hangs(fake: FakeTelegram) -> None:
     fake.fault("sendMessage", "hang")
     channel, stop = make_channel(fake), StopToken()
-    caught: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            channel.send(Outbound(address(1001), "x", "k"), deadline=Deadline(60), stop=stop)
-        except faults.Fault as error:
-            caught.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    fake.wait_for(lambda: methods(fake) == ["sendmessage"])
-    stop.set("over")
-    thread.join(5)
-    assert [type(error) for error in caught] == [faults.Interrupted]
+    raised = raised_when_woken(
+        lambda: channel.send(Outbound(address(1001), "x", "k"), deadline=Deadline(60), stop=stop),
+        blocked=lambda: methods(fake) == ["sendmessage"],
+        wake=lambda: stop.set("over"),
+    )
+    assert type(raised) is faults.Interrupted
 
 
 def test_a_reaction_is_set_only_when_wanted(fake: FakeTelegram) -> None:

@@ -8,15 +8,14 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from test_egress import tunnel_to
-from test_net_tls import certs, server_context  # noqa: F401  a fixture
 
 from loong_channels.egress import Egress
 from loong_channels.faults import BadAnswer, Fault, Interrupted, Refused, TimedOut, Unreachable
 from loong_channels.net_sockets import CertificateRefused
 from loong_channels.waiting import Deadline, StopToken
 from loong_channels.web_socket import Closed, HandshakeRefused, WebSocket
-from tests.fakes.scripted_peer import Connection, ScriptedPeer
+from tests.fakes.certificates import server_context
+from tests.fakes.scripted_peer import Connection, ScriptedPeer, tunnel_to
 from tests.fakes.web_socket_server import BINARY, CONTINUATION, PING, TEXT, ServerConnection, WebSocketServer
 
 WAIT_S = 15.0
@@ -304,7 +303,7 @@ def test_nobody_listening_is_unreachable() -> None:
     assert not caught.value.maybe_processed
 
 
-def test_tls_is_verified_and_large_messages_cross_it_both_ways(certs: pathlib.Path) -> None:  # noqa: F811
+def test_tls_is_verified_and_large_messages_cross_it_both_ways(certs: pathlib.Path) -> None:
     with WebSocketServer(echo, tls=server_context(certs)) as server:
         with pytest.raises(CertificateRefused):
             connected(server.url)
@@ -317,7 +316,7 @@ def test_tls_is_verified_and_large_messages_cross_it_both_ways(certs: pathlib.Pa
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
-def test_a_proxy_is_asked_for_a_tunnel(certs: pathlib.Path, is_secure: bool) -> None:  # noqa: F811
+def test_a_proxy_is_asked_for_a_tunnel(certs: pathlib.Path, is_secure: bool) -> None:
     tls = server_context(certs) if is_secure else None
     with WebSocketServer(echo, tls=tls) as server, ScriptedPeer(tunnel_to(server.port)) as proxy:
         egress = Egress(

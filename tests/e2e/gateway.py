@@ -15,14 +15,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any, Callable, Protocol
+
+from tests.waiting import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TELEGRAM_VARIABLE = "TELEGRAM_BOT_TOKEN"
 MODEL_VARIABLE = "CUSTOM_PROVIDER_API_KEY"
+# Longer than elsewhere: each look starts a process.
 LOOK_S = 0.03
 
 
@@ -61,18 +62,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], Any], timeout: float = 15.0, what: str = "condition") -> Any:
-    """Look until `condition()` is true; its value. Fails after the timeout."""
-    end = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} not within {timeout} s")
-        threading.Event().wait(LOOK_S)
 
 
 class Gateway:
@@ -196,7 +185,7 @@ class Gateway:
             return document if condition(document) else None
 
         try:
-            found: dict[str, Any] = wait_until(look, timeout, "status")
+            found: dict[str, Any] = wait_until(look, timeout, "status", pause_s=LOOK_S)
         except AssertionError as error:
             raise AssertionError(f"{error}; last status {self.status()}\n{self.output()[-4000:]}") from None
         return found

@@ -100,7 +100,7 @@ def main() -> None:
     engine.recover()
     engine.start(channels=True)
     while True:
-        engine.lanes.tick()
+        engine.tick()
         changed.wait(TICK_S)
         changed.clear()
 

@@ -16,21 +16,13 @@ import urllib.request
 
 import pytest
 
-from tests.e2e.gateway import Gateway, config_for, wait_until
-from tests.fakes.model import FakeModel
+from tests.e2e.gateway import Gateway, config_for
+from tests.e2e.world import staged
 from tests.fakes.telegram import FakeTelegram
+from tests.small_disk import mounted, occupy
+from tests.waiting import wait_until
 
 WAIT_S = 20.0
-
-
-@pytest.fixture
-def world(tmp_path):
-    with (
-        FakeTelegram() as telegram,
-        FakeModel() as model,
-        Gateway(tmp_path, config_for(telegram, model)) as gateway,
-    ):
-        yield gateway, telegram, model
 
 
 def answers(telegram):
@@ -236,43 +228,22 @@ def test_nothing_is_written_outside_the_home(world):
 
 
 def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path):
-    mount = tmp_path / "small"
-    mount.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(mount)],
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip("mounting a small file system is not permitted here")
-    try:
-        with (
-            FakeTelegram() as telegram,
-            FakeModel() as model,
-            Gateway(mount, config_for(telegram, model)) as gateway,
-        ):
-            gateway.start()
-            telegram.say("before")
-            telegram.wait_messages(1)
-            filler = mount / "filler"
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
-            for number in range(20):
-                telegram.say(f"during {number}")
-            # With no room for status files either, their age is what shows.
-            full = {"store_unwritable", "status_unwritable"}
-            gateway.wait_status(lambda document: full & set(document["degraded_reasons"]))
-            assert gateway.status()[1] == 1
-            filler.unlink()
-            telegram.wait_messages(21, timeout=30)
-            gateway.wait_status(lambda document: document["ready"] and not document["degraded_reasons"], 30)
-            assert sorted(answers(telegram)) == sorted(
-                ["re: before", *(f"re: during {n}" for n in range(20))]
-            )
-            gateway.stop()
-    finally:
-        subprocess.run(["umount", "-l", str(mount)], check=False)
+    with mounted(tmp_path, "4m") as disk, staged(disk) as (gateway, telegram, _):
+        gateway.start()
+        telegram.say("before")
+        telegram.wait_messages(1)
+        filler = occupy(disk)
+        for number in range(20):
+            telegram.say(f"during {number}")
+        # With no room for status files either, their age is what shows.
+        full = {"store_unwritable", "status_unwritable"}
+        gateway.wait_status(lambda document: full & set(document["degraded_reasons"]))
+        assert gateway.status()[1] == 1
+        filler.unlink()
+        telegram.wait_messages(21, timeout=30)
+        gateway.wait_status(lambda document: document["ready"] and not document["degraded_reasons"], 30)
+        assert sorted(answers(telegram)) == sorted(["re: before", *(f"re: during {n}" for n in range(20))])
+        gateway.stop()
 
 
 def test_a_corrupt_store_is_set_aside_and_the_gateway_serves_on(world):
@@ -293,11 +264,7 @@ def test_a_corrupt_store_is_set_aside_and_the_gateway_serves_on(world):
 
 def test_one_hanging_model_call_does_not_hold_up_other_chats(tmp_path):
     chats = range(1001, 1041)
-    with (
-        FakeTelegram() as telegram,
-        FakeModel() as model,
-        Gateway(tmp_path, config_for(telegram, model, chats=chats)) as gateway,
-    ):
+    with staged(tmp_path, chats=chats) as (gateway, telegram, model):
         for chat in chats:
             telegram.add_private(chat)
         gateway.start()
@@ -401,30 +368,19 @@ def test_a_session_chats_on_the_terminal_and_exit_stops_the_owner(tmp_path):
 
 
 def test_a_start_on_a_full_disk_says_so_and_asks_to_be_tried_again(tmp_path):
-    mount = tmp_path / "small"
-    mount.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(mount)],
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip("mounting a small file system is not permitted here")
-    try:
-        with FakeTelegram() as telegram, Gateway(mount, config_for(telegram, None)) as gateway:
-            filler = mount / "filler"
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(1024))
-            refused = gateway.run("gateway", "run")
-            assert refused.returncode in (75, 78), refused.stderr
-            assert refused.stderr.startswith("error: ")
-            assert "fix:" in refused.stderr
-            assert "internal error" not in refused.stderr
-            filler.unlink()
-            gateway.start()
-    finally:
-        subprocess.run(["umount", "-l", str(mount)], check=False)
+    with (
+        mounted(tmp_path, "256k") as disk,
+        FakeTelegram() as telegram,
+        Gateway(disk, config_for(telegram, None)) as gateway,
+    ):
+        filler = occupy(disk)
+        refused = gateway.run("gateway", "run")
+        assert refused.returncode in (75, 78), refused.stderr
+        assert refused.stderr.startswith("error: ")
+        assert "fix:" in refused.stderr
+        assert "internal error" not in refused.stderr
+        filler.unlink()
+        gateway.start()
 
 
 def test_force_on_a_terminal_asks_first_and_a_no_leaves_everything_alone(world):

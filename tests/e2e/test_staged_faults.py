@@ -11,22 +11,12 @@ import time
 
 import pytest
 
-from tests.e2e.gateway import Gateway, config_for, wait_until
-from tests.fakes.model import FakeModel
+from tests.e2e.gateway import Gateway, config_for
 from tests.fakes.telegram import FakeTelegram
+from tests.waiting import wait_until
 
 WAIT_S = 20.0
 WRONG_TOKEN = "987654321:AAwrongwrongwrongwrongwrongwrongwro"
-
-
-@pytest.fixture
-def world(tmp_path):
-    with (
-        FakeTelegram() as telegram,
-        FakeModel() as model,
-        Gateway(tmp_path, config_for(telegram, model)) as gateway,
-    ):
-        yield gateway, telegram
 
 
 def verdict(gateway: Gateway) -> tuple[str, int, str]:
@@ -55,8 +45,17 @@ def wait_for_line(gateway: Gateway, pattern: str) -> tuple[str, int, str]:
     return found
 
 
+def check_no_surface_is_ready(gateway: Gateway, pattern: str) -> tuple[str, str]:
+    """Line 1, once the pattern is found in it, and everything printed."""
+    line, code, printed = wait_for_line(gateway, pattern)
+    assert "0 of 1 surface ready" in line
+    assert code == 1
+    check_fixes(gateway, printed)
+    return line, printed
+
+
 def test_down(world):
-    gateway, _ = world
+    gateway, *_ = world
     gateway.start()
     gateway.stop()
     line, code, printed = verdict(gateway)
@@ -66,7 +65,7 @@ def test_down(world):
 
 
 def test_down_after_a_crash(world):
-    gateway, _ = world
+    gateway, *_ = world
     gateway.start()
     pid = gateway.pid
     gateway.kill()
@@ -78,7 +77,7 @@ def test_down_after_a_crash(world):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the heartbeat's clock is set by hand here")
 def test_frozen(world):
-    gateway, _ = world
+    gateway, *_ = world
     gateway.start()
     gateway.signal(signal.SIGSTOP)
     try:
@@ -103,15 +102,12 @@ def test_wrong_token(tmp_path):
         ) as gateway,
     ):
         gateway.start()
-        line, code, printed = wait_for_line(gateway, "degraded")
-        assert "0 of 1 surface ready" in line
-        assert code == 1
+        _, printed = check_no_surface_is_ready(gateway, "degraded")
         assert "telegram.bot_token (env TELEGRAM_BOT_TOKEN)" in printed
-        check_fixes(gateway, printed)
 
 
 def test_wrong_port(world):
-    gateway, _ = world
+    gateway, *_ = world
     gateway.start()
     # Asked with another port in the environment: the owner says itself where it listens.
     done = gateway.run("gateway", "status", environ={"LOONG_GATEWAY_PORT": "9"})
@@ -120,16 +116,14 @@ def test_wrong_port(world):
 
 
 def test_revoked(world):
-    gateway, telegram = world
+    gateway, telegram, _ = world
     gateway.start()
     telegram.say("hello")
     telegram.wait_messages(1)
     telegram.revoke()
     telegram.drop_connections()
-    line, code, printed = wait_for_line(gateway, "refused")
+    line, _ = check_no_surface_is_ready(gateway, "refused")
     assert "degraded: 0 of 1 surface ready; telegram/" in line
-    assert code == 1
-    check_fixes(gateway, printed)
 
 
 def test_unreachable(tmp_path):
@@ -138,14 +132,11 @@ def test_unreachable(tmp_path):
         gateway.start()
         wait_until(lambda: gateway.surface().get("phase") == "ready", WAIT_S, "ready")
         telegram.close()
-        line, code, printed = wait_for_line(gateway, "degraded")
-        assert "0 of 1 surface ready" in line
-        assert code == 1
-        check_fixes(gateway, printed)
+        check_no_surface_is_ready(gateway, "degraded")
 
 
 def test_bad_config(world):
-    gateway, _ = world
+    gateway, *_ = world
     gateway.write_config('[telegram]\nenabled = "perhaps"\n')
     refused = gateway.run("gateway", "run")
     assert refused.returncode == 78

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
-from .faults import HTML_502, Fault, FaultBook, suffer_answer, suffer_before
-from .http_server import Call, HttpServer, PeerGone
-from .process import jsonable, serve_until_ended
-
-T = TypeVar("T")
+from .double import Double
+from .faults import HTML_502, Fault, suffer_answer, suffer_before
+from .http_server import Call, PeerGone
+from .process import serve_until_ended
 
 KEY = "sk-test-0123456789abcdef"
 FIELDS = frozenset(
@@ -29,7 +27,6 @@ FIELDS = frozenset(
 )
 ARK_FIELDS = FIELDS | {"thinking"}
 ROLES = frozenset(["system", "developer", "user", "assistant", "tool"])
-CONTROLS = frozenset("fault release clear_faults state set_delay reset_record wait_calls".split())
 ARK_LISTING = {
     "object": "list",
     "data": [
@@ -171,11 +168,13 @@ def check_messages(messages: object) -> None:
         raise Refused(400, "An assistant message with 'tool_calls' must be followed by tool messages")
 
 
-class FakeModel:
+class FakeModel(Double):
     """The server. `calls` is complete and in order; `max_running` the most calls that ran at once.
 
     `usage_style`: "own" (a last chunk without choices), "finish" (on the finishing chunk), "every" or "none".
     """
+
+    CONTROLS = frozenset("fault release clear_faults state set_delay reset_record wait_calls".split())
 
     def __init__(
         self,
@@ -191,9 +190,6 @@ class FakeModel:
         piece_chars: int = 12,
         ark: bool = False,
     ) -> None:
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._version = 0
         self.key = key
         self.models = list(models)
         self.prefix = prefix
@@ -213,47 +209,12 @@ class FakeModel:
         self.max_running = 0
         # Called with each completion and "arrived" (nothing answered yet).
         self.on_request: Callable[[ModelCall, str], None] | None = None
-        self.faults = FaultBook()
-        self.server = HttpServer(self._handle, port)
-
-    def __enter__(self) -> FakeModel:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop serving."""
-        self.server.closing.set()
-        self.faults.clear()
-        self.server.close()
+        super().__init__(port)
 
     @property
     def base_url(self) -> str:
         """The API root, as a provider of kind "custom" wants it."""
-        return f"http://127.0.0.1:{self.server.port}{self.prefix}"
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port only."""
-        return f"http://127.0.0.1:{self.server.port}"
-
-    def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
-        """Wait until `condition()` is true; its value."""
-        end = time.monotonic() + timeout
-        while True:
-            before = self._version
-            # Outside the lock, so that a condition may ask the server itself.
-            value = condition()
-            if value:
-                return value
-            left = end - time.monotonic()
-            if left <= 0:
-                last = [(call.question, call.status, call.fault) for call in self.calls[-8:]]
-                raise AssertionError(f"not within {timeout} s; {len(self.calls)} calls, last {last}")
-            with self._lock:
-                if self._version == before:
-                    self._changed.wait(min(left, 0.25))
+        return f"{self.origin}{self.prefix}"
 
     def wait_calls(self, count: int, timeout: float = 10.0) -> int:
         """Wait until that many completions were asked for; how many there are."""
@@ -267,14 +228,6 @@ class FakeModel:
     def fault(self, kind: str, method: str = "chat", **details: object) -> Fault:
         """The next call suffers; `where={"question~": "m7"}` picks it by its text. `method` is chat or models."""
         return self.faults.order(method, kind, **details)
-
-    def release(self) -> None:
-        """Let every call that hangs or is held go on."""
-        self.faults.release()
-
-    def clear_faults(self) -> None:
-        """Forget all orders."""
-        self.faults.clear()
 
     def set_delay(self, seconds: float) -> None:
         """Every answer takes so long from now on."""
@@ -300,16 +253,13 @@ class FakeModel:
                 "crashes": list(self.server.crashes),
             }
 
-    def _note_change(self) -> None:
-        self._version += 1
-        self._changed.notify_all()
+    def _story(self) -> str:
+        last = [(call.question, call.status, call.fault) for call in self.calls[-8:]]
+        return f"{len(self.calls)} calls, last {last}"
 
     # --- the server
 
-    def _handle(self, call: Call) -> None:
-        if call.path.startswith("/_control/"):
-            self._control(call, call.path[len("/_control/") :])
-            return
+    def _serve(self, call: Call) -> None:
         try:
             route = (call.method, call.path)
             if route not in (("POST", f"{self.prefix}/chat/completions"), ("GET", f"{self.prefix}/models")):
@@ -500,18 +450,6 @@ class FakeModel:
 
     def _line(self, event: dict[str, object]) -> bytes:
         return f"data: {json.dumps(event, ensure_ascii=False)}{self.line_end * 2}".encode()
-
-    def _control(self, call: Call, name: str) -> None:
-        if name not in CONTROLS:
-            call.reply(404, b'{"error":"no such control"}')
-            return
-        arguments: dict[str, Any] = json.loads(call.body or b"{}")
-        try:
-            body = {"result": jsonable(getattr(self, name)(**arguments))}
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            call.reply(400, json.dumps({"error": repr(error)}).encode())
-        else:
-            call.reply(200, json.dumps(body).encode())
 
 
 def main() -> None:

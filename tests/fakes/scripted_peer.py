@@ -149,3 +149,33 @@ def answering(*answers: Callable[[Connection], None]) -> Callable[[Connection], 
             answer(connection)
 
     return script
+
+
+def unanswered(connection: Connection) -> None:
+    """A script that reads one request and leaves the client waiting for the answer."""
+    connection.read_request()
+    connection.wait_closed()
+
+
+def tunnel_to(port: int) -> Callable[[Connection], None]:
+    """A script of a proxy that connects every CONNECT to a port of this host."""
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        with socket.create_connection(("127.0.0.1", port), 5) as onward:
+            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_copy, args=(onward, connection.sock), daemon=True)
+            back.start()
+            _copy(connection.sock, onward)
+            # Closing alone would not wake the thread that reads from it.
+            with contextlib.suppress(OSError):
+                onward.shutdown(socket.SHUT_RDWR)
+
+    return script
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)

@@ -12,17 +12,16 @@ import threading
 import time
 import urllib.parse
 from collections import Counter
-from typing import Any, Callable, TypeVar
+from typing import Callable
 
 from . import telegram_methods as methods
-from .faults import Fault, FaultBook, suffer_answer, suffer_before
-from .http_server import Call, HttpServer
+from .double import Double
+from .faults import Fault, suffer_answer, suffer_before
+from .http_server import Call
 from .process import jsonable, serve_until_ended
 from .telegram_html import utf16_length
 from .telegram_queue import UpdateQueue
 from .telegram_state import Bot, Chat, Injected, Poll, Refusal, Request, Sent
-
-T = TypeVar("T")
 
 TOKEN = "123456789:AAExampleExampleExampleExampleExamp"
 TOKEN_SHAPE = re.compile(r"\d{1,20}:[A-Za-z0-9_-]{35}")
@@ -36,11 +35,6 @@ POLL_CONFLICT = (
     "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
 )
 MAX_POLL_S = 50
-CONTROLS = frozenset(
-    "say edit post push add_private add_group add_supergroup add_channel migrate forbid allow revoke reinstate "
-    "fault release clear_faults pace state wait_count advance set_webhook renumber drop_connections "
-    "reset_record".split()
-)
 
 
 def automatic_entities(text: str) -> list[dict[str, object]]:
@@ -55,12 +49,18 @@ def automatic_entities(text: str) -> list[dict[str, object]]:
     ]
 
 
-class FakeTelegram:
+class FakeTelegram(Double):
     """The server. Attributes may be read at any time; use `wait_for` to wait for something to be true.
 
     `requests`, `messages` and `injected` are complete, in order. `early_sends` counts, per chat, sends that came
     before a 429's retry_after was over. `complaints` are things the real server ignores and a good client never does.
     """
+
+    CONTROLS = frozenset(
+        "say edit post push add_private add_group add_supergroup add_channel migrate forbid allow revoke reinstate "
+        "fault release clear_faults pace state wait_count advance set_webhook renumber drop_connections "
+        "reset_record".split()
+    )
 
     def __init__(
         self,
@@ -72,9 +72,6 @@ class FakeTelegram:
         batch_wait_s: float = 0.001,
         conflict_delay_s: float = 3.0,
     ) -> None:
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._version = 0
         self._batch_wait_s = batch_wait_s
         self._conflict_delay_s = conflict_delay_s
         self._skew_s = 0.0
@@ -92,51 +89,27 @@ class FakeTelegram:
         self.has_drafts = True
         # Called with each request and "arrived" (nothing done yet) or "processed" (nothing answered yet).
         self.on_request: Callable[[Request, str], None] | None = None
-        self.faults = FaultBook()
-        self.server = HttpServer(self._handle, port)
-
-    def __enter__(self) -> FakeTelegram:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(port)
 
     def close(self) -> None:
-        """Stop serving."""
-        self.faults.clear()
+        """Stop serving, the polls that wait answered empty."""
         self.server.closing.set()
         with self._lock:
             for bot in self.bots.values():
                 if bot.waiting is not None:
                     bot.waiting.ready.notify_all()
-        self.server.close()
+        super().close()
 
     @property
     def base_url(self) -> str:
         """What `telegram.base_url` must say."""
-        return f"http://127.0.0.1:{self.server.port}"
+        return self.origin
 
     def now(self) -> float:
         """The wall clock of the platform."""
         return time.time() + self._skew_s
 
     # --- what tests look at
-
-    def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:
-        """Wait until `condition()` is true, looked at after each request; its value. Fails with the last requests."""
-        end = time.monotonic() + timeout
-        while True:
-            before = self._version
-            # Outside the lock, so that a condition may ask the server itself.
-            value = condition()
-            if value:
-                return value
-            left = end - time.monotonic()
-            if left <= 0:
-                raise AssertionError(f"not within {timeout} s; {self._story()}")
-            with self._lock:
-                if self._version == before:
-                    self._changed.wait(min(left, 0.25))
 
     def wait_messages(self, count: int, timeout: float = 10.0) -> list[Sent]:
         """Wait until that many messages were accepted in all."""
@@ -205,23 +178,11 @@ class FakeTelegram:
         ]
         return f"{len(self.messages)} messages, last requests: " + " | ".join(last)
 
-    def _note_change(self) -> None:
-        self._version += 1
-        self._changed.notify_all()
-
     # --- faults
 
     def fault(self, method: str, kind: str, **details: object) -> Fault:
         """The next call of the method suffers: see faults.Fault for kinds and details."""
         return self.faults.order(method, kind, **details)
-
-    def release(self) -> None:
-        """Let every call that hangs or is held go on."""
-        self.faults.release()
-
-    def clear_faults(self) -> None:
-        """Forget all orders."""
-        self.faults.clear()
 
     def drop_connections(self) -> None:
         """End every open connection."""
@@ -404,12 +365,8 @@ class FakeTelegram:
 
     # --- the server
 
-    def _handle(self, call: Call) -> None:
-        path = urllib.parse.unquote(call.path)
-        if path.startswith("/_control/"):
-            self._control(call, path[len("/_control/") :])
-            return
-        match = METHOD_PATH.fullmatch(path)
+    def _serve(self, call: Call) -> None:
+        match = METHOD_PATH.fullmatch(urllib.parse.unquote(call.path))
         token, name = match.groups() if match else ("", "")
         method = name.lower()
         params = self._params(call)
@@ -618,18 +575,6 @@ class FakeTelegram:
             request.description = description
             request.ended = time.monotonic()
             self._note_change()
-
-    def _control(self, call: Call, name: str) -> None:
-        if name not in CONTROLS:
-            call.reply(404, b'{"error":"no such control"}')
-            return
-        arguments: dict[str, Any] = json.loads(call.body or b"{}")
-        try:
-            body = {"result": jsonable(getattr(self, name)(**arguments))}
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            call.reply(400, json.dumps({"error": repr(error)}).encode())
-        else:
-            call.reply(200, json.dumps(body).encode())
 
 
 def main() -> None:

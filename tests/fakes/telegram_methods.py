@@ -215,13 +215,18 @@ def send_message(server: FakeTelegram, bot: Bot, params: Params) -> object:
     return message
 
 
+def _known_message_id(chat: Chat, params: Params, purpose: str) -> int:
+    message_id = integer(params, "message_id")
+    if message_id not in chat.messages:
+        raise BadRequest(f"message to {purpose} not found")
+    return message_id
+
+
 def edit_message_text(server: FakeTelegram, bot: Bot, params: Params) -> object:
     """https://core.telegram.org/bots/api#editmessagetext"""
     chat = writable_chat(server, params)
-    message_id = integer(params, "message_id")
-    message = chat.messages.get(message_id)
-    if message is None:
-        raise BadRequest("message to edit not found")
+    message_id = _known_message_id(chat, params, "edit")
+    message = chat.messages[message_id]
     sent = chat.sent.get(message_id)
     if sent is None or sent.bot_id != bot.id:
         raise BadRequest("message can't be edited")
@@ -240,9 +245,7 @@ def edit_message_text(server: FakeTelegram, bot: Bot, params: Params) -> object:
 def delete_message(server: FakeTelegram, bot: Bot, params: Params) -> object:
     """https://core.telegram.org/bots/api#deletemessage"""
     chat = writable_chat(server, params)
-    message_id = integer(params, "message_id")
-    if message_id not in chat.messages:
-        raise BadRequest("message to delete not found")
+    message_id = _known_message_id(chat, params, "delete")
     if chat.type != "private" and message_id not in chat.sent:
         raise BadRequest("message can't be deleted")
     del chat.messages[message_id]
@@ -278,9 +281,7 @@ def send_message_draft(server: FakeTelegram, bot: Bot, params: Params) -> object
 def set_message_reaction(server: FakeTelegram, _bot: Bot, params: Params) -> object:
     """https://core.telegram.org/bots/api#setmessagereaction"""
     chat = writable_chat(server, params)
-    message_id = integer(params, "message_id")
-    if message_id not in chat.messages:
-        raise BadRequest("message to react not found")
+    message_id = _known_message_id(chat, params, "react")
     reactions = nested(params, "reaction") or []
     if not isinstance(reactions, list) or len(reactions) > 1:
         raise BadRequest("REACTIONS_TOO_MANY")

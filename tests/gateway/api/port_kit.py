@@ -6,9 +6,8 @@ import json
 import socket
 import threading
 from dataclasses import replace
-from typing import Callable
 
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import Deadline
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import open_listener
 from loong_gateway.api.listener import Listener
@@ -223,11 +222,3 @@ def request(
         named["Content-Length"] = str(len(body))
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for a condition with a deadline."""
-    deadline, never = Deadline(PATIENCE_S), StopToken()
-    while not condition():
-        assert not deadline.expired, "the condition never came true"
-        never.wait(0.005)

@@ -9,7 +9,7 @@ import pytest
 from loong_channels.waiting import StopToken
 from loong_gateway.api.auth import MAX_DELAYED, MAX_PEERS, Auth, bearer
 from loong_gateway.api.peers import peer_of
-from tests.gateway.api.port_kit import eventually
+from tests.waiting import wait_until
 
 SECRET = "pass-word-0001"
 CONTROL = "control-token-0001"
@@ -182,7 +182,7 @@ def test_delays_hold_a_bounded_number_of_threads() -> None:
     threads = [threading.Thread(target=guess) for _ in range(MAX_DELAYED)]
     for thread in threads:
         thread.start()
-    eventually(lambda: auth._delayed == MAX_DELAYED)
+    wait_until(lambda: auth._delayed == MAX_DELAYED)
     # All places are taken: nothing is looked at any more, except the token that cannot be guessed.
     assert auth.judge(b"wrong!", LOCAL, stop=stop).outcome == "locked"
     assert auth.judge(SECRET.encode(), LOCAL, stop=stop).outcome == "locked"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Callable
 
 import pytest
@@ -16,8 +18,9 @@ from loong_gateway.api.peers import peer_of
 from loong_gateway.api.router import Session, Takeover
 from loong_gateway.api.wire import PeerGone
 from loong_gateway.base.threads import ThreadRegistry
-from tests.gateway.api.port_kit import CONTROL, PATIENCE_S, SECRET, Client, Port, eventually, request
+from tests.gateway.api.port_kit import CONTROL, PATIENCE_S, SECRET, Client, Port, request
 from tests.gateway.api.smuggling import CORPUS, SMUGGLED
+from tests.waiting import wait_until
 
 TURN = {"session_id": "demo", "input": "hello"}
 
@@ -186,7 +189,7 @@ def test_three_hundred_dripping_clients_keep_nobody_out() -> None:
             assert port.get("/v1/status", token=SECRET).status == 200
         strangers, _ = port.listener.counts()
         assert strangers <= 64 + 40
-        eventually(lambda: sum(port.listener.counts()) <= 64)
+        wait_until(lambda: sum(port.listener.counts()) <= 64)
         cut = [client for client in clients if _has_ended(client)]
         # Those that had waited longest had to go.
         assert clients[: len(cut)] == cut
@@ -224,7 +227,7 @@ def test_authenticated_clients_have_a_cap_of_their_own() -> None:
         port.control.gate.clear()
         turn = request("POST", "/v1/turn", token=SECRET, document=TURN)
         busy = [port.client().send(turn) for _ in range(2)]
-        eventually(lambda: len(port.control.turns) == 2)
+        wait_until(lambda: len(port.control.turns) == 2)
         refused = port.get("/v1/status", token=SECRET)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert port.get("/healthz").status == 200
@@ -266,7 +269,7 @@ def test_delayed_guesses_keep_nobody_waiting() -> None:
         for _ in range(14):
             port.auth.judge(b"wrong!", peer_of("127.0.0.1"), stop=stopped)
         guessing = [port.client().send(request("GET", "/v1/status", token="wrong!")) for _ in range(8)]
-        eventually(lambda: port.auth._delayed == 8)
+        wait_until(lambda: port.auth._delayed == 8)
         assert port.get("/v1/status", token="wrong!").status == 429
         assert port.get("/v1/status", token=CONTROL).status == 200
         assert port.get("/healthz").status == 200
@@ -282,7 +285,7 @@ def test_stop_ends_idle_dripping_and_delayed_connections_at_once() -> None:
         client.send(b"GET /healthz HTT")
     for client in clients[15:]:
         client.send(request("GET", "/healthz")).answer()
-    eventually(lambda: sum(port.listener.counts()) == 20)
+    wait_until(lambda: sum(port.listener.counts()) == 20)
     assert port.listener.stop(Deadline(1.0)) == []
     assert port.threads.alive() == []
     for client in clients:
@@ -293,16 +296,23 @@ def test_stop_ends_idle_dripping_and_delayed_connections_at_once() -> None:
     assert port.listener.stop(Deadline(1)) == []
 
 
-def test_stop_lets_a_running_request_finish() -> None:
+@contextlib.contextmanager
+def running_turn() -> Iterator[tuple[Port, Client]]:
+    """A port whose listener the test must stop, and the client of a turn that runs until the gate opens."""
     port = Port()
     port.listener.start()
     port.control.gate.clear()
     with port.client() as client:
         client.send(request("POST", "/v1/turn", token=SECRET, document=TURN))
         assert port.control.turn_began.wait(PATIENCE_S)
+        yield port, client
+
+
+def test_stop_lets_a_running_request_finish() -> None:
+    with running_turn() as (port, client):
         stopping = threading.Thread(target=port.listener.stop, args=(Deadline(PATIENCE_S),))
         stopping.start()
-        eventually(lambda: port.listener._table.closed)
+        wait_until(lambda: port.listener._table.closed)
         port.control.gate.set()
         answer = client.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
@@ -311,12 +321,7 @@ def test_stop_lets_a_running_request_finish() -> None:
 
 
 def test_stop_names_the_threads_it_could_not_end() -> None:
-    port = Port()
-    port.listener.start()
-    port.control.gate.clear()
-    with port.client() as client:
-        client.send(request("POST", "/v1/turn", token=SECRET, document=TURN))
-        assert port.control.turn_began.wait(PATIENCE_S)
+    with running_turn() as (port, _):
         assert port.listener.stop(Deadline(0.2)) == ["http:1"]
         port.control.gate.set()
         assert port.threads.join_all(Deadline(PATIENCE_S)) == []
@@ -350,14 +355,14 @@ def test_without_threads_clients_are_turned_away_politely_and_the_port_lives_on(
                 assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         threads.refuse = False
         assert port.get("/healthz").status == 200
-        eventually(lambda: sum(port.listener.counts()) == 0)
+        wait_until(lambda: sum(port.listener.counts()) == 0)
 
 
 def test_without_descriptors_the_port_waits_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Port() as port:
         assert port.get("/healthz").status == 200
-        eventually(lambda: port.listener.counts() == (0, 0))
+        wait_until(lambda: port.listener.counts() == (0, 0))
         # The client's end exists already; the server's end is one descriptor too many.
         client = socket.socket()
         held = []
@@ -371,7 +376,7 @@ def test_without_descriptors_the_port_waits_and_goes_on(caplog: pytest.LogCaptur
             client.settimeout(PATIENCE_S)
             client.connect(port.address)
             client.sendall(request("GET", "/healthz", Connection="close"))
-            eventually(lambda: "no connection can be accepted" in caplog.text)
+            wait_until(lambda: "no connection can be accepted" in caplog.text)
             for descriptor in held:
                 os.close(descriptor)
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -19,20 +20,25 @@ from loong_gateway.commandline import parser
 from loong_gateway.commandline.verbs import ALIASES, VERBS, find_verb
 
 ROOT = Path(__file__).resolve().parents[3]
+COMMAND = [sys.executable, str(ROOT / "loong.py")]
+NO_HOME = {"LOONG_HOME": "/nonexistent", "PATH": "/usr/bin:/bin"}
+
+
+def run(words: list[str], environ: dict[str, str], **streams: object) -> subprocess.CompletedProcess[str]:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.run(words, env=environ, text=True, check=False, timeout=30, **streams)
 
 
 def loong(
     *arguments: str, home: Path | str = "/nonexistent/home", **extra: str
 ) -> subprocess.CompletedProcess[str]:
     environ = {"LOONG_HOME": str(home), "HOME": "/nonexistent", "PATH": "/usr/bin:/bin", **extra}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "loong.py"), *arguments],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    return run([*COMMAND, *arguments], environ)
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash, in which the word LOONG is the command, without a home."""
+    return run(["bash", "-c", line.replace("LOONG", shlex.join(COMMAND))], NO_HOME)
 
 
 # -- finding the verb -------------------------------------------------------------------------------------------------
@@ -146,8 +152,6 @@ def test_every_example_is_a_command_that_parses(verb: str, name: str, said: str)
 
 def split(example: str) -> list[str]:
     """The words of the first `loong` command in a shell line."""
-    import shlex
-
     words = shlex.split(example.rsplit("|", maxsplit=1)[-1] if "| loong" in example else example)
     return words[words.index("loong") :]
 
@@ -314,17 +318,9 @@ def test_a_defect_is_one_line_and_a_private_report_without_the_users_words(tmp_p
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code, str(ROOT), "gateway", "stop", *arguments],
-            env={"LOONG_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-
-    done = run("--json")
+    words = [sys.executable, "-c", code, str(ROOT), "gateway", "stop"]
+    environ = {"LOONG_HOME": str(tmp_path)}
+    done = run([*words, "--json"], environ)
     assert done.returncode == 70
     report = next((tmp_path / "logs").iterdir())
     assert done.stderr.splitlines() == [
@@ -335,19 +331,11 @@ def test_a_defect_is_one_line_and_a_private_report_without_the_users_words(tmp_p
     assert json.loads(done.stdout)["error"]["exit_code"] == 70
     assert stat.S_IMODE(os.stat(report).st_mode) == 0o600
     assert "what a user wrote" in report.read_text()
-    assert "Traceback" in run("--verbose").stderr
+    assert "Traceback" in run([*words, "--verbose"], environ).stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
-    line = f"{sys.executable} {ROOT / 'loong.py'} gateway status | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        ["bash", "-c", line],
-        env={"LOONG_HOME": "/nonexistent", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    done = shell("LOONG gateway status | true; echo ${PIPESTATUS[0]}")
     assert done.stderr == ""
     assert done.stdout in ("141\n", "3\n")
 
@@ -360,15 +348,8 @@ def test_output_that_cannot_be_written_is_told_and_nothing_else_is_written(
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w", encoding="ascii") as full:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "loong.py"), *arguments],
-            env={"LOONG_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=30,
-        )
+        environ = {"LOONG_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered}
+        done = run([*COMMAND, *arguments], environ, stdout=full)
     assert done.returncode == 2
     assert "error: the result cannot be written: no space left on device\n" in done.stderr
     assert "internal error" not in done.stderr
@@ -376,15 +357,7 @@ def test_output_that_cannot_be_written_is_told_and_nothing_else_is_written(
 
 
 def test_closed_streams_change_nothing_but_what_is_seen() -> None:
-    line = f"{sys.executable} {ROOT / 'loong.py'} gateway status <&- >&- 2>&-; echo $?"
-    done = subprocess.run(
-        ["bash", "-c", line],
-        env={"LOONG_HOME": "/nonexistent", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    done = shell("LOONG gateway status <&- >&- 2>&-; echo $?")
     assert done.stdout == "3\n"
 
 
@@ -399,7 +372,7 @@ def test_an_interrupt_ends_quietly_with_130(tmp_path: Path) -> None:
         assert holder.stdout.readline().startswith("held")
         os.kill(holder.pid, signal.SIGSTOP)
         waiting = subprocess.Popen(
-            [sys.executable, str(ROOT / "loong.py"), "gateway", "stop"],
+            [*COMMAND, "gateway", "stop"],
             env=environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from loong_gateway.config.accounts import normalise_id
-from loong_gateway.config.loading import validate_source
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, SecretRef
+from tests.gateway.config.reading import findings, valid
 
 TOKEN = "987654:AAcanary-canary"
 
 
 def telegram(text: str, environ: dict[str, str] | None = None) -> ChannelConfig:
-    config, found = validate_source("/home/x/config.toml", text.encode(), environ=environ or {})
-    assert config is not None, found
-    return config.channels["telegram"]
+    return valid(text, environ).channels["telegram"]
 
 
 def token(account: AccountConfig) -> SecretRef:
@@ -173,8 +171,7 @@ def test_the_forms_of_a_secret_and_how_they_inherit(
 
 def test_shared_credentials_warn_among_enabled_accounts_only() -> None:
     def warned(text: str) -> bool:
-        _, found = validate_source("/home/x/config.toml", text.encode(), environ={})
-        return any(d.code == "config.channel_account.shared_credential" for d in found)
+        return any(d.code == "config.channel_account.shared_credential" for d in findings(text))
 
     two = "[telegram]\nenabled = true\n[telegram.accounts.a]\n{a}\n[telegram.accounts.b]\n{b}"
     assert warned(two.format(a="", b=""))

@@ -12,24 +12,19 @@ from loong_channels.telegram.spec import SPEC
 from loong_gateway.config.diagnostics import WARNINGS, as_lines
 from loong_gateway.config.loading import MAX_CONFIG_BYTES, ConfigInvalid, load, validate, validate_source
 from loong_gateway.config.settings import PROVIDER, SECTIONS
-from loong_gateway.config.snapshot import Config, Diagnostic
+from loong_gateway.config.snapshot import Diagnostic
 from loong_gateway.owner.paths import Places, resolve_places
 from loong_gateway.texts.config import TEXTS
+from tests.gateway.config.reading import PATH, findings, valid
 
 TOKEN = "123456:AAcanary_canary-canary0123456789"
 
 
 def check(text: str, environ: dict[str, str] | None = None) -> list[Diagnostic]:
-    _, found = validate_source("/home/x/config.toml", text.encode(), environ=environ or {})
+    found = findings(text, environ)
     for diagnostic in found:
         assert TOKEN not in f"{diagnostic}"
     return found
-
-
-def good(text: str, environ: dict[str, str] | None = None, *, dev: bool = False) -> Config:
-    config, found = validate_source("/home/x/config.toml", text.encode(), environ=environ or {}, dev=dev)
-    assert config is not None, as_lines(found, "config.toml")
-    return config
 
 
 def codes(found: list[Diagnostic]) -> list[str]:
@@ -575,7 +570,7 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_file() -> None:
 
 def test_names_that_the_operator_chose_are_not_folded() -> None:
     text = "[telegram.accounts.myBot]\n[telegram.accounts.my_bot]\n[providers.aB]\n[providers.a_b]\n"
-    config = good('active_provider = "a_b"\n' + text)
+    config = valid('active_provider = "a_b"\n' + text)
     assert set(config.channels["telegram"].accounts) == {"mybot", "my_bot"}
     assert config.active_provider == "a_b"
 
@@ -605,7 +600,7 @@ def test_keys_are_accepted_in_both_spellings() -> None:
     allowedChatIds = [1, -2, 1]
     botTokenEnv = "B"
     """
-    config = good(text)
+    config = valid(text)
     assert config.warnings == ()
     assert config.active_provider == "v"
     assert config.providers["v"].max_tokens == 5
@@ -659,7 +654,7 @@ def test_names_of_other_parts_and_builds_do_not_warn() -> None:
 
 
 def test_defaults_hold_when_nothing_is_written() -> None:
-    config, found = validate_source("/home/x/config.toml", None, environ={})
+    config, found = validate_source(PATH, None, environ={})
     assert config is not None
     assert found == []
     assert not config.exists
@@ -675,33 +670,33 @@ def test_defaults_hold_when_nothing_is_written() -> None:
 
 
 def test_an_empty_file_exists() -> None:
-    assert good("").exists
+    assert valid("").exists
 
 
 def test_only_the_development_profile_answers_without_a_provider() -> None:
-    config = good("", dev=True)
+    config = valid("", dev=True)
     assert config.active_provider == "echo"
     assert (config.providers["echo"].kind, config.providers["echo"].where) == ("echo", "built-in")
     assert config.gateway.port == 19001
-    assert good("").active_provider is None
-    written = good('[gateway]\nport = 5\n[provider]\nkind = "ollama"', dev=True)
+    assert valid("").active_provider is None
+    written = valid('[gateway]\nport = 5\n[provider]\nkind = "ollama"', dev=True)
     assert (written.gateway.port, written.gateway.port_source) == (5, "config")
     assert written.providers["default"].kind == "ollama"
 
 
 def test_auth_mode_follows_the_secret_that_is_there() -> None:
-    assert good("").gateway.auth_mode == "token"
-    assert good('[gateway.auth]\npassword = "p"').gateway.auth_mode == "password"
-    assert good('[gateway.auth]\npassword = "p"\ntoken = "t"').gateway.auth_mode == "token"
-    assert good("", {"LOONG_GATEWAY_PASSWORD": "p"}).gateway.auth_mode == "password"
-    assert good('[gateway.auth]\nmode = "password"').gateway.auth_mode == "password"
+    assert valid("").gateway.auth_mode == "token"
+    assert valid('[gateway.auth]\npassword = "p"').gateway.auth_mode == "password"
+    assert valid('[gateway.auth]\npassword = "p"\ntoken = "t"').gateway.auth_mode == "token"
+    assert valid("", {"LOONG_GATEWAY_PASSWORD": "p"}).gateway.auth_mode == "password"
+    assert valid('[gateway.auth]\nmode = "password"').gateway.auth_mode == "password"
 
 
 def test_plain_http_needs_a_loopback_host_or_a_word() -> None:
     for host in ("127.0.0.1:81", "localhost", "[::1]:5", "127.8.8.8", "a.localhost"):
         assert check(f'[telegram]\nbase_url = "http://{host}"') == []
     allowed = '[provider]\nkind = "custom"\nbase_url = "http://10.0.0.5:8000/v1/"\nallow_plain_http = true'
-    assert good(allowed).providers["default"].base_url == "http://10.0.0.5:8000/v1"
+    assert valid(allowed).providers["default"].base_url == "http://10.0.0.5:8000/v1"
     refused = check('[telegram.accounts.a]\nbase_url = "http://10.0.0.5"')
     assert refused[0].fix == "use https://, or write: telegram.accounts.a.allow_plain_http = true"
     assert (
@@ -712,24 +707,24 @@ def test_plain_http_needs_a_loopback_host_or_a_word() -> None:
 
 def test_provider_selection() -> None:
     flat = '[provider]\nkind = "ollama"\n'
-    assert good(flat).active_provider == "default"
-    both = good(flat + '[providers.a]\nkind = "ollama"')
+    assert valid(flat).active_provider == "default"
+    both = valid(flat + '[providers.a]\nkind = "ollama"')
     assert (both.active_provider, both.warnings) == ("default", ())
-    chosen = good('active_provider = "A"\n' + flat + '[providers.a]\nkind = "ollama"')
+    chosen = valid('active_provider = "A"\n' + flat + '[providers.a]\nkind = "ollama"')
     assert chosen.active_provider == "a"
     assert chosen.providers["a"].where == "providers.a"
-    clash = good(
+    clash = valid(
         '[provider]\nkind = "ollama"\n[providers.default]\nkind = "custom"\nbase_url = "https://h/v1"'
     )
     assert (clash.active_provider, clash.providers["provider"].kind) == ("provider", "ollama")
 
 
 def test_kinds_bring_their_variables() -> None:
-    config = good('[provider]\nkind = "Doubao"\n[providers.b]\nkind = "byteplus"\napi_key_env = "MINE"\n')
+    config = valid('[provider]\nkind = "Doubao"\n[providers.b]\nkind = "byteplus"\napi_key_env = "MINE"\n')
     assert config.providers["default"].kind == "volcengine"
     assert config.providers["default"].api_key.fallback_env == ("ARK_API_KEY",)
     assert config.providers["b"].api_key.fallback_env == ("MINE", "BYTEPLUS_API_KEY", "ARK_API_KEY")
-    assert good('[provider]\nkind = "ollama"').providers["default"].api_key.fallback_env == ()
+    assert valid('[provider]\nkind = "ollama"').providers["default"].api_key.fallback_env == ()
 
 
 def test_a_kind_of_another_build_only_matters_when_it_answers() -> None:
@@ -754,7 +749,7 @@ def test_suggested_names_never_come_from_a_secret() -> None:
 
 
 def test_relative_paths_start_beside_the_file() -> None:
-    config = good(
+    config = valid(
         '[logging]\nfile = "log/x"\n[network]\nca_bundle = "/abs"\n[provider]\napi_key = { file = "key" }'
     )
     assert config.logging.file == "/home/x/log/x"
@@ -903,7 +898,7 @@ allowed_conversation_ids = ["group_work"]
 
 @pytest.mark.parametrize(("text", "warnings"), [(SEEDS[0], 1), (SEEDS[1], 0)])
 def test_published_examples_load(text: str, warnings: int) -> None:
-    config = good(text)
+    config = valid(text)
     assert codes(list(config.warnings)) == ["config.channel.not_in_this_build"] * warnings
     assert set(config.channels) <= {"telegram", "wecom"}
 
@@ -918,9 +913,7 @@ def test_random_garbage_is_always_a_finding_never_a_crash() -> None:
             source = invented(rng).encode()
         else:
             source = torn(rng, rng.choice(texts).encode(), "\n".join(lines).encode())
-        config, found = validate_source(
-            "/home/x/config.toml", source, environ={"A": "b"}, dev=rng.random() < 0.5
-        )
+        config, found = validate_source(PATH, source, environ={"A": "b"}, dev=rng.random() < 0.5)
         assert (config is None) == any(d.severity == "error" for d in found)
         assert all(d.message and f"{d.field_path}{d.message}{d.fix}".isprintable() for d in found)
         no_toml = any(d.code.startswith("config.file.") and d.severity == "error" for d in found)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.config.loading import validate_source
 from loong_gateway.config.selectors import account_for, fallback_warning, parse_selectors, select
-from loong_gateway.config.snapshot import Config
+from tests.gateway.config.reading import PATH, valid
 
 TWO = """
 [telegram]
@@ -20,12 +19,6 @@ bot_token = { env = "O" }
 [telegram.accounts.off]
 enabled = false
 """
-
-
-def config(text: str) -> Config:
-    made, found = validate_source("/home/x/config.toml", text.encode(), environ={})
-    assert made is not None, found
-    return made
 
 
 PARSING = [
@@ -101,11 +94,11 @@ def test_a_near_miss_is_named() -> None:
 
 
 def test_one_account_per_enabled_family_runs() -> None:
-    assert [a.id for a in select(config(TWO), {})] == ["work"]
-    assert [a.id for a in select(config(TWO), {"telegram": "ops-room"})] == ["ops-room"]
-    assert select(config("[telegram]\n"), {}) == []
-    assert select(config(""), {}) == []
-    assert [a.id for a in select(config("[telegram]\nenabled = true"), {})] == ["default"]
+    assert [a.id for a in select(valid(TWO), {})] == ["work"]
+    assert [a.id for a in select(valid(TWO), {"telegram": "ops-room"})] == ["ops-room"]
+    assert select(valid("[telegram]\n"), {}) == []
+    assert select(valid(""), {}) == []
+    assert [a.id for a in select(valid("[telegram]\nenabled = true"), {})] == ["default"]
 
 
 AFTER_LOAD = [
@@ -146,27 +139,27 @@ def test_each_selector_that_the_config_cannot_honour_has_its_sentence(
     text: str, account: str, code: str, message: str
 ) -> None:
     with pytest.raises(CommandError) as caught:
-        select(config(text), {"telegram": account})
+        select(valid(text), {"telegram": account})
     assert (caught.value.code, caught.value.message, caught.value.exit_code) == (code, message, 2)
-    assert "/home/x/config.toml" in str(caught.value.where)
+    assert PATH in str(caught.value.where)
 
 
 def test_the_fix_of_a_typo_can_be_pasted() -> None:
     with pytest.raises(CommandError) as caught:
-        select(config(TWO), {"telegram": "wrk"})
+        select(valid(TWO), {"telegram": "wrk"})
     assert caught.value.fix == "loong gateway run --channel-account telegram=work"
 
 
 def test_a_disabled_default_account_is_not_skipped_silently() -> None:
     with pytest.raises(CommandError) as caught:
-        select(config(TWO.replace('"Work"', '"off"')), {})
+        select(valid(TWO.replace('"Work"', '"off"')), {})
     assert caught.value.code == "selector.account_disabled"
     assert caught.value.where == "telegram.accounts.off.enabled in /home/x/config.toml"
 
 
 def test_send_and_serve_find_their_account() -> None:
-    assert account_for(config(TWO), "Telegram", None).id == "work"
-    assert account_for(config(TWO), "telegram", "OPS ROOM").id == "ops-room"
+    assert account_for(valid(TWO), "Telegram", None).id == "work"
+    assert account_for(valid(TWO), "telegram", "OPS ROOM").id == "ops-room"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +201,7 @@ def test_send_and_serve_are_refused_with_a_sentence(
     text: str, channel: str, account: str | None, code: str, words: str
 ) -> None:
     with pytest.raises(CommandError) as caught:
-        account_for(config(text), channel, account)
+        account_for(valid(text), channel, account)
     assert caught.value.code == code
     assert words in caught.value.message
     assert caught.value.exit_code == 2
@@ -216,12 +209,12 @@ def test_send_and_serve_are_refused_with_a_sentence(
 
 
 def test_a_guessed_default_is_said() -> None:
-    guessed = config(TWO.replace('default_account = "Work"', ""))
+    guessed = valid(TWO.replace('default_account = "Work"', ""))
     assert fallback_warning(guessed, "Telegram", None) == (
         "warning: telegram omitted --account and routed to configured account `off` via fallback default selection; "
         "set telegram.default_account or pass --account to avoid routing surprises"
     )
     assert fallback_warning(guessed, "telegram", "work") is None
-    assert fallback_warning(config(TWO), "telegram", None) is None
-    assert fallback_warning(config("[telegram.accounts.only]"), "telegram", None) is None
-    assert fallback_warning(config(""), "pigeon", None) is None
+    assert fallback_warning(valid(TWO), "telegram", None) is None
+    assert fallback_warning(valid("[telegram.accounts.only]"), "telegram", None) is None
+    assert fallback_warning(valid(""), "pigeon", None) is None

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import Deadline
 from loong_gateway.logs.log import LogControl, configure, short_name
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.owner.paths import Places
+from tests.waiting import wait_until
 
 SECRET = "hush-hush-0001"
 
@@ -216,7 +217,7 @@ def test_a_flood_that_ended_is_summed_up_by_itself(start: object) -> None:
     assert len(log.lines()) == 10
     log.clock.now += 60
     log.control._sinks[0].poke()
-    _eventually(lambda: log.messages()[-1] == "5 more within 60 s, the last one: again")
+    wait_until(lambda: log.messages()[-1] == "5 more within 60 s, the last one: again")
     assert log.lines()[-1]["logger"] == logger.name
 
 
@@ -415,13 +416,6 @@ def test_on_a_terminal_there_is_no_time(start: object) -> None:
 )
 def test_loggers_have_short_names_for_people(logger_name: str, short: str) -> None:
     assert short_name(logger_name) == short
-
-
-def _eventually(condition: object) -> None:
-    deadline, never = Deadline(10), StopToken()
-    while not condition():
-        assert not deadline.expired
-        never.wait(0.005)
 
 
 def test_a_sum_says_the_last_message_in_full_and_without_secrets(start: object) -> None:

@@ -130,14 +130,19 @@ def test_a_bug_in_a_turn_counts_as_an_attempt(rig):
     assert list(rig.inbox_states().values()) == ["failed"]
 
 
+def stopped(reason):
+    """A model that is asked to stop while it answers, and does."""
+
+    def answer(call, stop, on_text):
+        stop.set(reason)
+        raise ProviderFault("interrupted", reason)
+
+    return answer
+
+
 def test_a_stop_gives_the_message_back_uncounted(rig):
     stop = StopToken()
-
-    def cut(call, token, on_text):
-        token.set("stopping")
-        raise ProviderFault("interrupted", "stopping")
-
-    rig.provider.script = [cut]
+    rig.provider.script = [stopped("stopping")]
     seq = rig.put(rig.message("hello"))
     assert rig.run(TurnTask(rig.turns, seq), stop) is None
     assert list(rig.inbox_states().values()) == ["new"]
@@ -148,14 +153,8 @@ def test_a_stop_gives_the_message_back_uncounted(rig):
 
 
 def test_a_user_who_says_stop_ends_the_answer_without_a_reply(rig):
-    stop = StopToken()
-
-    def cut(call, token, on_text):
-        token.set("user")
-        raise ProviderFault("interrupted", "stopped by the user")
-
-    rig.provider.script = [cut]
-    assert rig.ask("hello", stop=stop) is None
+    rig.provider.script = [stopped("user")]
+    assert rig.ask("hello", stop=StopToken()) is None
     assert list(rig.inbox_states().values()) == ["done"]
     assert rig.channel.sent == []
 

@@ -24,6 +24,7 @@ from loong_gateway.owner import files
 from loong_gateway.owner import lock as owner
 from loong_gateway.owner.lock import OwnerLock, lock_state
 from loong_gateway.owner.paths import Places, resolve_places
+from tests.waiting import wait_until
 
 SCRIPT = str(Path(__file__).with_name("owner_process.py"))
 ROOT = str(Path(__file__).resolve().parents[3])
@@ -59,14 +60,6 @@ def running(places: Places, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
         process.wait(10)
         process.stdout.close()
-
-
-def wait_until(condition, what: str) -> None:
-    deadline = time.monotonic() + 10
-    gate = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 10 s: {what}"
-        gate.wait(0.01)
 
 
 # -- the lock ---------------------------------------------------------------------------------------------------------
@@ -185,7 +178,7 @@ def test_only_a_few_damaged_files_are_kept(places: Places) -> None:
         places.create()
         Path(places.status_file).write_text("")
         before = time.time_ns() // 1_000_000
-        wait_until(lambda then=before: time.time_ns() // 1_000_000 > then, "the next millisecond")
+        wait_until(lambda then=before: time.time_ns() // 1_000_000 > then, what="the next millisecond")
         OwnerLock.acquire(places).release()
     assert len([n for n in os.listdir(places.runtime_dir) if "corrupt" in n]) == 3
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from dataclasses import replace
 from email.utils import formatdate
@@ -14,7 +13,8 @@ import pytest
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.providers.contract import Message, ProviderCall, ProviderFault, Usage
-from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
+from tests.blocked_call import raised_when_woken
+from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering, unanswered
 from tests.gateway.providers.provider_rig import (
     CALL,
     KEY,
@@ -404,22 +404,14 @@ def test_a_conversation_that_is_too_long_is_shortened_once() -> None:
 
 
 def test_a_slow_first_byte_is_waited_for_twice_and_then_told() -> None:
-    def script(connection: Connection) -> None:
-        connection.read_request()
-        connection.wait_closed()
-
-    with ScriptedPeer(script) as peer, pytest.raises(ProviderFault) as caught:
+    with ScriptedPeer(unanswered) as peer, pytest.raises(ProviderFault) as caught:
         ask(provider_for(peer, request_timeout_ms=100))
     assert caught.value.kind == "timed_out" and len(peer.requests) == 2
     assert "after 2 tries" in str(caught.value) and caught.value.where == "providers.main.request_timeout_ms"
 
 
 def test_the_turn_ends_all_attempts() -> None:
-    def script(connection: Connection) -> None:
-        connection.read_request()
-        connection.wait_closed()
-
-    with ScriptedPeer(script) as peer, pytest.raises(ProviderFault) as caught:
+    with ScriptedPeer(unanswered) as peer, pytest.raises(ProviderFault) as caught:
         ask(provider_for(peer, turn_timeout_ms=200))
     assert caught.value.kind == "timed_out" and len(peer.requests) == 1
 
@@ -427,24 +419,14 @@ def test_the_turn_ends_all_attempts() -> None:
 @pytest.mark.parametrize("answer", [refuses(429, extra="Retry-After: 50\r\n"), lambda c: c.wait_closed()])
 def test_a_stopped_turn_ends_at_once_in_a_wait_and_in_a_call(answer: Answer) -> None:
     stop = StopToken()
-    caught: list[str] = []
     with ScriptedPeer(answering(answer)) as peer:
         provider = provider_for(peer, turn_timeout_ms=600_000, request_timeout_ms=600_000)
-
-        def body() -> None:
-            try:
-                ask(provider, stop=stop, deadline=Deadline(600))
-            except ProviderFault as fault:
-                caught.append(fault.kind)
-
-        thread = threading.Thread(target=body)
-        thread.start()
-        give_up = time.monotonic() + 5
-        while not peer.requests and time.monotonic() < give_up:
-            thread.join(0.01)
-        stop.set()
-        thread.join(5)
-    assert caught == ["interrupted"]
+        raised = raised_when_woken(
+            lambda: ask(provider, stop=stop, deadline=Deadline(600)),
+            blocked=lambda: peer.requests,
+            wake=stop.set,
+        )
+    assert isinstance(raised, ProviderFault) and raised.kind == "interrupted"
 
 
 def test_an_unreachable_provider_is_named_with_its_address() -> None:

@@ -8,8 +8,7 @@ import pathlib
 import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from loong_channels.contract import Address, Inbound, Outbound
 from loong_channels.waiting import Deadline
@@ -64,14 +63,6 @@ def keep(store: Store, event: str, **options: object) -> None:
 
 def events(conn: sqlite3.Connection) -> list[str]:
     return [row[0] for row in conn.execute("SELECT event_id FROM inbox ORDER BY seq").fetchall()]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = Deadline(seconds)
-    pause = threading.Event()
-    while not condition():
-        assert not deadline.expired, "it did not happen in time"
-        pause.wait(0.01)
 
 
 def run_python(program: str, *arguments: str, **options: object) -> subprocess.Popen:

@@ -188,3 +188,22 @@ def test_counts_are_by_account_and_leave_sent_out(conn: sqlite3.Connection) -> N
     outbox.mark_sending(conn, "b:0")
     outbox.end_group(conn, "c", "failed", "no")
     assert outbox.counts(conn) == {("telegram", "work"): {"sending": 1, "failed": 1, "queued": 1}}
+
+
+@pytest.mark.parametrize("by_ms", [3_600_000, -3_600_000])
+def test_times_of_what_is_still_to_be_sent_move_with_a_clock_that_was_set(
+    conn: sqlite3.Connection, by_ms: int
+) -> None:
+    add(conn, "now")
+    add(conn, "later")
+    add(conn, "over")
+    outbox.mark_sending(conn, "later:0")
+    outbox.mark_queued(conn, "later:0", NOW_MS + 5000, "wait")
+    outbox.mark_sent(conn, "over:0")
+    expires_ms = outbox.group(conn, "now")[0].expires_ms
+    assert outbox.shift(conn, by_ms) == 2
+    times = {
+        name: (outbox.group(conn, name)[0].expires_ms - expires_ms, outbox.group(conn, name)[0].not_before_ms)
+        for name in ("now", "later", "over")
+    }
+    assert times == {"now": (by_ms, 0), "later": (by_ms, NOW_MS + 5000 + by_ms), "over": (0, 0)}

@@ -16,7 +16,8 @@ from loong_gateway.storage.file import connect
 from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.queue import LAZY_S
 from loong_gateway.storage.store import Store, run_once
-from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, part, wait_until
+from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, part
+from tests.waiting import wait_until
 
 
 class Places:
@@ -84,29 +85,28 @@ def test_writes_and_submits_of_one_thread_are_committed_in_order(tmp_path: pathl
         assert store.read(events) == [f"m{n:03}" for n in range(200)]
 
 
-def test_what_is_queued_while_the_writer_is_busy_becomes_one_commit(tmp_path: pathlib.Path) -> None:
+def commits_of(directory: pathlib.Path, queued: int) -> int:
+    """How many commits it takes to write, in order, what was queued while the writer was busy."""
     commits = Commits()
-    with opened(tmp_path / "s", connect=commits.connect) as store:
+    with opened(directory / "s", connect=commits.connect) as store:
         gate = Gate(store)
-        for n in range(50):
-            store.submit(functools.partial(inbox.add, batch=[message(f"m{n}")], now_ms=NOW_MS))
-        before = commits.count
-        gate.open()
-        wait_until(lambda: len(store.read(events)) == 50)
-        assert commits.count - before == 2
-
-
-def test_more_than_a_batch_is_committed_in_several(tmp_path: pathlib.Path) -> None:
-    commits = Commits()
-    with opened(tmp_path / "s", connect=commits.connect) as store:
-        gate = Gate(store)
-        for n in range(130):
+        for n in range(queued):
             store.submit(functools.partial(inbox.add, batch=[message(f"m{n:03}")], now_ms=NOW_MS))
         before = commits.count
         gate.open()
-        wait_until(lambda: len(store.read(events)) == 130)
-        assert commits.count - before == 1 + 3
-        assert store.read(events) == [f"m{n:03}" for n in range(130)]
+        wait_until(lambda: len(store.read(events)) == queued)
+        # One of them is the gate's own.
+        taken = commits.count - before - 1
+        assert store.read(events) == [f"m{n:03}" for n in range(queued)]
+    return taken
+
+
+def test_what_is_queued_while_the_writer_is_busy_becomes_one_commit(tmp_path: pathlib.Path) -> None:
+    assert commits_of(tmp_path, 50) == 1
+
+
+def test_more_than_a_batch_is_committed_in_several(tmp_path: pathlib.Path) -> None:
+    assert commits_of(tmp_path, 130) == 3
 
 
 def test_a_failing_operation_fails_alone(tmp_path: pathlib.Path) -> None:

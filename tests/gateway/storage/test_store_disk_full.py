@@ -14,12 +14,15 @@ import pytest
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.storage import counters, inbox
 from loong_gateway.storage.file import StoreFile
-from tests.gateway.storage.store_help import NOW_MS, events, message, opened, run_python, wait_until
+from tests.gateway.storage.store_help import NOW_MS, events, message, opened, run_python
+from tests.small_disk import mounted, occupy
+from tests.waiting import wait_until
 
 # Writes until the limit bites, shows that it is refused and that submits are kept, lifts the limit, goes on.
 CYCLES = """
 import resource, sys
-from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened, wait_until
+from tests.gateway.storage.store_help import NOW_MS, events, keep, message, opened
+from tests.waiting import wait_until
 from loong_gateway.storage import counters, inbox
 from loong_gateway.base.faults import StoreUnwritable
 
@@ -64,28 +67,8 @@ def test_a_limit_on_file_sizes_stops_the_store_and_lifting_it_starts_it_again(tm
 
 @pytest.fixture
 def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)]
-    with contextlib.suppress(FileNotFoundError):
-        if subprocess.run(mount, check=False, capture_output=True).returncode == 0:
-            try:
-                yield directory
-            finally:
-                subprocess.run(["umount", str(directory)], check=True)
-            return
-    pytest.skip("mounting a file system is not permitted here")
-
-
-def occupy(directory: pathlib.Path) -> pathlib.Path:
-    """Take all space that is left."""
-    filler = directory / "filler"
-    with contextlib.suppress(OSError), open(filler, "ab", buffering=0) as file:
-        for size in (1 << 16, 1):
-            with contextlib.suppress(OSError):
-                while file.write(b"x" * size):
-                    pass
-    return filler
+    with mounted(tmp_path, "4m") as disk:
+        yield disk
 
 
 def test_a_full_file_system_is_survived_and_recovers_alone(small_disk: pathlib.Path) -> None:

@@ -15,7 +15,8 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.storage import counters, inbox
 from loong_gateway.storage.file import StoreFile, connect
 from loong_gateway.storage.store import Store
-from tests.gateway.storage.store_help import NOW_MS, events, message, opened, wait_until
+from tests.gateway.storage.store_help import NOW_MS, events, message, opened
+from tests.waiting import wait_until
 
 ERRORS = {
     "full": lambda: sqlite3.OperationalError("database or disk is full"),

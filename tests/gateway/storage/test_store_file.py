@@ -13,7 +13,8 @@ import pytest
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.storage import inbox, migrations
 from loong_gateway.storage.file import StoreFile
-from tests.gateway.storage.store_help import events, keep, opened, wait_until
+from tests.gateway.storage.store_help import events, keep, opened
+from tests.waiting import wait_until
 
 SIDE_FILES = ("", "-wal", "-shm")
 # In a process of its own: closing a descriptor of the file would drop the store's locks on it.
