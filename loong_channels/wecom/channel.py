@@ -13,15 +13,17 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Callable
 
-from loong_channels.contract import Account, Address, Host, Inbound, Outbound, Preview, Receipt
+from loong_channels.contract import Account, Address, Attachment, Host, Inbound, Outbound, Preview, Receipt
 from loong_channels.egress import Egress
 from loong_channels.faults import Conflict, Fault, Interrupted, TimedOut, Unreachable
+from loong_channels.net import HttpClient
 from loong_channels.waiting import Deadline, StopToken
 
 from .events import CallbackReader, Entered
 from .frames import PING, RESPOND_WELCOME
 from .holdback import Holdback
 from .link import CONNECT_S, SUBSCRIBE_S, Link
+from .media import Media, MediaStore
 from .memory import Remembered
 from .preview import GrowingAnswer
 from .quota import Quota
@@ -73,6 +75,7 @@ class Channel:
             self._note,
         )
         self._previews: Remembered[GrowingAnswer] = Remembered(_MAX_PREVIEWS)
+        self._media = MediaStore(HttpClient(egress, pool_size=4))
         self._holdback = Holdback()
         self._guard = threading.Lock()
         self._turn = threading.Semaphore()
@@ -144,6 +147,10 @@ class Channel:
     def acknowledge(self, inbound: Inbound, *, deadline: Deadline) -> None:
         """See contract.Channel. The platform knows no marks on messages."""
 
+    def fetch(self, attachment: Attachment, *, deadline: Deadline, stop: StopToken | None = None) -> Media:
+        """A file that came with a message, as long as its address lives. Blocks; raises faults."""
+        return self._media.fetch(attachment, deadline=deadline, stop=stop)
+
     def probe(self, *, deadline: Deadline) -> str:
         """See contract.Channel. A channel that runs tests its connection with a ping.
 
@@ -162,6 +169,7 @@ class Channel:
             links = list(self._open)
         for link in links:
             link.end(Interrupted("interrupted"))
+        self._media.interrupt()
 
     @property
     def _identity(self) -> str:
