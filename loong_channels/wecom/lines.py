@@ -2,13 +2,16 @@
 
 An answer names nothing but the request id. Frames of one reply share that id, so at most one of them is under way at a
 time; they form a line per id, in the order in which they came. Different ids do not wait for each other.
+
+An answer that is late could be taken for that of the next frame. So where one is owed, the first that comes counts only
+when no second one follows.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Callable
 
 from loong_channels.faults import Overloaded
@@ -22,12 +25,14 @@ ACK_S = 5.0
 _MAX_IN_LINE = 500
 _MAX_LINES = 4096
 _SWEEP_ABOVE = 256
+_MAX_OWED = 1024
 
 
 class Ticket:
     """One request. `answer` is set, or `lost`, once it is settled. Nobody waits for one that is `loose`.
 
-    `changed` is set whenever its owner should look again.
+    `doubtful` is an answer that may belong to an earlier frame: it counts when no other comes in time. `changed` is set
+    whenever its owner should look again.
     """
 
     def __init__(self, cmd: str, req_id: str, *, loose: bool) -> None:
@@ -36,6 +41,7 @@ class Ticket:
         self.loose = loose
         self.changed = threading.Event()
         self.answer: Frame | None = None
+        self.doubtful: Frame | None = None
         self.lost = False
         self.sent_at: float | None = None
 
@@ -52,6 +58,8 @@ class AckLines:
         self._clock = clock
         self._guard = threading.Lock()
         self._lines: dict[str, deque[Ticket]] = {}
+        # Answers to loose frames that were given up, by request id.
+        self._owed: OrderedDict[str, int] = OrderedDict()
         self._ended = False
         self._swept_at = 0.0
 
@@ -112,6 +120,9 @@ class AckLines:
             ticket = line[0]
             if ticket.sent_at is None or (frame.cmd and frame.cmd != ticket.cmd):
                 return None
+            if self._was_owed(frame.req_id):
+                ticket.doubtful = frame
+                return ticket
             ticket.answer = frame
             self._remove(ticket)
         ticket.changed.set()
@@ -149,6 +160,15 @@ class AckLines:
         line = self._lines.get(req_id)
         if line and line[0].loose and self._is_overdue(line[0]):
             self._remove(line[0])
+            self._owed[req_id] = self._owed.get(req_id, 0) + 1
+            if len(self._owed) > _MAX_OWED:
+                self._owed.popitem(last=False)
+
+    def _was_owed(self, req_id: str) -> bool:
+        owed = self._owed.pop(req_id, 0)
+        if owed > 1:
+            self._owed[req_id] = owed - 1
+        return owed > 0
 
     def _is_overdue(self, ticket: Ticket) -> bool:
         return ticket.sent_at is not None and self._clock() - ticket.sent_at >= ACK_S

@@ -204,6 +204,8 @@ class Link:
         while not ticket.settled:
             if stop is not None and stop.is_set():
                 raise Interrupted("stopped before the answer came")
+            if deadline.expired and ticket.doubtful is not None:
+                return ticket.doubtful
             if deadline.expired:
                 raise TimedOut(f"no answer to {ticket.cmd} in time", maybe_processed=True)
             self._wait(ticket, deadline)

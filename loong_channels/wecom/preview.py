@@ -131,17 +131,15 @@ class GrowingAnswer:
         if ticket is None:
             return
         now = self._clock()
-        other = None
         if not self._frames:
             self._first_at = now
-            other = self._bubbles.take_over(self._place.conversation, self._stream_id)
         self._waiting = ticket
         self._frames += 1
         self._shown = shown
         self._last_at = now
         self._next_at = now + (_INTERVAL_S if self._frames < _SLOWER_AFTER else _SLOW_INTERVAL_S)
-        if other is not None:
-            link.offer(RESPOND, stream_body(other.stream_id, other.shown, finish=True), other.req_id)
+        if self._frames == 1:
+            self._bubbles.end_other(link, self._place.conversation, self._stream_id)
 
 
 def _first_piece(text: str) -> str:

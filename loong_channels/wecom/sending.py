@@ -6,7 +6,6 @@ the answer is surely not there.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Callable
 
@@ -71,14 +70,15 @@ class Sender:
         if not text.strip():
             raise Refused("the text has no visible character", code="empty")
         stream_id = stream_id_of(outbound)
-        self._end_other_bubble(link, place, stream_id)
         way = _Way(link, place, deadline, stop)
         try:
-            return Receipt((self._send_piece(way, stream_id, text),))
+            ids: tuple[str, ...] = (self._send_piece(way, stream_id, text),)
         except Refused as refusal:
             if refusal.code != str(TOO_LONG) or measure(text, "utf8") <= _SMALLER_LIMIT:
                 raise
-        return Receipt(self._send_pieces(way, stream_id, text))
+            ids = self._send_pieces(way, stream_id, text)
+        self._bubbles.end_other(link, place.conversation, stream_id)
+        return Receipt(ids)
 
     def _place(self, outbound: Outbound) -> Place:
         place = Place.of(outbound)
@@ -167,11 +167,3 @@ class Sender:
         if answer.code == TOO_FREQUENT:
             return Throttled(str(fault), retry_after_s=self._quota.refused(way.place.conversation))
         return fault
-
-    def _end_other_bubble(self, link: Link, place: Place, stream_id: str) -> None:
-        """An answer that was given up for good has left a bubble that seems to be written still."""
-        left = self._bubbles.take_over(place.conversation, stream_id)
-        if left is not None and left.req_id not in self._spent:
-            # A link that is lost says so to the part itself, which matters more.
-            with contextlib.suppress(Fault):
-                link.offer(RESPOND, stream_body(left.stream_id, left.shown, finish=True), left.req_id)

@@ -1,16 +1,19 @@
-"""The bubbles of answers: their ids, their frames, and those that were left unfinished. No input or output.
+"""The bubbles of answers: their ids, their frames, and those that were left unfinished.
 
 A stream is shown as one bubble. Every frame replaces all of its text; the last one, with `finish`, ends it for good.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 
 from loong_channels.contract import Outbound
-from loong_channels.faults import Refused
+from loong_channels.faults import Fault, Refused
 
+from .frames import RESPOND
+from .link import Link
 from .memory import Remembered
 
 __all__ = ["Bubble", "Bubbles", "Place", "answer_stream_id", "stream_body", "stream_id_of"]
@@ -62,10 +65,20 @@ class Bubbles:
         """An answer was given up. Another try at the same message continues its bubble."""
         self._left.put(conversation, bubble)
 
-    def take_over(self, conversation: str, stream_id: str) -> Bubble | None:
-        """A stream is shown in the conversation now; the unfinished one that is not it, and must be ended."""
+    def end_other(self, link: Link, conversation: str, stream_id: str) -> None:
+        """A stream is shown in the conversation now: end the unfinished one, unless it is the same. Never raises.
+
+        While an earlier frame of that one is under way it has to wait for the next opportunity.
+        """
         left = self._left.pop(conversation)
-        return left if left is not None and left.stream_id != stream_id else None
+        if left is None or left.stream_id == stream_id:
+            return
+        # Whoever needs the link next is told that it is lost, if it is.
+        with contextlib.suppress(Fault):
+            body = stream_body(left.stream_id, left.shown, finish=True)
+            if link.offer(RESPOND, body, left.req_id) is not None:
+                return
+        self._left.put(conversation, left)
 
 
 def answer_stream_id(message_id: str) -> str:

@@ -66,6 +66,24 @@ def test_a_loose_one_is_only_taken_when_nothing_else_is_there_and_makes_room_whe
     assert not loose.settled
 
 
+def test_a_late_answer_is_not_taken_for_the_next_ones() -> None:
+    clock = Clock()
+    lines = AckLines(clock)
+    loose = lines.try_join("c", "a")
+    assert loose is not None
+    lines.sent(loose)
+    clock.now += ACK_S
+    last = lines.join("c", "a")
+    assert lines.turn_in_s(last) == 0
+    lines.sent(last)
+    assert lines.answered(ack("a", 0)) is last
+    assert not last.settled
+    assert last.doubtful is not None
+    assert lines.answered(ack("a", 846608)) is last
+    assert last.answer is not None
+    assert last.answer.code == 846608
+
+
 def test_lines_are_bounded() -> None:
     clock = Clock()
     lines = AckLines(clock)

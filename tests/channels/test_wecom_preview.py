@@ -97,6 +97,21 @@ def test_updates_never_wait_for_slow_acknowledgements_and_the_end_is_never_left_
         channel.interrupt()
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_an_acknowledgement_of_the_preview_that_is_lost_or_late_hides_no_refusal(lost: bool) -> None:
+    with FakeWeCom() as fake, online(fake, streaming_mode="stream") as (channel, host, _):
+        inbound = heard(fake, host)
+        fake.delay("aibot_respond_msg", 5.5, lost=lost)
+        fake.fail("aibot_respond_msg", 846608, finish=True)
+        fake.delay("aibot_respond_msg", 2.0, finish=True)
+        preview = begun(channel, inbound)
+        preview.update("one")
+        fake.wait_for(lambda: len(frames(fake)) == 1)
+        preview.finish()
+        reply(channel, inbound, "one two")
+        assert [push.text for push in fake.pushes] == ["one two"]
+
+
 @pytest.mark.parametrize("code", [846605, 846606, 846608])
 def test_a_stream_that_dies_in_the_middle_ends_as_one_push(code: int) -> None:
     with FakeWeCom() as fake, online(fake, streaming_mode="stream") as (channel, host, _):
