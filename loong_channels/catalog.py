@@ -114,7 +114,7 @@ _ROWS = (
          send="access_token base_url", serve="allowed_room_ids", env="access_token=MATRIX_ACCESS_TOKEN"),
     _row(35, "wecom", "WeCom", "runtime", "wecom_aibot_long_connection", "conversation",
          aliases="wechat-work qywx", send="bot_id secret", serve="allowed_conversation_ids",
-         env="bot_id=WECOM_BOT_ID secret=WECOM_SECRET"),
+         env="bot_id=WECOM_BOT_ID secret=WECOM_SECRET", package="loong_channels.wecom"),
     _row(36, "qqbot", "QQ Bot", "runtime", "qq_official_bot_gateway", "conversation",
          aliases="qq qq-bot tencent-qq", send="app_id client_secret", serve="allowed_peer_ids",
          env="app_id=QQBOT_APP_ID client_secret=QQBOT_CLIENT_SECRET"),

@@ -135,7 +135,9 @@ class ChannelSpec:
     its allow-lists; the gateway checks them, so a channel cannot forget to; `conversation_word` is what people call
     what the first one lists. `wildcard` allows "*" there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or
     "codepoint". `threads` says that a target may be written as `conversation:thread`, `cards` that a text may be
-    sent as a card. `reconnect_s` is the longest wait before the first retry after an established connection was lost.
+    sent as a card. `reconnect_s` is the longest wait before the first retry after an established connection was lost;
+    a setting `reconnect_interval_s` wins. `probe_takes_over` says that a probe from outside would take the account
+    away from whoever serves it.
     """
 
     name: str
@@ -153,6 +155,7 @@ class ChannelSpec:
     wildcard: bool = False
     idempotent_send: bool = False
     reconnect_s: float = 5.0
+    probe_takes_over: bool = False
     target_kinds: tuple[str, ...] = ("conversation",)
     threads: bool = False
     conversation_word: str = "conversation id"

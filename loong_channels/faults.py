@@ -98,7 +98,14 @@ class BadCredentials(Fault):
 
 
 class Conflict(Fault):
-    """Raised when another process uses the same credential. Try again slowly; never fight."""
+    """Raised when another process uses the same credential. Try again slowly; never fight.
+
+    `retry_after_s` is how long to leave it alone where the channel knows better than its caller; it may be infinite.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotAccepted(Fault):

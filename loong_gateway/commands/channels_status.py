@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     seen = observe(context.places)
     status = seen.document
     config, valid = load_config_beside(context, live=bool(status["lock_held"]))
-    probes = _probe_all(context, config) if args.probe else {}
+    probes = _probe_all(context, config, status) if args.probe else {}
     rows = [
         _row(config, account, status, probes.get((account.channel, account.id)))
         for channel in config.channels.values()
@@ -124,7 +124,7 @@ def _rows_of_surfaces(status: Json, *, probed: bool) -> list[Row]:
     return rows
 
 
-def _probe_all(context: Context, config: Config) -> dict[tuple[str, str], Probed]:
+def _probe_all(context: Context, config: Config, status: Json) -> dict[tuple[str, str], Probed]:
     """Ask the platform of every enabled account, all at once."""
     results: dict[tuple[str, str], Probed] = {}
     threads = ThreadRegistry()
@@ -138,7 +138,15 @@ def _probe_all(context: Context, config: Config) -> dict[tuple[str, str], Probed
     asked = []
     for channel in config.channels.values():
         for account in channel.accounts.values():
-            if channel.enabled and account.enabled and spec_of(channel.name) is not None:
+            spec = spec_of(channel.name)
+            if not channel.enabled or not account.enabled or spec is None:
+                continue
+            surface = surface_of(status, account.channel, account.id) if status.get("lock_held") else None
+            if spec.probe_takes_over and surface is not None:
+                # It would take the account away from the gateway that serves it.
+                results[account.channel, account.id] = _of_owner(surface)
+                asked.append((account.channel, account.id))
+            else:
                 # Loaded here, not in several threads at once.
                 catalog.channel_class(channel.name)
                 asked.append((account.channel, account.id))
@@ -146,6 +154,13 @@ def _probe_all(context: Context, config: Config) -> dict[tuple[str, str], Probed
     threads.join_all(Deadline(PROBE_S + 1))
     late = Probed("no_answer", f"no answer in {latency(PROBE_S)}")
     return {key: results.get(key, late) for key in asked}
+
+
+def _of_owner(surface: Json) -> Probed:
+    """What the running gateway knows, where asking the platform would disturb it."""
+    if surface.get("phase") == "ready":
+        return Probed("ok", "ready in the running gateway")
+    return Probed("not_asked", "not asked: the running gateway has the account")
 
 
 def _probe(context: Context, config: Config, account: AccountConfig) -> Probed:

@@ -46,6 +46,9 @@ _REFUSALS = {
         ("99991672", "grant the app the scope im:message:send_as_bot and publish a version; then send again"),
         ("230027", "grant the app the scope im:message:send_as_bot and publish a version; then send again"),
     ),
+    "wecom": (
+        ("93006", "let the person, or somebody in the group, write to the robot first; then send again"),
+    ),
 }
 
 

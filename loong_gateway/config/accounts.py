@@ -226,6 +226,8 @@ def _runtime_identity(spec: ChannelSpec, settings: Mapping[str, object], environ
     secret = peek(ref, environ) if isinstance(ref, SecretRef) else None
     if secret is None:
         return "default"
+    if spec.name == "wecom":
+        return f"wecom_{normalise_id(secret)}"
     if spec.name == "telegram":
         # A token is <id of the bot>:<secret>; the id is public (https://core.telegram.org/bots/api#authorizing-your-bot).
         number = secret.partition(":")[0]

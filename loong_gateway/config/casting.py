@@ -14,7 +14,13 @@ from typing import Callable
 from loong_channels.settings import Setting
 from loong_gateway.base.wording import nearest, one_line
 from loong_gateway.config.diagnostics import did_you_mean
-from loong_gateway.config.urls import PLAIN_HTTP, check_base_url, check_proxy_url
+from loong_gateway.config.urls import (
+    PLAIN_HTTP,
+    PLAIN_WS,
+    check_base_url,
+    check_proxy_url,
+    check_web_socket_url,
+)
 
 __all__ = ["Cast", "Problem", "cast", "kind_of"]
 
@@ -28,6 +34,7 @@ _EXPECTED = {
     "text": "text",
     "path": "a path in quotes",
     "url": "a URL in quotes",
+    "ws_url": "a URL in quotes",
     "proxy": "a URL in quotes",
     "texts": "a list of texts",
     "ints": "a list of whole numbers",
@@ -69,7 +76,7 @@ def cast(
     """
     if setting.kind == "path":
         return _cast_path(setting, raw, base_dir)
-    if setting.kind == "url":
+    if setting.kind in ("url", "ws_url"):
         return _cast_url(setting, raw, plain_http=plain_http, plain_http_key=plain_http_key)
     return _CASTS[setting.kind](setting, raw)
 
@@ -155,12 +162,15 @@ def _cast_url(setting: Setting, raw: object, *, plain_http: bool, plain_http_key
     url = raw.strip()
     if not url:
         return Cast(setting.default)
-    problem = check_base_url(url, plain_http=plain_http)
+    web_socket = setting.kind == "ws_url"
+    check = check_web_socket_url if web_socket else check_base_url
+    problem = check(url, plain_http=plain_http)
     if not problem:
         return Cast(url.rstrip("/"))
-    fix = 'write an address such as: "https://host.example/path"'
-    if problem == PLAIN_HTTP:
-        fix = f"use https://, or write: {plain_http_key} = true"
+    scheme = "wss" if web_socket else "https"
+    fix = f'write an address such as: "{scheme}://host.example/path"'
+    if problem in (PLAIN_HTTP, PLAIN_WS):
+        fix = f"use {scheme}://, or write: {plain_http_key} = true"
     return _invalid(setting, problem, fix=fix)
 
 

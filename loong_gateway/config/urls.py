@@ -5,10 +5,18 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-__all__ = ["PLAIN_HTTP", "check_base_url", "check_proxy_url", "is_loopback_host"]
+__all__ = [
+    "PLAIN_HTTP",
+    "PLAIN_WS",
+    "check_base_url",
+    "check_proxy_url",
+    "check_web_socket_url",
+    "is_loopback_host",
+]
 
 
 PLAIN_HTTP = "is http:// to another host"
+PLAIN_WS = "is ws:// to another host"
 
 
 def is_loopback_host(host: str) -> bool:
@@ -24,17 +32,12 @@ def is_loopback_host(host: str) -> bool:
 
 def check_base_url(url: str, *, plain_http: bool) -> str:
     """What is wrong with `url` as the root of a service, or "". `plain_http` allows http:// beyond loopback."""
-    problem = _check_shape(url, ("https", "http"))
-    if problem:
-        return problem
-    parts = urlsplit(url)
-    if parts.username is not None or parts.password is not None:
-        return "carries a user name or password"
-    if parts.query or parts.fragment or url.endswith(("?", "#")):
-        return "carries a query or fragment"
-    if parts.scheme == "http" and not plain_http and not is_loopback_host(parts.hostname or ""):
-        return PLAIN_HTTP
-    return ""
+    return _check_service(url, ("https", "http"), plain=plain_http, refusal=PLAIN_HTTP)
+
+
+def check_web_socket_url(url: str, *, plain_http: bool) -> str:
+    """As `check_base_url`, for the address of a WebSocket service."""
+    return _check_service(url, ("wss", "ws"), plain=plain_http, refusal=PLAIN_WS)
 
 
 def check_proxy_url(url: str) -> str:
@@ -47,6 +50,21 @@ def check_proxy_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         return "carries more than a host and a port"
+    return ""
+
+
+def _check_service(url: str, schemes: tuple[str, str], *, plain: bool, refusal: str) -> str:
+    """`schemes` are the encrypted one and the plain one."""
+    problem = _check_shape(url, schemes)
+    if problem:
+        return problem
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        return "carries a user name or password"
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        return "carries a query or fragment"
+    if parts.scheme == schemes[1] and not plain and not is_loopback_host(parts.hostname or ""):
+        return refusal
     return ""
 
 

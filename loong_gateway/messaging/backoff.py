@@ -33,6 +33,8 @@ class Backoff:
         """How long to wait after this failure; full jitter, except where a platform said how long."""
         if isinstance(fault, Conflict):
             self.conflicts += 1
+            if fault.retry_after_s is not None:
+                return fault.retry_after_s * _jitter(0.9)
             return min(CONFLICT_CAP_S, CONFLICT_STEP_S * self.conflicts) * _jitter(0.9)
         self.failures += 1
         if isinstance(fault, BadCredentials):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 
@@ -97,15 +98,17 @@ class ChannelLife:
                 wait_s = self._backoff.next_s(fault)
             self._restarts += 1
             phase, trouble = phase_of(fault)
+            # Only somebody who asks for it ends such a wait.
+            forever = math.isinf(wait_s)
             self._report(
                 phase=phase,
                 trouble=trouble,
                 last_error=str(fault),
-                next_try_ms=self._clock.wall_ms() + int(wait_s * 1000),
+                next_try_ms=None if forever else self._clock.wall_ms() + int(wait_s * 1000),
                 restarts=self._restarts,
             )
             self._logger.warning("%s: %s; next try in %.1f s", trouble, fault, wait_s)
-            self._wake.wait(wait_s)
+            self._wake.wait(None if forever else wait_s)
             self._wake.clear()
         self._report(phase="stopped")
 

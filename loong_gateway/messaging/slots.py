@@ -97,7 +97,7 @@ class Slot:
             self._holder,
             serve=self._serve,
             report=self._set,
-            reconnect_s=spec.reconnect_s,
+            reconnect_s=_reconnect_s(account, spec),
             threads=services.threads,
             clock=services.clock,
         )
@@ -316,6 +316,11 @@ def _require_allow_list(policy: TrustPolicy, account: AccountConfig, spec: Chann
         where=setting,
         fix="list who may talk to it there, then: loong gateway run --force",
     )
+
+
+def _reconnect_s(account: AccountConfig, spec: ChannelSpec) -> float:
+    value = account.settings.get("reconnect_interval_s")
+    return float(value) if isinstance(value, (int, float)) else spec.reconnect_s
 
 
 def _wait_for(stop: StopToken) -> None:

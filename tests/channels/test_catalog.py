@@ -53,7 +53,7 @@ def test_every_row_is_usable() -> None:
 
 
 def test_only_what_has_code_is_advertised() -> None:
-    assert catalog.gateway_channels() == ("feishu", "telegram")
+    assert catalog.gateway_channels() == ("feishu", "telegram", "wecom")
     assert catalog.KNOWN["telegram"].status == "runtime_backed"
     assert {row.status for row in catalog.KNOWN.values() if row.package is None} == {"stub"}
 

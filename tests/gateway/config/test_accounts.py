@@ -180,3 +180,41 @@ def test_shared_credentials_warn_among_enabled_accounts_only() -> None:
     assert not warned(two.format(a='bot_token = "x"', b='bot_token = "y"'))
     assert not warned(two.format(a='bot_token = "x"', b='bot_token = "x"\nenabled = false'))
     assert not warned(two.format(a='bot_token = "x"', b='bot_token = "x"').replace("true", "false"))
+
+
+def test_a_wecom_block_is_named_by_its_robot_and_knows_its_settings() -> None:
+    text = (
+        '[wecom]\nenabled = true\nbot_id = "aibCanary0001"\nsecret = "canary-secret"\nping_interval_s = 999'
+    )
+    channel = valid(text).channels["wecom"]
+    assert channel.default_account == "wecom_aibcanary0001"
+    settings = channel.accounts["wecom_aibcanary0001"].settings
+    assert settings["websocket_url"] == "wss://openws.work.weixin.qq.com"
+    assert settings["ping_interval_s"] == 300
+    assert settings["reconnect_interval_s"] == 5
+    assert valid("[wecom]", {"WECOM_BOT_ID": "aibX"}).channels["wecom"].default_account == "wecom_aibx"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("wss://wecom.corp.example:8443/ws", ""),
+        ("ws://127.0.0.1:8080", ""),
+        ("  ", ""),
+        ("ws://wecom.corp.example", "is ws:// to another host"),
+        ("https://wecom.corp.example", "does not start with wss:// or ws://"),
+        ("wss://user:word@wecom.corp.example", "carries a user name or password"),
+        ("wss://", "names no host"),
+    ],
+)
+def test_the_address_of_a_web_socket_is_checked(url: str, words: str) -> None:
+    found = [
+        one for one in findings(f'[wecom]\nwebsocket_url = "{url}"') if "websocket_url" in one.field_path
+    ]
+    assert [words in one.message for one in found] == ([True] if words else [])
+
+
+def test_plain_web_sockets_to_other_hosts_can_be_allowed() -> None:
+    text = '[wecom]\nallow_plain_http = true\nwebsocket_url = "ws://wecom.corp.example/"'
+    settings = next(iter(valid(text).channels["wecom"].accounts.values())).settings
+    assert settings["websocket_url"] == "ws://wecom.corp.example"

@@ -33,14 +33,14 @@ PARSING = [
     (
         "pigeon=a",
         "selector.unknown_channel",
-        "unrecognized multi-channel service channel `pigeon` (available runtime-backed channels: feishu, telegram)",
+        "unrecognized multi-channel service channel `pigeon` (available runtime-backed channels: feishu, telegram, wecom)",
     ),
     (
-        "qywx=work",
+        "matrix=work",
         "selector.not_supported",
         (
-            "multi-channel service channel `qywx` resolves to `wecom` but is not supported in this build "
-            "(expected one of: feishu, telegram)"
+            "multi-channel service channel `matrix` is not supported in this build "
+            "(expected one of: feishu, telegram, wecom)"
         ),
     ),
     (
@@ -48,7 +48,7 @@ PARSING = [
         "selector.not_supported",
         (
             "multi-channel service channel `slack_bot` resolves to `slack` but is not supported in this build "
-            "(expected one of: feishu, telegram) (outbound-only: use `channels send slack`)"
+            "(expected one of: feishu, telegram, wecom) (outbound-only: use `channels send slack`)"
         ),
     ),
     (

@@ -43,3 +43,9 @@ def test_a_conflict_is_tried_every_ten_to_sixty_seconds():
 
 def test_a_platform_that_names_a_time_is_believed():
     assert Backoff(reconnect_s=1.0).next_s(Throttled("429", retry_after_s=77.0)) == 77.0
+
+
+def test_a_channel_that_knows_how_long_a_conflict_lasts_is_believed():
+    backoff = Backoff(reconnect_s=1.0)
+    assert 540 <= backoff.next_s(Conflict("taken over", retry_after_s=600.0)) <= 600
+    assert backoff.next_s(Conflict("taken over", retry_after_s=float("inf"))) == float("inf")

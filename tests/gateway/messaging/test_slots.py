@@ -184,6 +184,17 @@ def test_a_conflict_is_a_state_and_sending_goes_on(make):
     assert slot.can_send()
 
 
+def test_a_conflict_for_ever_ends_when_somebody_asks_for_it(make):
+    channel = ScriptedLife(Conflict("taken over", retry_after_s=float("inf")))
+    slot, world = make(channel)
+    slot.start()
+    state = world.wait_for(slot, lambda s: s.phase == "conflict")
+    assert state.next_try_ms is None
+    slot.try_now()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert channel.lives == 2
+
+
 def test_a_bug_in_a_channel_is_survived(make):
     slot, world = make(ScriptedLife(ZeroDivisionError("oops")))
     slot.start()

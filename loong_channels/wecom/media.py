@@ -1,0 +1,115 @@
+"""Files that came with a message: fetched when somebody asks for one, within the five minutes that their address lives.
+
+The address is a key to the file for whoever knows it, so it is shown to nobody. Each file has a key of its own:
+AES-256 in CBC mode, the first half of the key as initialisation vector, padded as PKCS #7 does for blocks of 32 bytes.
+https://developer.work.weixin.qq.com/document/path/101463
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from loong_channels.aes import decrypt_cbc
+from loong_channels.contract import Attachment
+from loong_channels.egress import is_loopback
+from loong_channels.faults import BadAnswer, Overloaded, Refused
+from loong_channels.net import Call, HttpClient
+from loong_channels.text import one_line
+from loong_channels.waiting import Deadline, StopToken
+
+__all__ = ["Media", "MediaStore", "can_decrypt", "file_name", "unlock"]
+
+_MAX_BYTES = 20 << 20
+_BLOCK_BYTES = 32
+_KEY_BYTES = 32
+_MAX_NAME = 120
+_NAME_EXTENDED = re.compile(r"filename\*\s*=\s*(?:UTF-8|utf-8)''([^;]+)")
+_NAME_PLAIN = re.compile(r'filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]+))')
+
+
+@dataclass(frozen=True)
+class Media:
+    """A file in plain form. `name` is what its sender called it, None when the platform does not say."""
+
+    name: str | None
+    content: bytes = field(repr=False)
+
+
+class MediaStore:
+    """Fetches files. Thread-safe as far as the client is."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    def fetch(self, attachment: Attachment, *, deadline: Deadline, stop: StopToken | None = None) -> Media:
+        """The file behind an attachment. Blocks; raises faults, aes.CryptoMissing among them.
+
+        Redirects are not followed: the address comes from the platform, where it leads on might come from anybody.
+        """
+        url, key = attachment.ref.get("url"), attachment.ref.get("aeskey")
+        if not isinstance(url, str) or not _is_fetchable(url):
+            raise Refused("the file has no address that may be fetched", code="media_address")
+        call = Call("GET", url, deadline, stop=stop, first_byte_s=20.0, gap_s=20.0)
+        answer = self._client.request(call, max_bytes=_MAX_BYTES + _BLOCK_BYTES)
+        if answer.status >= 500:
+            raise Overloaded(f"the file cannot be had now (HTTP {answer.status})")
+        if answer.status != 200:
+            raise Refused(f"the file is not there any more (HTTP {answer.status})", code="media_gone")
+        content = answer.body if key is None else unlock(answer.body, str(key))
+        return Media(file_name(answer.headers), content)
+
+    def interrupt(self) -> None:
+        """End everything that is under way, for good."""
+        self._client.interrupt()
+
+
+def can_decrypt() -> bool:
+    """Whether the package that decrypts files is installed."""
+    return importlib.util.find_spec("cryptography") is not None
+
+
+def unlock(content: bytes, aeskey: str) -> bytes:
+    """Decrypt a file. Raises BadAnswer for what does not fit together, and CryptoMissing."""
+    try:
+        # The key usually comes without its padding; what is too much of it does no harm.
+        key = base64.b64decode(aeskey + "=" * (-len(aeskey) % 4), validate=True)
+    except ValueError:
+        raise BadAnswer("the key of the file is not in base64") from None
+    if len(key) != _KEY_BYTES or not content or len(content) % 16:
+        raise BadAnswer("the file and its key do not fit together")
+    plain = decrypt_cbc(key, key[:16], content)
+    count = plain[-1]
+    # Whole blocks of 16 occur as well, so only what the padding says of itself is checked.
+    if not 1 <= count <= min(_BLOCK_BYTES, len(plain)) or plain[-count:] != bytes([count]) * count:
+        raise BadAnswer("the key does not open the file")
+    return plain[:-count]
+
+
+def file_name(headers: Mapping[str, str]) -> str | None:
+    """What the sender called the file: only the last part of a path, on one line."""
+    disposition = headers.get("content-disposition", "")
+    extended = _NAME_EXTENDED.search(disposition)
+    if extended is not None:
+        name = unquote(extended.group(1).strip().strip('"'), "utf-8", "replace")
+    else:
+        plain = _NAME_PLAIN.search(disposition)
+        if plain is None:
+            return None
+        name = (plain.group(1) or plain.group(2) or "").replace('\\"', '"')
+    return one_line(name.replace("\\", "/").rpartition("/")[2], _MAX_NAME) or None
+
+
+def _is_fetchable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))

@@ -1,0 +1,128 @@
+"""Files that come with messages: fetched from the double, opened with their own key."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import os
+
+import pytest
+
+from loong_channels import aes
+from loong_channels.contract import Attachment
+from loong_channels.faults import BadAnswer, Interrupted, Refused
+from loong_channels.waiting import Deadline
+from loong_channels.wecom import media
+from loong_channels.wecom.media import file_name, unlock
+from tests.channels.wecom_rig import heard, make_channel, online
+from tests.fakes.wecom import FakeWeCom
+
+KEY = bytes(range(32))
+AESKEY = base64.b64encode(KEY).decode().rstrip("=")
+needs_crypto = pytest.mark.skipif(
+    importlib.util.find_spec("cryptography") is None, reason="without cryptography"
+)
+
+
+def locked(content: bytes, block: int = 32) -> bytes:
+    """The file as the platform serves it."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    count = block - len(content) % block
+    encryptor = Cipher(algorithms.AES(KEY), modes.CBC(KEY[:16])).encryptor()
+    return encryptor.update(content + bytes([count]) * count) + encryptor.finalize()
+
+
+@needs_crypto
+@pytest.mark.parametrize("block", [16, 32])
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 31, 32, 33, 100_000])
+def test_a_file_is_opened_whatever_its_size(size: int, block: int) -> None:
+    content = os.urandom(size)
+    assert unlock(locked(content, block), AESKEY) == content
+    assert unlock(locked(content, block), AESKEY + "=") == content
+
+
+@needs_crypto
+@pytest.mark.parametrize(
+    ("content", "aeskey"),
+    [
+        (b"", AESKEY),
+        (b"x" * 15, AESKEY),
+        (b"x" * 32, AESKEY),
+        (b"x" * 32, "???"),
+        (b"x" * 32, "AAAA"),
+    ],
+)
+def test_what_does_not_fit_is_a_bad_answer(content: bytes, aeskey: str) -> None:
+    with pytest.raises(BadAnswer):
+        unlock(content, aeskey)
+
+
+@needs_crypto
+def test_a_file_of_a_message_is_fetched_and_opened() -> None:
+    content = os.urandom(70_000)
+    with FakeWeCom() as fake, online(fake) as (channel, host, _):
+        url = fake.add_media(locked(content), "%E6%8A%A5%E5%91%8A.pdf", "f1")
+        inbound = heard(fake, host, None, msgtype="file", file={"url": url, "aeskey": AESKEY})
+        (attachment,) = inbound.attachments
+        assert inbound.text == "[file]"
+        assert url not in inbound.text
+        found = channel.fetch(attachment, deadline=Deadline(10))
+        assert found.content == content
+        assert found.name == "报告.pdf"
+        assert host.notes == []
+        gone = Attachment("file", ref={"url": f"{url}x", "aeskey": AESKEY})
+        with pytest.raises(Refused) as caught:
+            channel.fetch(gone, deadline=Deadline(10))
+        assert caught.value.code == "media_gone"
+        channel.interrupt()
+        with pytest.raises(Interrupted):
+            channel.fetch(attachment, deadline=Deadline(10))
+
+
+@pytest.mark.parametrize(
+    "url", [None, "", "ftp://127.0.0.1/x", "http://example.com/x", "https://a@b/x", "https://[", "x"]
+)
+def test_only_addresses_of_the_platforms_kind_are_fetched(url: str | None) -> None:
+    with FakeWeCom() as fake:
+        channel = make_channel(fake)
+        with pytest.raises(Refused):
+            channel.fetch(Attachment("file", ref={"url": url, "aeskey": AESKEY}), deadline=Deadline(5))
+
+
+def test_without_the_package_it_is_said_once_and_the_message_is_handled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with FakeWeCom() as fake, online(fake) as (_, host, _):
+        for _ in range(2):
+            inbound = heard(fake, host, None, msgtype="image", image={"url": "https://x/y", "aeskey": "k"})
+            assert inbound.text == "[image]"
+        assert [name for name, _ in host.notes] == ["media_not_readable"]
+    assert not media.can_decrypt()
+
+
+def test_without_the_package_fetching_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(aes.importlib, "import_module", missing)
+    with pytest.raises(aes.CryptoMissing, match="cryptography"):
+        unlock(b"x" * 32, AESKEY)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ("", None),
+        ("attachment", None),
+        ('attachment; filename="a b.pdf"', "a b.pdf"),
+        ("attachment; filename=a.pdf; size=3", "a.pdf"),
+        ("attachment; filename=\"x.pdf\"; filename*=UTF-8''%E4%BD%A0.pdf", "你.pdf"),
+        ("attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd", "passwd"),
+        ('attachment; filename="..\\\\a\nb"', "a b"),
+        ("attachment; filename*=UTF-8''%ff%0a", "\ufffd"),
+    ],
+)
+def test_the_name_of_a_file(disposition: str, name: str | None) -> None:
+    assert file_name({"content-disposition": disposition}) == name
