@@ -70,7 +70,7 @@ def test_specs_are_loaded_by_name_or_alias() -> None:
     assert catalog.spec("telegram").name == "telegram"
     assert catalog.spec("Telegram").conversation_setting == "allowed_chat_ids"
     with pytest.raises(catalog.NotInThisBuild):
-        catalog.spec("wecom")
+        catalog.spec("matrix")
     with pytest.raises(LookupError):
         catalog.spec("carrier-pigeon")
 

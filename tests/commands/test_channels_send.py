@@ -120,7 +120,7 @@ def test_a_missing_token_is_named_and_nothing_is_stored(tmp_path: pathlib.Path) 
     [
         (("--target", "1", "--text", "x"), "canonical grouped channel commands require a channel id"),
         (("telegrm", "--target", "1", "--text", "x"), "did you mean telegram?"),
-        (("wecom", "--target", "1", "--text", "x"), "channel `wecom` is not supported in this build"),
+        (("matrix", "--target", "1", "--text", "x"), "channel `matrix` is not supported in this build"),
         (("telegram", "--channel", "feishu", "--target", "1", "--text", "x"), "two channels are named"),
         (("telegram", "--target", "1", "--text", " \n"), "must not be empty"),
         (("telegram", "--target", " ", "--text", "x"), "--target must not be empty"),

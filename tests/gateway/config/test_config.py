@@ -370,11 +370,11 @@ FINDINGS = [
         "a and b use the same credential",
     ),
     (
-        "[wecom]\nenabled = true",
+        "[matrix]\nenabled = true",
         "config.channel.not_in_this_build",
-        "wecom",
+        "matrix",
         (1, 1),
-        "WeCom is not supported in this build",
+        "Matrix is not supported in this build",
     ),
     (
         '[providers.b]\nkind="ollama"\n[providers.a]\nkind="ollama"',

@@ -33,13 +33,16 @@ PARSING = [
     (
         "pigeon=a",
         "selector.unknown_channel",
-        "unrecognized multi-channel service channel `pigeon` (available runtime-backed channels: feishu, telegram, wecom)",
+        (
+            "unrecognized multi-channel service channel `pigeon` "
+            "(available runtime-backed channels: feishu, telegram, wecom)"
+        ),
     ),
     (
         "matrix=work",
         "selector.not_supported",
         (
-            "multi-channel service channel `matrix` is not supported in this build "
+            "multi-channel service channel `matrix` resolves to `matrix` but is not supported in this build "
             "(expected one of: feishu, telegram, wecom)"
         ),
     ),
@@ -174,10 +177,10 @@ def test_send_and_serve_find_their_account() -> None:
         ),
         (
             TWO,
-            "qywx",
+            "matrix",
             None,
             "selector.channel_not_in_this_build",
-            "channel `wecom` is not supported in this build",
+            "channel `matrix` is not supported in this build",
         ),
         ("", "telegram", None, "selector.channel_not_configured", "telegram is not configured"),
         (
