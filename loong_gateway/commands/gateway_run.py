@@ -71,6 +71,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
                 port=args.port,
                 bind=args.bind,
                 session=session,
-                terminal=(context.stdin, context.stdout) if on_terminal else None,
+                terminal=(context.stdin, announce.show) if on_terminal else None,
             )
         )

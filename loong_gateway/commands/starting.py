@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
+import threading
 import time
 from datetime import datetime
 from typing import TextIO
@@ -56,14 +57,17 @@ def stderr_for_log(context: Context) -> TextIO | None:
 class Announcer:
     """Prints the lines of start and stop: plain on a terminal, with the time elsewhere. Thread-safe, never blocks.
 
+    A chat on the same terminal is shown through it too, so that its prompt always stands below the last line.
     A context manager, which prints what is left when it ends. A reader that has gone away, or that does not read, does
-    not stop a gateway.
+    not stop a gateway. `_guard` keeps the order of what is printed, and protects the prompt.
     """
 
     def __init__(self, context: Context) -> None:
         stream: TextIO = context.stdout
         self._timed = not stream.isatty()
         self._sink = Sink("announcements", StreamWriter(stream), _rendered, ThreadRegistry())
+        self._guard = threading.Lock()
+        self._prompt = ""
 
     def __enter__(self) -> Announcer:
         return self
@@ -74,11 +78,22 @@ class Announcer:
     def __call__(self, line: str) -> None:
         """Print one line soon."""
         stamp = datetime.now().astimezone().isoformat(timespec="seconds") + " " if self._timed else ""
-        self._sink.put(Entry(time.time(), logging.INFO, "", f"{stamp}{line}"))
+        with self._guard:
+            start = "\r" if self._prompt else ""
+            self._put(f"{start}{stamp}{line}\n{self._prompt}")
+
+    def show(self, text: str, *, prompt: str) -> None:
+        """Print a piece of the chat soon, and after it the prompt, which stays at the end from now on."""
+        with self._guard:
+            self._prompt = prompt
+            self._put(f"{text}{prompt}")
+
+    def _put(self, text: str) -> None:
+        self._sink.put(Entry(time.time(), logging.INFO, "", text))
 
 
 def _rendered(entry: Entry) -> str:
-    return entry.message + "\n"
+    return entry.message
 
 
 def make_way(context: Context, config: Config, *, port: int | None, yes: bool) -> None:

@@ -27,7 +27,7 @@ from loong_gateway.daemon.runtime import Runtime, RuntimeParts
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
-from loong_gateway.messaging.terminal import TERMINAL_SPEC, Terminal, terminal_account
+from loong_gateway.messaging.terminal import TERMINAL_SPEC, Show, Terminal, terminal_account
 from loong_gateway.owner import files as owner_files
 from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
@@ -43,7 +43,8 @@ CLOSE_S = 5.0
 
 @dataclass(frozen=True)
 class Launch:
-    """What to run. `verb` and `mode` name the owner; `session` attaches a chat on the terminal `stdin`/`stdout`.
+    """What to run. `verb` and `mode` name the owner; `session` attaches a chat on a terminal: its input, and
+    what shows a piece of the chat with the prompt after it.
 
     `announce` prints one line; `stderr` gets the log, None keeps it in the file. `once` ends the owner after the
     first batch of each surface was taken and answered.
@@ -61,7 +62,7 @@ class Launch:
     port: int | None = None
     bind: str | None = None
     session: str | None = None
-    terminal: tuple[TextIO, TextIO] | None = None
+    terminal: tuple[TextIO, Show] | None = None
     once: bool = False
 
 
@@ -179,11 +180,11 @@ def _listener(
 def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clock) -> None:
     if order.session is None or order.terminal is None:
         return
-    stdin, stdout = order.terminal
+    stdin, show = order.terminal
     channel = Terminal(
         order.session,
         descriptor=stdin.fileno(),
-        out=stdout,
+        show=show,
         instance=str(identity()["instance_id"]),
         exit_commands=order.config.cli.exit_commands,
         ended=runtime.end_of_session,

@@ -1,12 +1,11 @@
-"""The chat on the terminal of `gateway run --session`: a channel like any other, on a pair of streams."""
+"""The chat on the terminal of `gateway run --session`: a channel like any other."""
 
 from __future__ import annotations
 
 import os
 import selectors
-import threading
 from collections.abc import Callable, Mapping
-from typing import TextIO
+from typing import Protocol
 
 from loong_channels.contract import Address, ChannelSpec, Host, Inbound, Outbound, Preview, Receipt
 from loong_channels.faults import NotAccepted
@@ -14,7 +13,7 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.config.snapshot import AccountConfig
 
-__all__ = ["TERMINAL_SPEC", "Terminal", "terminal_account"]
+__all__ = ["TERMINAL_SPEC", "Show", "Terminal", "terminal_account"]
 
 TERMINAL_SPEC = ChannelSpec(
     name="cli",
@@ -30,6 +29,13 @@ TERMINAL_SPEC = ChannelSpec(
 )
 MAX_LINE_BYTES = 65_536
 OFFER_AGAIN_S = 1.0
+PROMPT = "you> "
+
+
+class Show(Protocol):
+    """Prints a text soon, and after it the prompt, which stays at the end from now on."""
+
+    def __call__(self, text: str, *, prompt: str) -> None: ...
 
 
 def terminal_account(session: str) -> AccountConfig:
@@ -38,9 +44,10 @@ def terminal_account(session: str) -> AccountConfig:
 
 
 class Terminal:
-    """Reads lines from a descriptor and prints answers. `ended` is called once when the person leaves.
+    """Reads lines from a descriptor and shows answers. `ended` is called once when the person leaves.
 
-    `instance` makes event ids unique across starts. Thread-safe; `_printing` keeps answers from mixing.
+    `show` prints a text and a prompt after it, in order and without blocking. `instance` makes event ids unique
+    across starts. Thread-safe.
     """
 
     def __init__(
@@ -48,7 +55,7 @@ class Terminal:
         session: str,
         *,
         descriptor: int,
-        out: TextIO,
+        show: Show,
         instance: str,
         exit_commands: tuple[str, ...],
         ended: Callable[[], None],
@@ -56,12 +63,11 @@ class Terminal:
     ) -> None:
         self._address = Address("cli", "local", session)
         self._descriptor = descriptor
-        self._out = out
+        self._show = show
         self._instance = instance
         self._exit_commands = exit_commands
         self._ended = ended
         self._clock = clock
-        self._printing = threading.Lock()
         self._lines_read = 0
 
     def run(self, host: Host, stop: StopToken) -> None:
@@ -74,13 +80,15 @@ class Terminal:
                 host.ready(f"session {self._address.conversation}")
                 self._read(host, stop, selector)
         finally:
+            # The last words of the gateway take the place of the prompt.
+            self._show("\r", prompt="")
             os.close(wake_read)
             os.close(wake_write)
 
     def _read(self, host: Host, stop: StopToken, selector: selectors.BaseSelector) -> None:
         pending = b""
         while not stop.is_set():
-            self._prompt()
+            self._show("", prompt=PROMPT)
             while b"\n" not in pending:
                 selector.select()
                 if stop.is_set():
@@ -91,7 +99,8 @@ class Terminal:
                     return
                 pending += piece
                 if len(pending) > MAX_LINE_BYTES:
-                    self._say(f"that line is longer than {MAX_LINE_BYTES} bytes and was not taken")
+                    told = f"that line is longer than {MAX_LINE_BYTES} bytes and was not taken"
+                    self._show(f"\r{told}\n", prompt=PROMPT)
                     pending = b""
             line, _, pending = pending.partition(b"\n")
             text = line.decode("utf-8", "replace").strip()
@@ -109,7 +118,7 @@ class Terminal:
                 host.accept([inbound])
             except NotAccepted as fault:
                 if not told:
-                    self._say(f"not taken yet: {fault}")
+                    self._show(f"\rnot taken yet: {fault}\n", prompt="")
                 told = True
                 stop.wait(OFFER_AGAIN_S)
             else:
@@ -134,21 +143,9 @@ class Terminal:
             sent_ms=now_ms,
         )
 
-    def _prompt(self) -> None:
-        with self._printing:
-            self._out.write("you> ")
-            self._out.flush()
-
-    def _say(self, text: str) -> None:
-        with self._printing:
-            self._out.write(f"\r{text}\n")
-            self._out.flush()
-
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:  # noqa: ARG002
         """Print one answer."""
-        with self._printing:
-            self._out.write(f"\rloong> {outbound.text}\nyou> ")
-            self._out.flush()
+        self._show(f"\rloong> {outbound.text}\n", prompt=PROMPT)
         return Receipt((outbound.idempotency_key,))
 
     def preview(

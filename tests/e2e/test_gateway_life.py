@@ -320,9 +320,9 @@ class Terminal:
             os.execvpe(arguments[0], arguments, environ)
         self.seen = ""
 
-    def read_until(self, text, timeout=WAIT_S):
+    def read_until(self, text, timeout=WAIT_S, *, since=0):
         end = time.monotonic() + timeout
-        while text not in self.seen:
+        while text not in self.seen[since:]:
             readable, _, _ = select.select([self.descriptor], [], [], max(0.0, end - time.monotonic()))
             assert readable, f"{text!r} did not appear in {self.seen!r}"
             try:
@@ -350,7 +350,9 @@ def test_a_session_chats_on_the_terminal_and_exit_stops_the_owner(tmp_path):
         terminal = Terminal(
             [*gateway.command, "--dev", "gateway", "run", "--session", "demo", "--port", "0"], environ
         )
-        terminal.read_until("you> ")
+        terminal.read_until("ready in ")
+        # However the two come to be printed, the prompt stands below what was said last.
+        terminal.read_until("you> ", since=terminal.seen.index("ready in "))
         terminal.type("hello\n")
         terminal.read_until("loong> ")
         terminal.read_until("hello")
