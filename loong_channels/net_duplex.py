@@ -21,7 +21,6 @@ __all__ = ["DuplexSocket", "NothingCame"]
 READ_BYTES = 65536
 # Closing wakes a wait on most systems, but not on all of them.
 _SLICE_S = 1.0
-_NEVER_S = 365 * 86_400.0
 
 
 class NothingCame(Exception):
@@ -42,7 +41,7 @@ class DuplexSocket:
         self._closed = False
         self._waiting = 0
         self._buffer = b""
-        self._read_deadline = Deadline(_NEVER_S)
+        self._read_deadline = Deadline(0.0)
         self._read_left: int | None = None
         socket.socket.settimeout(sock, 0.0)
 

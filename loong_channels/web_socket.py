@@ -220,8 +220,8 @@ def _tunnel(sock: WatchedSocket, proxy: Proxy, host: str, port: int) -> None:
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         connection.request("CONNECT", target, headers={"Host": target, **headers})
-        answer = _TunnelAnswer(sock, method="CONNECT")
-        answer.begin()
+        with contextlib.closing(_TunnelAnswer(sock, method="CONNECT")) as answer:
+            answer.begin()
     except http.client.HTTPException:
         raise Unreachable(
             f"proxy {proxy.host}:{proxy.port} did not answer as a proxy", maybe_processed=False

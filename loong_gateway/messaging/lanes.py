@@ -46,7 +46,10 @@ class Task(Protocol):
         """Whether somebody in the conversation may end it."""
 
     def abandoned(self) -> Task | None:
-        """Called once when the task did not end although it was stopped; returns what its lane does instead."""
+        """Called once when the task did not end although it was stopped, or failed by a bug again and again.
+
+        Returns what its lane does instead.
+        """
 
 
 @dataclass(frozen=True)
@@ -281,12 +284,7 @@ class Lanes:
             self._abandoned += 1
             self._workers -= 1
         logger.error("gave up a task that did not end %.0f s after its limit", 2 * STUCK_GRACE_S)
-        try:
-            instead = run.task.abandoned()
-        except Exception:
-            # Its lane must go on whatever its last words were worth.
-            logger.exception("a task could not be given up in order")
-            instead = None
+        instead = _instead_of(run.task)
         with self._guard:
             for lane in list(self._lanes.values()):
                 if lane.run is run:
@@ -376,6 +374,19 @@ class Lanes:
             # the task at once, for what it works on lies in the store and nobody else would look there again.
             lane.failures += 1
             logger.exception("a task failed unexpectedly, for the %d. time in a row", lane.failures)
-            return Later(run.task, FAILED_WAIT_S) if lane.failures < MAX_FAILURES else None
+            if lane.failures < MAX_FAILURES:
+                return Later(run.task, FAILED_WAIT_S)
+            instead = _instead_of(run.task)
+            later = None if instead is None else Later(instead, 0.0)
         lane.failures = 0
         return later
+
+
+def _instead_of(task: Task) -> Task | None:
+    """What a lane does instead of a task that is given up."""
+    try:
+        return task.abandoned()
+    except Exception:
+        # Its lane must go on whatever its last words were worth.
+        logger.exception("a task could not be given up in order")
+        return None

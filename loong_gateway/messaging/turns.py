@@ -302,10 +302,14 @@ class Turns:
         return Outcome("failed", shown, error=f"{fault.kind}: {fault}")
 
     def abandoned(self, seq: int) -> SettleTask:
-        """What is left to do for a message whose turn could not be stopped."""
+        """What is left to do for a message whose turn could not be stopped, or failed by a bug again and again."""
         self._metrics.add("turns_abandoned")
         text = self._config().delivery.failure_text
-        return SettleTask(self, seq, Outcome("failed", text, error="timed_out: the turn did not end"))
+        return SettleTask(
+            self,
+            seq,
+            Outcome("failed", text, error="given_up: the turn did not end, or failed again and again"),
+        )
 
     def notice_of_failure(self, row: InboxRow) -> DeliveryTask | None:
         """Store the one notice for a message that was given up at start; its row is failed already."""

@@ -132,7 +132,7 @@ def test_a_silent_peer_is_given_up_by_the_limit_that_applies(
 
 def test_a_wait_goes_on_beyond_one_slice_of_it(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(net_sockets, "WAIT_SLICE_S", 0.01)
-    body = b"x" * (32 << 20)
+    body = b"x" * (8 << 20)
 
     def script(connection: Connection) -> None:
         connection.peer.released.wait(0.1)

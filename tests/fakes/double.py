@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import json
 import threading
 import time
@@ -16,7 +17,7 @@ D = TypeVar("D", bound="Double")
 CONTROL_PATH = "/_control/"
 
 
-class Double:
+class Double(abc.ABC):
     """A server on 127.0.0.1. A subclass answers in `_serve` and calls `_note_change` for whoever waits.
 
     This constructor must run last, when the subclass's own attributes stand: requests may come from then on.
@@ -74,13 +75,13 @@ class Double:
         """Forget all orders."""
         self.faults.clear()
 
+    @abc.abstractmethod
     def _serve(self, call: Call) -> None:
         """Answer one request of the service that the double stands for."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _story(self) -> str:
         """The last requests, for whoever waited in vain."""
-        raise NotImplementedError
 
     def _note_change(self) -> None:
         """Wake whoever waits. Call it with the lock held."""

@@ -10,7 +10,7 @@ import struct
 import threading
 from typing import Callable
 
-WAIT_S = 10.0
+from .loopback_server import LoopbackServer
 
 
 class Connection:
@@ -69,7 +69,7 @@ class Connection:
                 pass
 
 
-class ScriptedPeer:
+class ScriptedPeer(LoopbackServer):
     """Listens on loopback; `script` is called with each Connection in a thread of its own."""
 
     def __init__(
@@ -79,62 +79,16 @@ class ScriptedPeer:
         host: str = "127.0.0.1",
     ) -> None:
         self.requests: list[tuple[str, bytes]] = []
-        self.connections = 0
-        self.released = threading.Event()
         self._script = script
-        self._tls = tls
-        self._listener = socket.create_server(
-            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
-        self._live: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self.port = self._listener.getsockname()[1]
-        self.host = host
-        self._threads[0].start()
+        super().__init__(tls, host)
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
-    def __enter__(self) -> ScriptedPeer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        for sock in [self._listener, *self._live]:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-        for thread in self._threads:
-            thread.join(WAIT_S)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._live.append(sock)
-            thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
     def _serve(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            sock.settimeout(WAIT_S)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with contextlib.closing(sock):
-                if self._tls is None:
-                    self._script(Connection(sock, self))
-                else:
-                    self._serve_tls(self._tls.wrap_socket(sock, server_side=True))
-
-    def _serve_tls(self, sock: ssl.SSLSocket) -> None:
-        self._live.append(sock)
-        with contextlib.closing(sock):
-            self._script(Connection(sock, self))
+        self._script(Connection(sock, self))
 
 
 def answering(*answers: Callable[[Connection], None]) -> Callable[[Connection], None]:

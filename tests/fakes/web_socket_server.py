@@ -15,10 +15,11 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 
+from .loopback_server import WAIT_S, LoopbackServer
+
 __all__ = ["BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT", "ServerConnection", "WebSocketServer"]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-WAIT_S = 10.0
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -135,24 +136,16 @@ class ServerConnection:
         return taken
 
 
-class WebSocketServer:
+class WebSocketServer(LoopbackServer):
     """Calls `handler` with each connection in a thread of its own; a connection ends when its handler returns."""
 
     def __init__(
         self, handler: Callable[[ServerConnection], None], tls: ssl.SSLContext | None = None, path: str = "/"
     ) -> None:
-        self.released = threading.Event()
-        self.connections = 0
         self._handler = handler
-        self._tls = tls
         self._path = path
         self._refusals: list[tuple[int, Mapping[str, str]]] = []
-        self._guard = threading.Lock()
-        self._live: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self.port = self._listener.getsockname()[1]
-        self._threads[0].start()
+        super().__init__(tls)
 
     @property
     def url(self) -> str:
@@ -164,50 +157,10 @@ class WebSocketServer:
         with self._guard:
             self._refusals += [(status, headers or {})] * times
 
-    def __enter__(self) -> WebSocketServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        with self._guard:
-            live = list(self._live)
-        for sock in live:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(WAIT_S)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
     def _serve(self, sock: socket.socket) -> None:
-        served = sock
-        try:
-            sock.settimeout(WAIT_S)
-            if self._tls is not None:
-                served = self._tls.wrap_socket(sock, server_side=True)
-            with self._guard:
-                self._live.add(served)
-            found = self._shake_hands(served)
-            if found is not None:
-                self.connections += 1
-                self._handler(ServerConnection(served, self, *found))
-        except (OSError, EOFError):
-            return  # the client has gone; what it did is in the connection's records
-        finally:
-            with self._guard:
-                self._live.discard(served)
-            served.close()
+        found = self._shake_hands(sock)
+        if found is not None:
+            self._handler(ServerConnection(sock, self, *found))
 
     def _shake_hands(self, sock: socket.socket) -> tuple[str, dict[str, str]] | None:
         head = b""

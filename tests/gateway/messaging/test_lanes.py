@@ -307,14 +307,14 @@ def test_interrupt_stops_only_the_named_lane(make):
 
 def test_a_task_that_raises_is_run_again_and_given_up_after_a_few_times(make, clock, caplog):
     lanes = make(workers=1)
-    after = Step()
+    instead, after = Step(), Step()
     times = []
 
     def broken(stop):
         times.append(1)
         raise ValueError("a bug")
 
-    lanes.offer("lane", Step(broken))
+    lanes.offer("lane", Step(broken, instead=instead))
     lanes.offer("lane", after)
     for _ in range(MAX_FAILURES - 1):
         wait_until(lambda: lanes.snapshot().parked == 1)
@@ -322,6 +322,7 @@ def test_a_task_that_raises_is_run_again_and_given_up_after_a_few_times(make, cl
         clock.advance(FAILED_WAIT_S)
         lanes.tick()
     assert after.ended.wait(LONG_S)
+    assert instead.ended.is_set()
     assert len(times) == MAX_FAILURES
     assert "a task failed unexpectedly" in caplog.text
 
