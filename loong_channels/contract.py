@@ -21,7 +21,9 @@ __all__ = [
     "Cursor",
     "Host",
     "Inbound",
+    "Media",
     "Outbound",
+    "OutboundFile",
     "Preview",
     "Receipt",
 ]
@@ -93,8 +95,29 @@ class Cursor:
 
 
 @dataclass(frozen=True)
+class Media:
+    """A file that came with a message, whole and in plain form. `name` and `mime` as far as the platform says."""
+
+    content: bytes = field(repr=False)
+    name: str | None = None
+    mime: str | None = None
+
+
+@dataclass(frozen=True)
+class OutboundFile:
+    """A file of this host that is to be sent. `kind` is "image", "file", "audio" or "video"; `name` is what is shown.
+
+    `path` is absolute and read when the part is sent; the file stays there until the part has ended.
+    """
+
+    path: str
+    name: str
+    kind: str = "file"
+
+
+@dataclass(frozen=True)
 class Outbound:
-    """One part to send, already within the platform's limit.
+    """One part to send, already within the platform's limit: a text, or a `file` and then the text is empty.
 
     `markup` is "markdown" or "plain". `reply_to` is the platform's message id. `idempotency_key` is the same on
     every try. `extra` carries the inbound's `extra` and, for the first part, what `Preview.finish` returned.
@@ -106,6 +129,7 @@ class Outbound:
     reply_to: str | None = None
     markup: str = "markdown"
     extra: Mapping[str, object] = field(default_factory=dict)
+    file: OutboundFile | None = None
 
 
 @dataclass(frozen=True)
@@ -135,9 +159,9 @@ class ChannelSpec:
     its allow-lists; the gateway checks them, so a channel cannot forget to; `conversation_word` is what people call
     what the first one lists. `wildcard` allows "*" there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or
     "codepoint". `threads` says that a target may be written as `conversation:thread`, `cards` that a text may be
-    sent as a card. `reconnect_s` is the longest wait before the first retry after an established connection was lost;
-    a setting `reconnect_interval_s` wins. `probe_takes_over` says that a probe from outside would take the account
-    away from whoever serves it.
+    sent as a card, `file_kinds` which kinds of OutboundFile it can send. `reconnect_s` is the longest wait before the
+    first retry after an established connection was lost; a setting `reconnect_interval_s` wins. `probe_takes_over`
+    says that a probe from outside would take the account away from whoever serves it.
     """
 
     name: str
@@ -161,6 +185,7 @@ class ChannelSpec:
     conversation_word: str = "conversation id"
     secrets_when: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     cards: bool = False
+    file_kinds: tuple[str, ...] = ()
 
     def secrets_needed(self, settings: Mapping[str, object], *, receiving: bool = True) -> tuple[str, ...]:
         """The secrets that an account with these settings cannot do without, `receiving` or only sending."""
@@ -243,6 +268,9 @@ class Channel(Protocol):
 
     def acknowledge(self, inbound: Inbound, *, deadline: Deadline) -> None:
         """Mark a message as seen, if the account wants that. Blocks for one request; raises faults."""
+
+    def fetch(self, attachment: Attachment, *, max_bytes: int, deadline: Deadline, stop: StopToken) -> Media:
+        """Fetch a file that came with a message. Blocks; raises faults, Refused beyond `max_bytes`."""
 
     def probe(self, *, deadline: Deadline) -> str:
         """Check the credential without disturbing a running connection; returns the public identity. Raises faults."""

@@ -6,7 +6,17 @@ import time
 from collections.abc import Mapping
 from typing import Callable
 
-from loong_channels.contract import Account, Address, Host, Inbound, Outbound, Preview, Receipt
+from loong_channels.contract import (
+    Account,
+    Address,
+    Attachment,
+    Host,
+    Inbound,
+    Media,
+    Outbound,
+    Preview,
+    Receipt,
+)
 from loong_channels.faults import Refused
 from loong_channels.net import Egress, HttpClient
 from loong_channels.waiting import Deadline, StopToken
@@ -83,6 +93,17 @@ class Channel:
         message_id = message_id_of(inbound.message_id)
         if self._marks and message_id is not None:
             self._reactions.mark(message_id, inbound.sent_ms, deadline=deadline)
+
+    def fetch(
+        self,
+        attachment: Attachment,
+        *,
+        max_bytes: int,  # noqa: ARG002  the contract's parameters
+        deadline: Deadline,  # noqa: ARG002
+        stop: StopToken,  # noqa: ARG002
+    ) -> Media:
+        """See contract.Channel."""
+        raise Refused(f"{attachment.kind}: files are not fetched here yet", code="not_supported")
 
     def probe(self, *, deadline: Deadline) -> str:
         """See contract.Channel."""

@@ -9,7 +9,17 @@ import time
 from collections.abc import Mapping
 from typing import Callable
 
-from loong_channels.contract import Account, Address, Host, Inbound, Outbound, Preview, Receipt
+from loong_channels.contract import (
+    Account,
+    Address,
+    Attachment,
+    Host,
+    Inbound,
+    Media,
+    Outbound,
+    Preview,
+    Receipt,
+)
 from loong_channels.faults import Conflict, Interrupted, Refused
 from loong_channels.net import Egress, HttpClient
 from loong_channels.waiting import Deadline, StopToken
@@ -123,6 +133,17 @@ class Channel:
             reaction = [{"type": "emoji", "emoji": _ACK_EMOJI}]
             params: dict[str, object] = {"message_id": number, "reaction": reaction}
             self._messages.call("setMessageReaction", place, params, deadline, None)
+
+    def fetch(
+        self,
+        attachment: Attachment,
+        *,
+        max_bytes: int,  # noqa: ARG002  the contract's parameters
+        deadline: Deadline,  # noqa: ARG002
+        stop: StopToken,  # noqa: ARG002
+    ) -> Media:
+        """See contract.Channel."""
+        raise Refused(f"{attachment.kind}: files are not fetched here yet", code="not_supported")
 
     def probe(self, *, deadline: Deadline) -> str:
         """See contract.Channel."""

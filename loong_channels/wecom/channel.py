@@ -13,7 +13,17 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Callable
 
-from loong_channels.contract import Account, Address, Attachment, Host, Inbound, Outbound, Preview, Receipt
+from loong_channels.contract import (
+    Account,
+    Address,
+    Attachment,
+    Host,
+    Inbound,
+    Media,
+    Outbound,
+    Preview,
+    Receipt,
+)
 from loong_channels.egress import Egress
 from loong_channels.faults import Conflict, Fault, Interrupted, TimedOut, Unreachable
 from loong_channels.net import HttpClient
@@ -23,7 +33,7 @@ from .events import CallbackReader, Entered
 from .frames import PING, RESPOND_WELCOME
 from .holdback import Holdback
 from .link import CONNECT_S, SUBSCRIBE_S, Link
-from .media import Media, MediaStore
+from .media import MediaStore
 from .memory import Remembered
 from .preview import GrowingAnswer
 from .quota import Quota
@@ -147,9 +157,9 @@ class Channel:
     def acknowledge(self, inbound: Inbound, *, deadline: Deadline) -> None:
         """See contract.Channel. The platform knows no marks on messages."""
 
-    def fetch(self, attachment: Attachment, *, deadline: Deadline, stop: StopToken | None = None) -> Media:
-        """A file that came with a message, as long as its address lives. Blocks; raises faults."""
-        return self._media.fetch(attachment, deadline=deadline, stop=stop)
+    def fetch(self, attachment: Attachment, *, max_bytes: int, deadline: Deadline, stop: StopToken) -> Media:
+        """See contract.Channel. An address lives for five minutes."""
+        return self._media.fetch(attachment, max_bytes=max_bytes, deadline=deadline, stop=stop)
 
     def probe(self, *, deadline: Deadline) -> str:
         """See contract.Channel. A channel that runs tests its connection with a ping.

@@ -11,18 +11,17 @@ import base64
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from loong_channels.aes import decrypt_cbc
-from loong_channels.contract import Attachment
+from loong_channels.contract import Attachment, Media
 from loong_channels.egress import is_loopback
 from loong_channels.faults import BadAnswer, Overloaded, Refused
 from loong_channels.net import Call, HttpClient
 from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 
-__all__ = ["Media", "MediaStore", "can_decrypt", "file_name", "unlock"]
+__all__ = ["MediaStore", "can_decrypt", "file_name", "unlock"]
 
 _MAX_BYTES = 20 << 20
 _BLOCK_BYTES = 32
@@ -32,21 +31,13 @@ _NAME_EXTENDED = re.compile(r"filename\*\s*=\s*(?:UTF-8|utf-8)''([^;]+)")
 _NAME_PLAIN = re.compile(r'filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]+))')
 
 
-@dataclass(frozen=True)
-class Media:
-    """A file in plain form. `name` is what its sender called it, None when the platform does not say."""
-
-    name: str | None
-    content: bytes = field(repr=False)
-
-
 class MediaStore:
     """Fetches files. Thread-safe as far as the client is."""
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    def fetch(self, attachment: Attachment, *, deadline: Deadline, stop: StopToken | None = None) -> Media:
+    def fetch(self, attachment: Attachment, *, max_bytes: int, deadline: Deadline, stop: StopToken) -> Media:
         """The file behind an attachment. Blocks; raises faults, aes.CryptoMissing among them.
 
         Redirects are not followed: the address comes from the platform, where it leads on might come from anybody.
@@ -55,13 +46,13 @@ class MediaStore:
         if not isinstance(url, str) or not _is_fetchable(url):
             raise Refused("the file has no address that may be fetched", code="media_address")
         call = Call("GET", url, deadline, stop=stop, first_byte_s=20.0, gap_s=20.0)
-        answer = self._client.request(call, max_bytes=_MAX_BYTES + _BLOCK_BYTES)
+        answer = self._client.request(call, max_bytes=min(max_bytes, _MAX_BYTES) + _BLOCK_BYTES)
         if answer.status >= 500:
             raise Overloaded(f"the file cannot be had now (HTTP {answer.status})")
         if answer.status != 200:
             raise Refused(f"the file is not there any more (HTTP {answer.status})", code="media_gone")
         content = answer.body if key is None else unlock(answer.body, str(key))
-        return Media(file_name(answer.headers), content)
+        return Media(content, file_name(answer.headers))
 
     def interrupt(self) -> None:
         """End everything that is under way, for good."""

@@ -7,8 +7,18 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from loong_channels.contract import Address, ChannelSpec, Host, Inbound, Outbound, Preview, Receipt
-from loong_channels.faults import NotAccepted
+from loong_channels.contract import (
+    Address,
+    Attachment,
+    ChannelSpec,
+    Host,
+    Inbound,
+    Media,
+    Outbound,
+    Preview,
+    Receipt,
+)
+from loong_channels.faults import NotAccepted, Refused
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.config.snapshot import AccountConfig
@@ -163,6 +173,17 @@ class Terminal:
 
     def acknowledge(self, inbound: Inbound, *, deadline: Deadline) -> None:
         """A terminal needs no mark."""
+
+    def fetch(
+        self,
+        attachment: Attachment,  # noqa: ARG002  the contract's parameters
+        *,
+        max_bytes: int,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+        stop: StopToken,  # noqa: ARG002
+    ) -> Media:
+        """Nothing but text is typed."""
+        raise Refused("a terminal has no files", code="not_supported")
 
     def probe(self, *, deadline: Deadline) -> str:  # noqa: ARG002
         """Always there."""

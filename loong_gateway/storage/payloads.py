@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Mapping
 
-from loong_channels.contract import Address, Attachment, Inbound, Outbound
+from loong_channels.contract import Address, Attachment, Inbound, Outbound, OutboundFile
 
 __all__ = ["checked", "decode_inbound", "decode_outbound", "encode_inbound", "encode_outbound", "storable"]
 
@@ -92,6 +92,8 @@ def encode_outbound(outbound: Outbound) -> bytes:
     _put(row, "reply_to", outbound.reply_to)
     if outbound.markup != "markdown":
         row["markup"] = outbound.markup
+    if outbound.file is not None:
+        row["file"] = {"path": outbound.file.path, "name": outbound.file.name, "kind": outbound.file.kind}
     if outbound.extra:
         row["extra"] = dict(outbound.extra)
     return _to_json(row).encode("ascii")
@@ -106,8 +108,17 @@ def decode_outbound(payload: bytes) -> Outbound:
         idempotency_key=_text(row, "key"),
         reply_to=_text_or_none(row, "reply_to"),
         markup=_text(row, "markup", "markdown"),
+        file=_decode_file(row.get("file")),
         extra=_mapping(row, "extra"),
     )
+
+
+def _decode_file(value: object) -> OutboundFile | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("file is not an object")  # noqa: TRY004 - one kind of error for a bad row
+    return OutboundFile(_text(value, "path"), _text(value, "name"), _text(value, "kind"))
 
 
 def _put(row: dict[str, object], name: str, value: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 from loong_channels import aes
 from loong_channels.contract import Attachment
 from loong_channels.faults import BadAnswer, Interrupted, Refused
-from loong_channels.waiting import Deadline
+from loong_channels.waiting import Deadline, StopToken
 from loong_channels.wecom import media
 from loong_channels.wecom.media import file_name, unlock
 from tests.channels.wecom_rig import heard, make_channel, online
@@ -67,17 +67,17 @@ def test_a_file_of_a_message_is_fetched_and_opened() -> None:
         (attachment,) = inbound.attachments
         assert inbound.text == "[file]"
         assert url not in inbound.text
-        found = channel.fetch(attachment, deadline=Deadline(10))
+        found = channel.fetch(attachment, max_bytes=1 << 20, deadline=Deadline(10), stop=StopToken())
         assert found.content == content
         assert found.name == "报告.pdf"
         assert host.notes == []
         gone = Attachment("file", ref={"url": f"{url}x", "aeskey": AESKEY})
         with pytest.raises(Refused) as caught:
-            channel.fetch(gone, deadline=Deadline(10))
+            channel.fetch(gone, max_bytes=1 << 20, deadline=Deadline(10), stop=StopToken())
         assert caught.value.code == "media_gone"
         channel.interrupt()
         with pytest.raises(Interrupted):
-            channel.fetch(attachment, deadline=Deadline(10))
+            channel.fetch(attachment, max_bytes=1 << 20, deadline=Deadline(10), stop=StopToken())
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,12 @@ def test_only_addresses_of_the_platforms_kind_are_fetched(url: str | None) -> No
     with FakeWeCom() as fake:
         channel = make_channel(fake)
         with pytest.raises(Refused):
-            channel.fetch(Attachment("file", ref={"url": url, "aeskey": AESKEY}), deadline=Deadline(5))
+            channel.fetch(
+                Attachment("file", ref={"url": url, "aeskey": AESKEY}),
+                max_bytes=1 << 20,
+                deadline=Deadline(5),
+                stop=StopToken(),
+            )
 
 
 def test_without_the_package_it_is_said_once_and_the_message_is_handled(

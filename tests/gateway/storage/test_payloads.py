@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from loong_channels.contract import Address, Attachment, Inbound, Outbound
+from loong_channels.contract import Address, Attachment, Inbound, Outbound, OutboundFile
 from loong_gateway.storage.payloads import (
     checked,
     decode_inbound,
@@ -47,6 +47,7 @@ def test_an_inbound_message_comes_back_as_it_was(inbound: Inbound) -> None:
     [
         Outbound(Address("telegram", "work", "7", "3"), "hi 好", "reply:1:0", "88", "plain", {"a": {"b": 1}}),
         Outbound(Address("telegram", "work", "7"), "", "k"),
+        Outbound(Address("wecom", "work", "g"), "", "k", file=OutboundFile("/srv/好.pdf", "好.pdf", "file")),
     ],
 )
 def test_an_outbound_part_comes_back_as_it_was(outbound: Outbound) -> None:
