@@ -36,6 +36,7 @@ from loong_gateway.messaging.turns import RequestTask, Turns, TurnSources, TurnT
 from loong_gateway.providers.contract import Provider
 from loong_gateway.providers.factory import provider_of
 from loong_gateway.storage import counters, cursors, inbox, outbox
+from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
 __all__ = ["Engine", "EngineParts", "RowCounts"]
@@ -54,6 +55,7 @@ class EngineParts:
     redactor: Redactor
     clock: Clock
     changed: Callable[[], None]
+    outgoing: Outgoing
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Engine:
             config=lambda: self.config,
             ready_to_send=self._ready_to_send,
             last_error=self._last_error,
+            outgoing=parts.outgoing,
             clock=parts.clock,
         )
 
@@ -159,11 +162,14 @@ class Engine:
         """
         store = self._parts.store
         limit = self.config.delivery.max_crash_attempts
-        idempotent = {spec.name for spec in self.supervisor.specs() if spec.idempotent_send}
+        specs = self.supervisor.specs()
+        idempotent = {spec.name: spec.idempotent_s for spec in specs if spec.idempotent_s is not None}
         resend = self.config.delivery.ambiguous == "resend"
-        store.write(lambda conn: outbox.recover(conn, resend=resend, idempotent_channels=idempotent))
+        now_ms = self._parts.clock.wall_ms()
+        store.write(lambda conn: outbox.recover(conn, now_ms=now_ms, resend=resend, idempotent=idempotent))
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
         self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
+        self._sends.sweep()
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:
             self.lanes.offer(lane, DeliveryTask(self.delivery, group))
@@ -281,6 +287,10 @@ class Engine:
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
         return self._sends.send(request)
+
+    def sweep(self) -> None:
+        """Remove what was kept for sending and is not needed any more. Raises StoreUnwritable."""
+        self._sends.sweep()
 
     def close(self) -> None:
         """Take no further work; who waits for an answer that will not be given is told."""

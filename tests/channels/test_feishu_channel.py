@@ -51,7 +51,7 @@ def test_webhook_secrets_are_needed_in_webhook_mode_only() -> None:
 
 def test_the_spec_tells_the_gateway_what_it_must_know() -> None:
     assert catalog.spec("lark") is SPEC
-    assert (SPEC.wildcard, SPEC.idempotent_send, SPEC.cards, SPEC.threads) == (True, True, True, False)
+    assert (SPEC.wildcard, SPEC.idempotent_s, SPEC.threads) == (True, 3600.0, False)
     assert SPEC.target_kinds == catalog.KNOWN["feishu"].target_kinds
     assert SPEC.aliases == catalog.KNOWN["feishu"].aliases
     defaults = {setting.name: setting.default for setting in SPEC.settings}

@@ -134,9 +134,10 @@ def test_a_missing_token_is_named_and_nothing_is_stored(tmp_path: pathlib.Path) 
         ),
         (
             ("telegram", "--target", "1", "--text", "x", "--card"),
-            "telegram has no cards; --card cannot be used",
+            "telegram does not take --card; feishu would",
         ),
-        (("telegram", "--target", "1"), "--text"),
+        (("telegram", "--target", "1"), "there is nothing to send; give --text, --file or --image"),
+        (("telegram", "--target", "1", "--file", "/nonexistent/x"), "no such file or directory"),
     ],
 )
 def test_a_wrong_call_is_one_error_and_touches_nothing(

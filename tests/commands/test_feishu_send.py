@@ -213,7 +213,7 @@ def test_a_running_owner_is_told_kind_and_card(tmp_path: pathlib.Path) -> None:
         ran = loong("feishu-send", "--receive-id", CHAT, "--text", "hello", "--card")
     assert ran.code == 0, ran.err
     ((_, body),) = owner.requests
-    assert (body["channel"], body["target_kind"], body["card"]) == ("feishu", "receive_id", True)
+    assert (body["channel"], body["target_kind"], body["options"]) == ("feishu", "receive_id", {"card": True})
 
 
 def test_a_real_owner_sends_texts_cards_and_replies(tmp_path: pathlib.Path, fake: FakeFeishu) -> None:

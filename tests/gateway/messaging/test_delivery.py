@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from loong_channels.contract import Address, Outbound
@@ -179,6 +181,61 @@ def test_the_hold_policy_never_repeats(tmp_path):
         assert rig.outbox_states() == {"g-0": "unknown"}
         assert len(rig.channel.tried) == 1
         assert [fate.state for fate in fates] == ["unknown"]
+
+
+@pytest.fixture
+def idempotent(tmp_path):
+    """A platform that takes a repetition for the same message for an hour, under the policy that never guesses."""
+    config = CONFIG + b'\n[delivery]\nambiguous = "hold"\n'
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        rig.surface.spec = dataclasses.replace(rig.surface.spec, idempotent_s=3600.0)
+        yield rig
+
+
+def test_within_its_window_a_repetition_is_harmless_and_sent_until_it_is_confirmed(idempotent):
+    rig = idempotent
+    rig.channel.faults = [LOST] * 15
+    later = rig.deliver(put(rig, "one"))
+    while later is not None:
+        rig.clock.advance(later.after_s)
+        later = rig.run(later.task)
+    assert len(rig.channel.tried) == 16
+    assert rig.outbox_states() == {"g-0": "sent"}
+
+
+def test_a_part_that_waited_beyond_its_window_is_not_repeated_blindly(idempotent):
+    rig = idempotent
+    fates = []
+    rig.delivery.watch("g", fates.append)
+    rig.channel.faults = [LOST]
+    later = rig.deliver(put(rig, "one", ttl_s=7200))
+    # The account was away for so long that the platform has forgotten the key.
+    rig.clock.advance(3601)
+    assert rig.run(later.task) is None
+    assert len(rig.channel.tried) == 1
+    assert rig.outbox_states() == {"g-0": "unknown"}
+    assert [(fate.state, fate.error) for fate in fates] == [("unknown", str(LOST))]
+
+
+def test_a_part_that_surely_never_arrived_has_a_window_yet(idempotent):
+    rig = idempotent
+    rig.channel.faults = [Throttled("slow", retry_after_s=5000.0), LOST]
+    later = rig.deliver(put(rig, "one", ttl_s=7200))
+    rig.clock.advance(later.after_s)
+    later = rig.run(later.task)
+    rig.clock.advance(later.after_s)
+    assert rig.run(later.task) is None
+    assert rig.outbox_states() == {"g-0": "sent"}
+
+
+def test_beyond_its_window_the_policy_may_still_risk_a_second_copy(rig):
+    rig.surface.spec = dataclasses.replace(rig.surface.spec, idempotent_s=3600.0)
+    rig.channel.faults = [LOST, LOST]
+    later = rig.deliver(put(rig, "one", ttl_s=7200))
+    rig.clock.advance(3601)
+    assert rig.run(later.task) is None
+    assert len(rig.channel.tried) == 2
+    assert rig.outbox_states() == {"g-0": "unknown"}
 
 
 def test_what_was_held_stays_held_over_a_restart(tmp_path):

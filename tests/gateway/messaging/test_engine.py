@@ -9,6 +9,7 @@ from loong_gateway.config.loading import validate_source
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
 from loong_gateway.storage import outbox
+from loong_gateway.storage.outgoing import Outgoing
 from tests.clocks import HandClock
 from tests.gateway.messaging.engine_rig import CONFIG, WAIT_S
 from tests.gateway.storage.store_help import opened, part
@@ -29,6 +30,7 @@ def test_a_reply_does_not_expire_because_the_clock_was_set(tmp_path: pathlib.Pat
                 redactor=Redactor(),
                 clock=clock,
                 changed=lambda: None,
+                outgoing=Outgoing(str(tmp_path / "outgoing")),
             ),
         )
         store.write(lambda conn: outbox.add(conn, [part("g")], now_ms=clock.wall_ms(), first_sending=False))
