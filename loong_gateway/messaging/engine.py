@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -14,12 +15,13 @@ from loong_channels.egress import Egress
 from loong_gateway import VERSION
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.clock_steps import ClockSteps
-from loong_gateway.base.faults import StoreUnwritable
+from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import plural
 from loong_gateway.config import secrets
 from loong_gateway.config.outside import resolve_account
+from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.logs.redaction import Redactor
@@ -162,6 +164,7 @@ class Engine:
         """
         store = self._parts.store
         limit = self.config.delivery.max_crash_attempts
+        self._add_senders()
         specs = self.supervisor.specs()
         idempotent = {spec.name: spec.idempotent_s for spec in specs if spec.idempotent_s is not None}
         resend = self.config.delivery.ambiguous == "resend"
@@ -302,6 +305,14 @@ class Engine:
         """Wake what waits for the disk, now that its state changed; from any thread."""
         if self._parts.store.unwritable_reason() is None:
             self.lanes.open_gate(STORE_GATE)
+
+    def _add_senders(self) -> None:
+        """See to it that what an operator had sent leaves, also from an account that this owner does not serve."""
+        for channel, account in self._parts.store.read(outbox.senders):
+            # One that is gone from the config, or switched off, lets it expire.
+            with contextlib.suppress(CommandError):
+                found = account_for(self.config, channel, account)
+                self.supervisor.add_if_absent(found, functools.partial(self._slot, found, receives=False))
 
     def _ready_to_send(self, account: AccountConfig) -> None:
         slot = self.supervisor.add_if_absent(account, lambda: self._slot(account, receives=False))

@@ -38,6 +38,7 @@ __all__ = [
     "mark_sent",
     "pending",
     "recover",
+    "senders",
     "shift",
     "state_of",
 ]
@@ -265,6 +266,14 @@ def pending(conn: sqlite3.Connection) -> list[tuple[str, str, int]]:
     ):
         groups.setdefault(name, (name, lane, not_before_ms))
     return list(groups.values())
+
+
+def senders(conn: sqlite3.Connection) -> list[tuple[str, str]]:
+    """(channel, account) of everything that was not written in answer to a message and is still to be sent."""
+    return conn.execute(
+        "SELECT DISTINCT channel, account FROM outbox"
+        " WHERE state IN ('queued', 'sending') AND inbox_seq IS NULL ORDER BY channel, account"
+    ).fetchall()
 
 
 def files(conn: sqlite3.Connection) -> dict[str, str]:

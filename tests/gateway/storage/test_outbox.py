@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 from store_help import NOW_MS, memory, part
 
+from loong_channels.contract import Address, Outbound
 from loong_gateway.storage import outbox
 from loong_gateway.storage.counters import counters
 
@@ -201,6 +202,17 @@ def test_a_damaged_part_fails_its_whole_group_once_and_is_counted(
     assert outbox.state_of(conn, "g") == "failed"
     assert counters(conn) == {"rows_quarantined": 1}
     assert states(conn, "other") == ["queued"]
+
+
+def test_senders_are_the_accounts_that_an_operators_parts_wait_for(conn: sqlite3.Connection) -> None:
+    answer = outbox.Part("r:0", "r", 0, 7, Outbound(Address("wecom", "a", "1"), "x", "r:0"), NOW_MS)
+    own = outbox.Part("s:0", "s", 0, None, Outbound(Address("feishu", "b", "1"), "x", "s:0"), NOW_MS)
+    outbox.add(conn, [answer, own], now_ms=NOW_MS, first_sending=False)
+    add(conn, "t", first_sending=True)
+    add(conn, "u")
+    assert outbox.senders(conn) == [("feishu", "b"), ("telegram", "work")]
+    outbox.mark_sent(conn, "s:0")
+    assert outbox.senders(conn) == [("telegram", "work")]
 
 
 def test_counts_are_by_account_and_leave_sent_out(conn: sqlite3.Connection) -> None:
