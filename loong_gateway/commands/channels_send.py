@@ -265,10 +265,11 @@ def _through_owner(context: Context, client: ControlClient, order: Order, *, wai
                 {"copy": copy, "name": file.name, "kind": file.kind}
                 for copy, file in zip(copies.names, contents.files)
             ]
+        # From here on it may have been taken, even if this command is ended; whoever took it removes its copies.
+        copies.are_kept = True
         try:
             outcome = _outcome_of(client, body)
         except CommandError as error:
-            # It may have been taken; what is not needed is found and removed by whoever took it.
             copies.are_kept = error.code == "channels.no_outcome"
             raise
         copies.are_kept = outcome.state != "refused"

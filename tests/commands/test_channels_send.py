@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from loong_channels.contract import OutboundFile
+from loong_channels.telegram.spec import SPEC
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import identity
 from loong_gateway.commands import channels_send
+from loong_gateway.messaging.parts import Contents
 from loong_gateway.owner.files import publish, write_control_token
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
@@ -402,6 +405,27 @@ def test_an_owner_is_told_the_name_of_a_copy_that_stays_as_long_as_it_may_be_nee
     assert "/" not in file["copy"]
     assert str(tmp_path) not in str(body)
     assert copies(loong) == [file["copy"]] * left
+
+
+def test_a_command_that_is_ended_while_the_owner_sends_leaves_it_the_copy(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    loong = Loong(tmp_path, "")
+    context: Any = types.SimpleNamespace(places=loong.places)
+    file = OutboundFile(str(tmp_path / "a.pdf"), "a.pdf")
+    account = types.SimpleNamespace(id="work", name="telegram")
+    order: Any = channels_send.Order(
+        None, account, account, SPEC, "1", "conversation", Contents(files=(file,)), selected_by_default=True
+    )
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(channels_send, "_outcome_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        channels_send._through_owner(context, None, order, wait=True)
+    assert len(copies(loong)) == 1
 
 
 class SlowOwner:
