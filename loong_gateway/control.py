@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["ControlPlane", "SendOutcome", "SendRequest", "TurnRequest", "TurnResult"]
+__all__ = ["ControlPlane", "SendFile", "SendOutcome", "SendRequest", "TurnRequest", "TurnResult"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,23 @@ class TurnResult:
 
 
 @dataclass(frozen=True)
-class SendRequest:
-    """Send one text. `account` None means the channel's default, `target_kind` "" its usual kind of target.
+class SendFile:
+    """A file to send: `copy` is its name in the home's directory of outgoing files, `name` what is shown.
 
-    `wait_s` 0 returns as soon as it is on disk. `card` sends the text as a card, where the channel has such.
+    `kind` is that of contract.OutboundFile.
+    """
+
+    copy: str
+    name: str
+    kind: str = "file"
+
+
+@dataclass(frozen=True)
+class SendRequest:
+    """Send a text, what `options` (contract.SendOption by name) add, and files. At least one of the three is there.
+
+    `account` None means the channel's default, `target_kind` "" its usual kind of target. `wait_s` 0 returns as soon
+    as it is on disk.
     """
 
     channel: str
@@ -42,7 +55,8 @@ class SendRequest:
     text: str
     wait_s: float = 30.0
     idempotency_key: str | None = None
-    card: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
+    files: tuple[SendFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,8 @@ class ControlPlane(Protocol):
         """Run one turn in the lane of its session. Blocks up to `timeout_s`. Never raises for a provider's fault."""
 
     def send(self, request: SendRequest) -> SendOutcome:
-        """Put a text into the outbox and wait for its fate. Blocks up to `wait_s`.
+        """Put it into the outbox and wait for its fate. Blocks up to `wait_s`.
 
-        Raises CommandError for an unknown channel, account or target kind, StoreUnwritable when it cannot be kept.
+        Raises CommandError for an unknown channel, account or target kind, an option that the channel does not take,
+        a file that is no copy, StoreUnwritable when it cannot be kept.
         """

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from typing import Callable
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.control import ControlPlane, SendRequest, TurnRequest
+from loong_gateway.control import ControlPlane, SendFile, SendRequest, TurnRequest
 
 from .answers import Answer, error_answer, json_answer
 from .fields import (
     LONGEST_ID,
+    LONGEST_TEXT,
     BadFields,
     bounded_number,
     json_object,
+    object_list,
     optional_flag,
+    optional_object,
     optional_text,
     required_text,
 )
@@ -24,6 +27,8 @@ __all__ = ["control_routes"]
 
 LONGEST_TURN_S = 600.0
 LONGEST_WAIT_S = 120.0
+MOST_OPTIONS = 32
+MOST_FILES = 10
 STOP_MESSAGES = {
     "requested": "gateway stop requested",
     "already_requested": "gateway stop already requested",
@@ -118,10 +123,11 @@ class _Verbs:
                 account=optional_text(document, "account"),
                 target=required_text(document, "target", longest=LONGEST_ID),
                 target_kind=optional_text(document, "target_kind") or "",
-                text=required_text(document, "text"),
+                text=optional_text(document, "text", longest=LONGEST_TEXT) or "",
                 wait_s=bounded_number(document, "wait_s", default=30.0, minimum=0.0, maximum=LONGEST_WAIT_S),
                 idempotency_key=optional_text(document, "idempotency_key"),
-                card=optional_flag(document, "card"),
+                options=_options(document),
+                files=tuple(_file(one) for one in object_list(document, "files", most=MOST_FILES)),
             )
         )
         return json_answer(
@@ -152,6 +158,20 @@ class _Verbs:
             status = FAULT_STATUS.get(result.error_code, 502)
             return error_answer(status, result.error_code, result.error, shape="plain")
         return json_answer(200, _turn_document(result.text, result.usage))
+
+
+def _options(document: Mapping[str, object]) -> Mapping[str, object]:
+    options = optional_object(document, "options", most=MOST_OPTIONS)
+    # Before there were options, this one was a member of the body.
+    return {**options, "card": True} if optional_flag(document, "card") else options
+
+
+def _file(member: Mapping[str, object]) -> SendFile:
+    return SendFile(
+        copy=required_text(member, "copy", longest=LONGEST_ID),
+        name=required_text(member, "name", longest=LONGEST_ID),
+        kind=optional_text(member, "kind") or "file",
+    )
 
 
 def _turn_document(text: str, usage: Mapping[str, int] | None) -> dict[str, object]:

@@ -33,6 +33,7 @@ from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage.lock import StoreLock
+from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
 __all__ = ["Launch", "launch"]
@@ -128,6 +129,7 @@ def _with_store(
                 redactor=redactor,
                 clock=clock,
                 changed=changes,
+                outgoing=Outgoing(order.places.outgoing),
             ),
         )
         for account in order.accounts:

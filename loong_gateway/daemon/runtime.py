@@ -242,6 +242,7 @@ class Runtime:
 
         try:
             self._parts.store.submit(prune)
+            self._engine.sweep()
         except StoreUnwritable as error:
             # It comes round again; status shows that the store is unwritable.
             logger.warning("old rows were not removed: %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -14,12 +15,13 @@ from loong_channels.egress import Egress
 from loong_gateway import VERSION
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.clock_steps import ClockSteps
-from loong_gateway.base.faults import StoreUnwritable
+from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import plural
 from loong_gateway.config import secrets
 from loong_gateway.config.outside import resolve_account
+from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.logs.redaction import Redactor
@@ -37,6 +39,7 @@ from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.providers.contract import Provider
 from loong_gateway.providers.factory import provider_of
 from loong_gateway.storage import counters, cursors, inbox, outbox
+from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
 __all__ = ["Engine", "EngineParts", "RowCounts"]
@@ -55,6 +58,7 @@ class EngineParts:
     redactor: Redactor
     clock: Clock
     changed: Callable[[], None]
+    outgoing: Outgoing
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Engine:
             config=lambda: self.config,
             ready_to_send=self._ready_to_send,
             last_error=self._last_error,
+            outgoing=parts.outgoing,
             clock=parts.clock,
         )
 
@@ -160,11 +165,15 @@ class Engine:
         """
         store = self._parts.store
         limit = self.config.delivery.max_crash_attempts
-        idempotent = {spec.name for spec in self.supervisor.specs() if spec.idempotent_send}
+        self._add_senders()
+        specs = self.supervisor.specs()
+        idempotent = {spec.name: spec.idempotent_s for spec in specs if spec.idempotent_s is not None}
         resend = self.config.delivery.ambiguous == "resend"
-        store.write(lambda conn: outbox.recover(conn, resend=resend, idempotent_channels=idempotent))
+        now_ms = self._parts.clock.wall_ms()
+        store.write(lambda conn: outbox.recover(conn, now_ms=now_ms, resend=resend, idempotent=idempotent))
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
         self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
+        self._sends.sweep()
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:
             self.lanes.offer(lane, DeliveryTask(self.delivery, group))
@@ -283,6 +292,10 @@ class Engine:
         """See control.ControlPlane."""
         return self._sends.send(request)
 
+    def sweep(self) -> None:
+        """Remove what was kept for sending and is not needed any more. Raises StoreUnwritable."""
+        self._sends.sweep()
+
     def close(self) -> None:
         """Take no further work; who waits for an answer that will not be given is told."""
         for task in self.lanes.close():
@@ -293,6 +306,14 @@ class Engine:
         """Wake what waits for the disk, now that its state changed; from any thread."""
         if self._parts.store.unwritable_reason() is None:
             self.lanes.open_gate(STORE_GATE)
+
+    def _add_senders(self) -> None:
+        """See to it that what an operator had sent leaves, also from an account that this owner does not serve."""
+        for channel, account in self._parts.store.read(outbox.senders):
+            # One that is gone from the config, or switched off, lets it expire.
+            with contextlib.suppress(CommandError):
+                found = account_for(self.config, channel, account)
+                self.supervisor.add_if_absent(found, functools.partial(self._slot, found, receives=False))
 
     def _ready_to_send(self, account: AccountConfig) -> None:
         slot = self.supervisor.add_if_absent(account, lambda: self._slot(account, receives=False))

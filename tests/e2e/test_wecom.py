@@ -108,6 +108,21 @@ def test_without_an_owner_a_send_connects_by_itself_and_a_probe_asks(tmp_path: p
         assert SECRET not in refused.stderr + refused.stdout
 
 
+def test_a_send_goes_through_a_serve_as_well(tmp_path: pathlib.Path) -> None:
+    with (
+        FakeWeCom() as fake,
+        Gateway(tmp_path, ECHO + wecom_config(fake), environ=ENVIRON, arguments=("wecom-serve",)) as gateway,
+    ):
+        ready(gateway, fake)
+        fake.say("hello")
+        fake.wait_answers(1)
+        sent = gateway.run("wecom-send", "--target", "zhangsan", "--text", "from the shell", "--json")
+        assert sent.returncode == 0, sent.stderr
+        assert json.loads(sent.stdout)["state"] == "sent"
+        assert [push.text for push in fake.pushes] == ["from the shell"]
+        assert len(fake.clients) == 1
+
+
 def test_serve_answers_and_stops_cleanly(tmp_path: pathlib.Path) -> None:
     with (
         FakeWeCom() as fake,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.control import TurnResult
+from loong_gateway.control import SendFile, TurnResult
 from tests.gateway.api.port_kit import CONTROL, SECRET, Port, request
 
 SEND = {"channel": "telegram", "target": "42", "text": "hi"}
@@ -128,13 +128,50 @@ def test_send_hands_over_every_member(port: Port) -> None:
     assert (asked.text, asked.wait_s, asked.idempotency_key) == ("hi", 5.0, "k1")
 
 
-def test_send_leaves_kind_and_card_to_the_channel_unless_they_are_given(port: Port) -> None:
-    port.post("/api/gateway/send", SEND)
-    port.post("/api/gateway/send", {**SEND, "card": True})
-    assert [(asked.target_kind, asked.card) for asked in port.control.sends] == [("", False), ("", True)]
-    refused = port.post("/api/gateway/send", {**SEND, "card": "yes"})
+def test_send_leaves_kind_and_options_to_the_channel_unless_they_are_given(port: Port) -> None:
+    bodies: list[dict[str, object]] = [{}, {"options": {"uuid": "u"}}, {"card": True}, {"card": False}]
+    for body in bodies:
+        port.post("/api/gateway/send", {**SEND, **body})
+    assert [(asked.target_kind, asked.options) for asked in port.control.sends] == [
+        ("", {}),
+        ("", {"uuid": "u"}),
+        ("", {"card": True}),
+        ("", {}),
+    ]
+
+
+def test_send_takes_files_by_the_names_of_their_copies_and_then_needs_no_text(port: Port) -> None:
+    file = {"copy": "ab" * 16, "name": "报告.pdf", "kind": "image"}
+    body = {"channel": "telegram", "target": "42", "files": [file, {"copy": "x", "name": "y"}]}
+    assert port.post("/api/gateway/send", body).status == 200
+    (asked,) = port.control.sends
+    assert (asked.text, asked.files) == (
+        "",
+        (SendFile("ab" * 16, "报告.pdf", "image"), SendFile("x", "y", "file")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"card": "yes"}, "card: must be true or false"),
+        ({"options": [1]}, "options: must be an object"),
+        ({"options": {str(n): 1 for n in range(33)}}, "options: must be an object of at most 32 members"),
+        ({"files": {}}, "files: must be a list"),
+        ({"files": ["/etc/passwd"]}, "files: must be a list of at most 10 objects"),
+        ({"files": [{"copy": "a", "name": "b"}] * 11}, "files: must be a list of at most 10 objects"),
+        ({"files": [{"name": "b"}]}, "copy: must be a non-empty string"),
+        ({"files": [{"copy": "a", "name": 1}]}, "name: must be a string"),
+        ({"text": 1}, "text: must be a string"),
+    ],
+)
+def test_send_refuses_options_and_files_of_another_shape(
+    port: Port, body: dict[str, object], message: str
+) -> None:
+    refused = port.post("/api/gateway/send", {**SEND, **body})
     assert refused.status == 400
-    assert "card: must be true or false" in refused.json["error"]["message"]
+    assert message in refused.json["error"]["message"]
+    assert port.control.sends == []
 
 
 def test_send_reports_what_the_gateway_refuses(port: Port) -> None:

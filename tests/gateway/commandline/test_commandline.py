@@ -228,7 +228,7 @@ def test_an_unknown_option_names_the_nearest_one() -> None:
         ),
         (["ask", "--message"], "--message needs a value", "loong ask --help"),
         (["gateway", "stop", "--no-wait=1"], "--no-wait takes no value", "loong gateway stop --help"),
-        (["channels", "send", "telegram"], "--target and --text are missing", "loong channels send --help"),
+        (["channels", "send", "telegram"], "--target is missing", "loong channels send --help"),
         (
             ["channels", "send", "x", "--target", "1", "--text", "x", "--wait", "--no-wait"],
             "--wait and --no-wait exclude each other",
