@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from loong_channels.contract import Address, Cursor, Inbound
+from loong_channels.contract import Account, Address, Cursor, Inbound
 from loong_channels.faults import BadCredentials, Busy, Conflict, Unreachable
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
@@ -13,6 +13,7 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, SecretRef
+from loong_gateway.messaging.channel_holder import OpenChannel
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.slots import Slot, SlotServices
@@ -60,10 +61,11 @@ class Watched:
         self.metrics = Metrics()
         self.problem = None
         self.opens = 0
+        self.token = "t1"
         self.full = False
         self.clock = HandClock()
         self.services = SlotServices(
-            open_channel=self.open,
+            opening=OpenChannel(self.resolve, self.build),
             accept=self.accept,
             cursor={"telegram=work:offset:1": "55"}.get,
             opened=self.opened_gates.append,
@@ -75,10 +77,15 @@ class Watched:
             clock=self.clock,
         )
 
-    def open(self, account):
-        self.opens += 1
+    def resolve(self, spec, account):
         if self.problem is not None:
             raise self.problem
+        return Account(
+            account.channel, account.id, account.label, {**account.settings, "bot_token": self.token}
+        )
+
+    def build(self, account):
+        self.opens += 1
         return self.channel
 
     def accept(self, policy, batch, cursor):
@@ -113,7 +120,7 @@ def make(tmp_path):
 
         yield build
         for slot, world in made:
-            slot.stop_receiving()
+            slot.stop()
             assert slot.join(Deadline(WAIT_S))
             slot.close()
             assert world.threads.join_all(Deadline(WAIT_S)) == []
