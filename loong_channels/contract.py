@@ -188,7 +188,8 @@ class ChannelSpec:
     `conversation:thread`. `send_options` is what an operator may ask of a send beyond a text, `file_kinds` which
     kinds of OutboundFile can be sent and `file_limits` how many bytes of a kind. `reconnect_s` is the longest wait
     before the first retry after an established connection was lost; a setting `reconnect_interval_s` wins.
-    `probe_takes_over` says that a probe from outside would take the account away from whoever serves it.
+    `probe_takes_over` says that a probe from outside would take the account away from whoever serves it. `redelivers`
+    says whether the platform sends again what nobody acknowledged.
     """
 
     name: str
@@ -207,6 +208,7 @@ class ChannelSpec:
     idempotent_s: float | None = None
     reconnect_s: float = 5.0
     probe_takes_over: bool = False
+    redelivers: bool = True
     target_kinds: tuple[str, ...] = ("conversation",)
     threads: bool = False
     conversation_word: str = "conversation id"

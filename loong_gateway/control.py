@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["ControlPlane", "SendFile", "SendOutcome", "SendRequest", "TurnRequest", "TurnResult"]
+__all__ = [
+    "ChannelOutcome",
+    "ChannelRequest",
+    "ControlPlane",
+    "ProbeOutcome",
+    "SecretsOutcome",
+    "SendFile",
+    "SendOutcome",
+    "SendRequest",
+    "TurnRequest",
+    "TurnResult",
+]
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,51 @@ class SendOutcome:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class ChannelRequest:
+    """Start, stop or restart one account. `action` is that word; `account` None means the one that is served.
+
+    `wait_s` is how long to wait for what becomes of it.
+    """
+
+    action: str
+    channel: str
+    account: str | None
+    wait_s: float = 20.0
+
+
+@dataclass(frozen=True)
+class ChannelOutcome:
+    """`outcome`: "started", "already_started", "restarted", "stopped", "already_stopped" or "stopping"."""
+
+    outcome: str
+    channel: str
+    account: str
+    phase: str
+    identity: str | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True)
+class ProbeOutcome:
+    """What a platform answered. `outcome`: "ok", "refused", "no_answer", "failed" or "not_asked"."""
+
+    outcome: str
+    detail: str
+    identity: str | None = None
+    elapsed_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class SecretsOutcome:
+    """What a reload did with one account: "restarted", "unchanged", "stopped" (it is kept off), "unavailable"."""
+
+    channel: str
+    account: str
+    outcome: str
+    detail: str = ""
+
+
 class ControlPlane(Protocol):
     """All methods are thread-safe and return at once unless their text says that they block."""
 
@@ -100,3 +156,15 @@ class ControlPlane(Protocol):
         Raises CommandError for an unknown channel, account or target kind, an option that the channel does not take,
         a file that is no copy, StoreUnwritable when it cannot be kept.
         """
+
+    def channel(self, request: ChannelRequest) -> ChannelOutcome:
+        """Start, stop or restart one account. Blocks up to `wait_s`. Raises CommandError for one not served here."""
+
+    def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
+        """Ask a platform through the channel that serves the account. Blocks up to `timeout_s`.
+
+        Raises CommandError for an account that is not served here.
+        """
+
+    def reload_secrets(self) -> Sequence[SecretsOutcome]:
+        """Read all secrets of the accounts again and restart those that need it. Blocks for files and programs."""

@@ -105,5 +105,6 @@ SPEC = ChannelSpec(
     limit_unit="utf8",
     reconnect_s=5.0,
     probe_takes_over=True,
+    redelivers=False,
     conversation_word="conversation id",
 )

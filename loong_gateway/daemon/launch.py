@@ -23,7 +23,8 @@ from loong_gateway.config.outside import egress_of
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import ControlPlane
-from loong_gateway.daemon.runtime import Runtime, RuntimeParts
+from loong_gateway.daemon.parts import RuntimeParts
+from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts

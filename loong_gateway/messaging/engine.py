@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from loong_channels import catalog
-from loong_channels.contract import Channel, ChannelSpec
+from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.egress import Egress
 from loong_gateway import VERSION
 from loong_gateway.base.clock import Clock
@@ -25,6 +25,8 @@ from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.logs.redaction import Redactor
+from loong_gateway.messaging.channel_control import ChannelControl
+from loong_gateway.messaging.channel_holder import OpenChannel
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.intake import Intake
 from loong_gateway.messaging.lanes import Lanes
@@ -77,6 +79,7 @@ class Engine:
         self.config = config
         self.metrics = Metrics()
         self.supervisor = Supervisor()
+        self.channels = ChannelControl(self.supervisor, parts.clock)
         self._parts = parts
         self._parking = Parking(parts.clock)
         # Protects the provider while it is built.
@@ -132,7 +135,7 @@ class Engine:
     def _make_slot_services(self) -> SlotServices:
         parts = self._parts
         return SlotServices(
-            open_channel=self._open_channel,
+            opening=OpenChannel(self._resolve_account, self._build_channel),
             accept=self._intake.accept,
             cursor=lambda name: parts.store.read(lambda conn: cursors.get(conn, name)),
             opened=self.lanes.open_gate,
@@ -152,7 +155,8 @@ class Engine:
 
     def attach(self, spec: ChannelSpec, account: AccountConfig, channel: Channel) -> None:
         """Supervise a channel that exists already and is not in the config: the terminal."""
-        services = replace(self._slot_services, open_channel=lambda _: channel)
+        opening = replace(self._slot_services.opening, build=lambda _: channel)
+        services = replace(self._slot_services, opening=opening)
         self.supervisor.add_if_absent(account, lambda: Slot(spec, account, services, is_attached=True))
 
     def _slot(self, account: AccountConfig, *, receives: bool = True) -> Slot:
@@ -331,13 +335,16 @@ class Engine:
         self._parts.redactor.register(value)
         return value
 
-    def _open_channel(self, account: AccountConfig) -> Channel:
-        opened = resolve_account(catalog.spec(account.channel), account, self._parts.environ)
+    def _resolve_account(self, spec: ChannelSpec, account: AccountConfig) -> Account:
+        opened = resolve_account(spec, account, self._parts.environ)
         for name, value in account.settings.items():
             secret = opened.settings[name]
             if isinstance(value, SecretRef) and isinstance(secret, str):
                 self._parts.redactor.register(secret)
-        channel: Channel = catalog.channel_class(account.channel)(opened, self._parts.egress)
+        return opened
+
+    def _build_channel(self, account: Account) -> Channel:
+        channel: Channel = catalog.channel_class(account.channel)(account, self._parts.egress)
         return channel
 
     def _status_line(self) -> str:

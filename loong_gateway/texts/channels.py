@@ -53,6 +53,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong channels send --help",
         2,
     ),
+    "channels.not_served": (
+        "{given} is not served by the running gateway, which serves {served}",
+        None,
+        "see what is configured: loong channels status",
+        2,
+    ),
     "channels.empty_text": ("the text to send must not be empty", None, "loong channels send --help", 2),
     "channels.long_text": (
         "the text to send has {characters} characters; at most {limit} are sent at once",

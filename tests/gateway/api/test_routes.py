@@ -381,3 +381,60 @@ def test_forwarding_fields_are_refused_save_on_probes(port: Port) -> None:
     assert port.get("/healthz", X_Forwarded_For="192.0.2.1").status == 200
     refused = port.get("/v1/status", token=SECRET, X_Forwarded_For="127.0.0.1")
     assert (refused.status, refused.json["error"]["type"]) == (403, "proxy_attribution_required")
+
+
+CHANNEL = {"action": "restart", "channel": "telegram", "account": "work"}
+
+
+def test_one_account_is_restarted(port: Port) -> None:
+    answer = port.post("/api/gateway/channel", CHANNEL)
+    assert answer.status == 200
+    assert answer.json == {
+        "outcome": "restarted",
+        "channel": "telegram",
+        "account": "work",
+        "phase": "ready",
+        "identity": "@bot",
+        "last_error": None,
+    }
+    assert port.control.channel_requests[0].wait_s == 20.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"action": "explode"}, "action must be one of start, stop, restart"),
+        ({"action": None}, "action"),
+        ({"channel": ""}, "channel"),
+        ({"wait_s": 1e9}, "wait_s"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused(port: Port, changes: dict, said: str) -> None:
+    answer = port.post("/api/gateway/channel", {**CHANNEL, **changes})
+    assert answer.status == 400
+    assert said in answer.json["error"]["message"]
+    assert port.control.channel_requests == []
+
+
+def test_an_account_that_is_not_served_is_named(port: Port) -> None:
+    answer = port.post("/api/gateway/channel", {"action": "stop", "channel": "nowhere"})
+    assert answer.status == 400
+    assert answer.json["error"]["code"] == "channels.not_served"
+    assert "which serves telegram=work" in answer.json["error"]["message"]
+
+
+def test_a_probe_and_a_reload_of_the_secrets(port: Port) -> None:
+    probed = port.post("/api/gateway/probe", {"channel": "telegram", "account": "work", "timeout_s": 2})
+    assert probed.json == {"outcome": "ok", "detail": "ok 3 ms as @bot", "identity": "@bot", "elapsed_ms": 3}
+    assert port.control.probes == [("telegram", "work", 2.0)]
+    reloaded = port.post("/api/gateway/secrets/reload", {})
+    assert reloaded.json["accounts"][0]["outcome"] == "restarted"
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/gateway/channel", "/api/gateway/probe", "/api/gateway/secrets/reload"]
+)
+def test_accounts_are_not_touched_without_a_credential(port: Port, path: str) -> None:
+    assert port.post(path, CHANNEL, token=None).status == 401
+    assert port.post(path, CHANNEL, token="wrong!").status == 401
+    assert port.control.channel_requests == port.control.probes == []
