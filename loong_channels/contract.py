@@ -161,7 +161,8 @@ class ChannelSpec:
     "codepoint". `threads` says that a target may be written as `conversation:thread`, `cards` that a text may be
     sent as a card, `file_kinds` which kinds of OutboundFile it can send. `reconnect_s` is the longest wait before the
     first retry after an established connection was lost; a setting `reconnect_interval_s` wins. `probe_takes_over`
-    says that a probe from outside would take the account away from whoever serves it.
+    says that a probe from outside would take the account away from whoever serves it. `redelivers` says whether the
+    platform sends again what nobody acknowledged.
     """
 
     name: str
@@ -180,6 +181,7 @@ class ChannelSpec:
     idempotent_send: bool = False
     reconnect_s: float = 5.0
     probe_takes_over: bool = False
+    redelivers: bool = True
     target_kinds: tuple[str, ...] = ("conversation",)
     threads: bool = False
     conversation_word: str = "conversation id"

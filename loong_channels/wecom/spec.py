@@ -105,5 +105,7 @@ SPEC = ChannelSpec(
     limit_unit="utf8",
     reconnect_s=5.0,
     probe_takes_over=True,
+    redelivers=False,
+    file_kinds=("image", "file", "audio", "video"),
     conversation_word="conversation id",
 )
