@@ -27,8 +27,8 @@ from tests.channels.wecom_rig import (
     make_channel,
     online,
     reply,
-    running,
     send,
+    served,
 )
 from tests.fakes.wecom import FakeWeCom
 
@@ -46,7 +46,7 @@ def test_it_subscribes_first_and_is_ready_only_then() -> None:
     with FakeWeCom() as fake:
         fake.delay("aibot_subscribe", 0.5)
         channel, host = make_channel(fake), RecordingHost()
-        with running(channel, host):
+        with served(channel, host):
             fake.wait_for(lambda: fake.received)
             assert host.identities == []
             with pytest.raises(Unreachable) as caught:
@@ -172,7 +172,7 @@ def test_a_lost_connection_is_a_fault_and_the_next_one_works(how: str) -> None:
         fault = run.ended()
         assert isinstance(fault, Unreachable)
         assert fault.maybe_processed
-        with running(channel, host):
+        with served(channel, host):
             host.wait_for(lambda: len(host.identities) == 2)
             assert heard(fake, host).text == "hello"
         channel.interrupt()
@@ -243,7 +243,7 @@ def test_what_the_disk_refuses_survives_the_connection_and_is_offered_again() ->
         fake.drop()
         run.ended()
         host.refusals.clear()
-        with running(channel, host):
+        with served(channel, host):
             host.wait_for(lambda: host.texts == ["kept"])
         channel.interrupt()
 
@@ -266,7 +266,7 @@ class OneFullLane(RecordingHost):
 def test_a_full_conversation_stops_no_other_and_keeps_its_order() -> None:
     with FakeWeCom() as fake:
         channel, host = make_channel(fake), OneFullLane()
-        with running(channel, host):
+        with served(channel, host):
             host.wait_for(lambda: host.identities)
             for number in range(5):
                 fake.say(f"full {number}")

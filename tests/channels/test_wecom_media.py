@@ -12,7 +12,6 @@ from loong_channels import aes
 from loong_channels.contract import Attachment
 from loong_channels.faults import BadAnswer, Interrupted, Refused
 from loong_channels.waiting import Deadline, StopToken
-from loong_channels.wecom import media
 from loong_channels.wecom.media import file_name, unlock
 from tests.channels.wecom_rig import heard, make_channel, online
 from tests.fakes.wecom import FakeWeCom
@@ -104,7 +103,7 @@ def test_without_the_package_it_is_said_once_and_the_message_is_handled(
             inbound = heard(fake, host, None, msgtype="image", image={"url": "https://x/y", "aeskey": "k"})
             assert inbound.text == "[image]"
         assert [name for name, _ in host.notes] == ["media_not_readable"]
-    assert not media.can_decrypt()
+    assert not aes.can_decrypt()
 
 
 def test_without_the_package_fetching_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Callable, TypeVar
 from .http_server import Call, HttpServer
 from .process import jsonable, serve_until_ended
 from .web_socket_server import ServerConnection, WebSocketServer
+from .wecom_uploads import UploadedFile, Uploads
 
 T = TypeVar("T")
 
@@ -29,10 +30,12 @@ MAX_BYTES = 20480
 STREAM_LIFE_S = 600.0
 LOOK_S = 0.05
 WAIT_S = 10.0
+MEDIA_TYPES = ("image", "file", "voice", "video")
+MESSAGE_TYPES = ("stream", "markdown", "template_card", "stream_with_template_card", *MEDIA_TYPES)
 CARD_CMDS = ("aibot_respond_welcome_msg", "aibot_respond_update_msg")
 CONTROLS = frozenset(
     "say event kick takeover drop close_all stall fail delay silence speak reinstate revoke state address wait_count "
-    "advance allow_unknown reset_record refuse_next add_media".split()
+    "advance allow_unknown reset_record refuse_next add_media add_moved".split()
 )
 
 
@@ -79,12 +82,13 @@ class Question:
 
 @dataclass
 class Push:
-    """A message that was pushed."""
+    """A message that was pushed: a text, or a file."""
 
     at: float
     conversation: str
     chat_type: int | None
     text: str
+    file: UploadedFile | None = None
 
 
 class Client:
@@ -143,7 +147,10 @@ class FakeWeCom:
         self.complaints: list[str] = []
         self.injected: list[Question] = []
         self.known: dict[str, int] = {}
-        self.media: dict[str, tuple[bytes, str]] = {}
+        self.media: dict[str, tuple[bytes, str, str]] = {}
+        self.moved: dict[str, str] = {}
+        self.fetched: list[str] = []
+        self.uploads = Uploads(self.now)
         self._messages: dict[str, deque[float]] = {}
         self._failures: list[dict[str, Any]] = []
         self._delays: list[dict[str, Any]] = []
@@ -328,10 +335,21 @@ class FakeWeCom:
 
     takeover = kick
 
-    def add_media(self, content: bytes, name: str, key: str) -> str:
-        """Serve encrypted `content` (as it is) once; its address."""
+    def add_media(
+        self, content: bytes, name: str, key: str, content_type: str = "application/octet-stream"
+    ) -> str:
+        """Serve `content` as it is, which should be encrypted; its address."""
         with self._lock:
-            self.media[f"/media/{key}"] = (content, name)
+            self.media[f"/media/{key}"] = (content, name, content_type)
+        return self._media_address(key)
+
+    def add_moved(self, key: str, target: str) -> str:
+        """Answer with a redirect; its address."""
+        with self._lock:
+            self.moved[f"/media/{key}"] = target
+        return self._media_address(key)
+
+    def _media_address(self, key: str) -> str:
         return f"http://127.0.0.1:{self._media_server.port}/media/{key}"
 
     # --- faults
@@ -454,7 +472,7 @@ class FakeWeCom:
         frame = json.loads(data)
         cmd, req_id = frame["cmd"], frame["headers"]["req_id"]
         body = frame.get("body") or {}
-        received = Received(time.monotonic(), client.number, cmd, req_id, body)
+        received = Received(time.monotonic(), client.number, cmd, req_id, _in_short(body))
         if isinstance(data, bytes):
             self.complaints.append("binary message")
         if len(req_id.encode()) > 128:
@@ -556,6 +574,9 @@ class FakeWeCom:
             return self._send(body)
         if cmd in CARD_CMDS:
             return self._respond_event(cmd, req_id, body)
+        if cmd in self.uploads.commands:
+            code, answer = self.uploads.take(cmd, body)
+            return {**_ack(code, "ok" if code == 0 else "refused"), **({"body": answer} if answer else {})}
         self.complaints.append(f"unknown command {cmd}")
         return _ack(40058, "invalid request parameter")
 
@@ -579,11 +600,13 @@ class FakeWeCom:
         if question is None or question.kind != "message" or self.now() - question.born > 86_400:
             return _ack(846605, "invalid req_id")
         msgtype = body.get("msgtype")
-        if msgtype == "text":
+        if msgtype not in MESSAGE_TYPES:
             return _ack(40008, "invalid message type")
         if question.answered:
             return _ack(846606, "request already responded, cannot respond again")
         if msgtype != "stream":
+            # Possible, but the last word of this request, where more was to be said.
+            self.complaints.append(f"{msgtype} as a reply")
             question.answered = True
             return self._count(question.conversation) or _ack(0)
         return self._stream(question, body.get("stream") or {})
@@ -616,21 +639,28 @@ class FakeWeCom:
 
     def _send(self, body: dict[str, Any]) -> dict[str, Any]:
         chat = str(body.get("chatid") or "")
-        if body.get("msgtype") == "text":
+        msgtype = str(body.get("msgtype") or "")
+        if msgtype not in MESSAGE_TYPES or msgtype == "stream":
             return _ack(40008, "invalid message type")
         if chat not in self.known and not self._unknown_allowed:
             return _ack(93006, "invalid chatid")
         chat_type = body.get("chat_type")
         if chat_type not in (None, 0, self.known.get(chat, chat_type)):
             return _ack(93006, "invalid chatid")
-        content = str((body.get("markdown") or {}).get("content") or "")
+        held = body.get(msgtype) or {}
+        content = str(held.get("content") or "") if msgtype == "markdown" else ""
         if len(content.encode()) > MAX_BYTES:
             return _ack(45002, "content too long")
+        file = None
+        if msgtype in MEDIA_TYPES:
+            file = self.uploads.find(str(held.get("media_id") or ""), msgtype)
+            if file is None:
+                return _ack(40007, "invalid media_id")
         refusal = self._count(chat)
         if refusal is not None:
             return refusal
         self.order.append(f"push:{len(self.pushes)}")
-        self.pushes.append(Push(time.monotonic(), chat, chat_type, content))
+        self.pushes.append(Push(time.monotonic(), chat, chat_type, content, file))
         return _ack(0)
 
     def _respond_event(self, cmd: str, req_id: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -659,13 +689,18 @@ class FakeWeCom:
 
     def _handle_media(self, call: Call) -> None:
         with self._lock:
+            self.fetched.append(call.path)
             found = self.media.get(call.path)
+            target = self.moved.get(call.path)
+        if target is not None:
+            call.reply(302, b"", headers=(("Location", target),))
+            return
         if found is None:
             call.reply(404, b"")
             return
-        content, name = found
+        content, name, content_type = found
         disposition = ("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
-        call.reply(200, content, "application/octet-stream", headers=(disposition,))
+        call.reply(200, content, content_type, headers=(disposition,))
 
     def address(self) -> str:
         """Where it listens, for a controlling process."""
@@ -687,6 +722,12 @@ class FakeWeCom:
 
 def _ack(code: int, errmsg: str = "ok") -> dict[str, Any]:
     return {"errcode": code, "errmsg": errmsg}
+
+
+def _in_short(body: dict[str, Any]) -> dict[str, Any]:
+    """A body without the bytes of a file, for the record."""
+    data = body.get("base64_data")
+    return body if data is None else {**body, "base64_data": f"{len(data)} characters"}
 
 
 def _fits(order: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
