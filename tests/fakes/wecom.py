@@ -30,6 +30,7 @@ MAX_BYTES = 20480
 STREAM_LIFE_S = 600.0
 LOOK_S = 0.05
 WAIT_S = 10.0
+PIECE = 65536
 MEDIA_TYPES = ("image", "file", "voice", "video")
 MESSAGE_TYPES = ("stream", "markdown", "template_card", "stream_with_template_card", *MEDIA_TYPES)
 CARD_CMDS = ("aibot_respond_welcome_msg", "aibot_respond_update_msg")
@@ -91,6 +92,17 @@ class Push:
     file: UploadedFile | None = None
 
 
+@dataclass(frozen=True)
+class Served:
+    """A file that came with a message."""
+
+    content: bytes
+    name: str
+    content_type: str
+    chunked: bool
+    status: int
+
+
 class Client:
     """One connection of a client."""
 
@@ -147,7 +159,7 @@ class FakeWeCom:
         self.complaints: list[str] = []
         self.injected: list[Question] = []
         self.known: dict[str, int] = {}
-        self.media: dict[str, tuple[bytes, str, str]] = {}
+        self.media: dict[str, Served] = {}
         self.moved: dict[str, str] = {}
         self.fetched: list[str] = []
         self.uploads = Uploads(self.now)
@@ -155,6 +167,8 @@ class FakeWeCom:
         self._failures: list[dict[str, Any]] = []
         self._delays: list[dict[str, Any]] = []
         self._under_way: Counter[str] = Counter()
+        # Called with the command of each frame, before it is carried out.
+        self.on_frame: Callable[[str], object] | None = None
         self._revoked = False
         self._silent = False
         self._unknown_allowed = False
@@ -336,11 +350,18 @@ class FakeWeCom:
     takeover = kick
 
     def add_media(
-        self, content: bytes, name: str, key: str, content_type: str = "application/octet-stream"
+        self,
+        content: bytes,
+        name: str,
+        key: str,
+        content_type: str = "application/octet-stream",
+        *,
+        chunked: bool = False,
+        status: int = 200,
     ) -> str:
         """Serve `content` as it is, which should be encrypted; its address."""
         with self._lock:
-            self.media[f"/media/{key}"] = (content, name, content_type)
+            self.media[f"/media/{key}"] = Served(content, name, content_type, chunked, status)
         return self._media_address(key)
 
     def add_moved(self, key: str, target: str) -> str:
@@ -487,6 +508,8 @@ class FakeWeCom:
             self.max_under_way = max(self.max_under_way, self._under_way[req_id])
             if self._under_way[req_id] > 1:
                 self.complaints.append(f"two frames of {req_id} at once")
+            if self.on_frame is not None:
+                self.on_frame(cmd)
             answer = self._failure(cmd, body) or self._run(client, cmd, req_id, body)
             received.code = answer["errcode"]
             delay = self._delayed(cmd, req_id, body)
@@ -698,9 +721,14 @@ class FakeWeCom:
         if found is None:
             call.reply(404, b"")
             return
-        content, name, content_type = found
-        disposition = ("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
-        call.reply(200, content, content_type, headers=(disposition,))
+        headers = (("Content-Disposition", f"attachment; filename*=UTF-8''{found.name}"),)
+        if found.chunked:
+            call.send(call.head(found.status, found.content_type, headers=headers))
+            for start in range(0, len(found.content), PIECE):
+                call.chunk(found.content[start : start + PIECE])
+            call.chunk(b"")
+        else:
+            call.reply(found.status, found.content, found.content_type, headers=headers)
 
     def address(self) -> str:
         """Where it listens, for a controlling process."""
