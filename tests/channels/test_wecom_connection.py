@@ -52,7 +52,8 @@ def end_of(fake: FakeWeCom, **settings: object) -> BaseException | None:
 
 def test_it_subscribes_first_and_is_ready_only_then() -> None:
     with FakeWeCom() as fake:
-        fake.delay("aibot_subscribe", 0.5)
+        acknowledge = threading.Event()
+        fake.delay("aibot_subscribe", gate=acknowledge)
         channel, host = make_channel(fake), RecordingHost()
         with served(channel, host):
             fake.wait_for(lambda: fake.received)
@@ -60,6 +61,7 @@ def test_it_subscribes_first_and_is_ready_only_then() -> None:
             with pytest.raises(Unreachable) as caught:
                 send(channel, "zhangsan", "too early")
             assert caught.value.maybe_processed is False
+            acknowledge.set()
             host.wait_for(lambda: host.identities)
         channel.interrupt()
         assert [one.cmd for one in fake.received] == ["aibot_subscribe"]
@@ -125,9 +127,14 @@ def test_pings_go_on_while_an_answer_waits_for_its_acknowledgement() -> None:
     with FakeWeCom() as fake, online(fake, ping_interval_s=0.1) as (channel, host, _):
         inbound = heard(fake, host)
         fake.reset_record()
-        fake.delay("aibot_respond_msg", 0.5)
-        reply(channel, inbound, "slow")
-        assert len(fake.frames("ping")) >= 2
+        acknowledge = threading.Event()
+        fake.delay("aibot_respond_msg", gate=acknowledge)
+        thread = threading.Thread(target=reply, args=(channel, inbound, "slow"))
+        thread.start()
+        fake.wait_for(lambda: len(fake.frames("ping")) >= 3)
+        acknowledge.set()
+        thread.join(10)
+        assert fake.texts() == ["slow"]
 
 
 def test_two_missed_pings_end_the_connection() -> None:

@@ -167,6 +167,7 @@ class FakeWeCom:
         self._failures: list[dict[str, Any]] = []
         self._delays: list[dict[str, Any]] = []
         self._under_way: Counter[str] = Counter()
+        self._acknowledged: Counter[str] = Counter()
         # Called with the command of each frame, before it is carried out.
         self.on_frame: Callable[[str], object] | None = None
         self._revoked = False
@@ -249,6 +250,11 @@ class FakeWeCom:
         """The frames with one command."""
         with self._lock:
             return [one for one in self.received if one.cmd == cmd]
+
+    def answers_sent(self, cmd: str) -> int:
+        """How many frames with one command were acknowledged."""
+        with self._lock:
+            return self._acknowledged[cmd]
 
     def state(self) -> dict[str, object]:
         """Everything recorded, as JSON values."""
@@ -394,10 +400,11 @@ class FakeWeCom:
         times: int = 1,
         *,
         lost: bool = False,
+        gate: threading.Event | None = None,
         conversation: str | None = None,
         **where: Any,
     ) -> None:
-        """The answers to the next requests come late, or never; the requests are carried out."""
+        """The answers to the next requests come late, when `gate` opens, or never; the requests are carried out."""
         with self._lock:
             self._delays.append(
                 {
@@ -405,6 +412,7 @@ class FakeWeCom:
                     "seconds": seconds,
                     "times": times,
                     "lost": lost,
+                    "gate": gate,
                     "conversation": conversation,
                     **where,
                 }
@@ -515,20 +523,32 @@ class FakeWeCom:
             delay = self._delayed(cmd, req_id, body)
             self._changed.notify_all()
         if delay is None:
-            self._answer(client, req_id, answer)
+            self._answer(client, cmd, req_id, answer)
         elif delay["lost"]:
             with self._lock:
                 self._under_way[req_id] -= 1
         else:
-            timer = threading.Timer(delay["seconds"], self._answer, (client, req_id, answer))
-            timer.daemon = True
-            timer.start()
+            late = (delay, client, cmd, req_id, answer)
+            threading.Thread(target=self._answer_late, args=late, daemon=True).start()
 
-    def _answer(self, client: Client, req_id: str, answer: dict[str, Any]) -> None:
+    def _answer_late(
+        self, delay: Mapping[str, Any], client: Client, cmd: str, req_id: str, answer: dict[str, Any]
+    ) -> None:
+        gate = delay["gate"]
+        if gate is None:
+            self.server.released.wait(delay["seconds"])
+        else:
+            gate.wait(WAIT_S)
+        self._answer(client, cmd, req_id, answer)
+
+    def _answer(self, client: Client, cmd: str, req_id: str, answer: dict[str, Any]) -> None:
         with self._lock:
             self._under_way[req_id] -= 1
         with contextlib.suppress(OSError):
             client.connection.send(json.dumps({"headers": {"req_id": req_id}, **answer}))
+        with self._changed:
+            self._acknowledged[cmd] += 1
+            self._changed.notify_all()
 
     def _push_frame(self, cmd: str, req_id: str, body: Mapping[str, Any]) -> None:
         with self._lock:
