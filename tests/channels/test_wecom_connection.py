@@ -553,6 +553,13 @@ def test_a_probe_of_a_running_channel_is_a_ping() -> None:
         assert run.error is None
 
 
+def test_a_probe_whose_ping_is_refused_says_so() -> None:
+    with FakeWeCom() as fake, online(fake) as (channel, _, _):
+        fake.fail("ping", 45009)
+        with pytest.raises(Throttled):
+            channel.probe(deadline=Deadline(5))
+
+
 def test_a_probe_without_an_owner_subscribes_and_leaves() -> None:
     with FakeWeCom() as fake:
         assert make_channel(fake).probe(deadline=Deadline(5)) == f"wecom_{fake.bot_id}"
