@@ -94,9 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="PATH", help="a picture to send, after the text")
     for name in ("file", "image"):
         parser.add_argument(f"--{name}-path", dest=name, metavar="PATH", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--account", metavar="ID", help="the configured account; otherwise the channel's default"
-    )
+    parser.add_argument("--account", metavar="ID", help="the configured account; else the default")
     parser.add_argument(
         "--target-kind", metavar="KIND", help="what the target is; otherwise the channel's usual"
     )
