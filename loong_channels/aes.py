@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 
 from .faults import Fault
 
-__all__ = ["CryptoMissing", "decrypt_cbc"]
+__all__ = ["CRYPTO_FIX", "CryptoMissing", "can_decrypt", "decrypt_cbc"]
+
+CRYPTO_FIX = "pip install 'loong[crypto]'"
 
 
 class CryptoMissing(Fault):
     """Raised when the package `cryptography` is needed and cannot be imported."""
+
+
+def can_decrypt() -> bool:
+    """Whether the package that decrypts is installed."""
+    try:
+        return importlib.util.find_spec("cryptography") is not None
+    except (ImportError, ValueError):
+        # Somebody has put something else in its place.
+        return False
 
 
 def decrypt_cbc(key: bytes, iv: bytes, data: bytes) -> bytes:
@@ -25,7 +37,7 @@ def decrypt_cbc(key: bytes, iv: bytes, data: bytes) -> bytes:
         ciphers = importlib.import_module("cryptography.hazmat.primitives.ciphers")
     except ImportError as error:
         raise CryptoMissing(
-            "the Python package cryptography is missing; install it with: pip install 'loong[crypto]'"
+            f"the Python package cryptography is missing; install it with: {CRYPTO_FIX}"
         ) from error
     decryptor = ciphers.Cipher(ciphers.algorithms.AES(key), ciphers.modes.CBC(iv)).decryptor()
     plain: bytes = decryptor.update(data) + decryptor.finalize()

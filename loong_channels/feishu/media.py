@@ -9,16 +9,16 @@ import contextlib
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from loong_channels import contract
 from loong_channels.faults import BadAnswer, Refused
 from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 
 from .api import Api, Upload, path_of
 
-__all__ = ["MAX_DOWNLOAD_BYTES", "MAX_FILE_BYTES", "MAX_IMAGE_BYTES", "Media", "Resource"]
+__all__ = ["MAX_DOWNLOAD_BYTES", "MAX_FILE_BYTES", "MAX_IMAGE_BYTES", "Media"]
 
 MAX_IMAGE_BYTES = 10 << 20
 MAX_FILE_BYTES = 30 << 20
@@ -37,15 +37,6 @@ _FILE_TYPES = {
 _MAX_NAME = 200
 _NAME_STAR = re.compile(r"filename\*\s*=\s*(?:UTF-8|utf-8)'[^']*'([^;\s]+)")
 _NAME = re.compile(r'filename\s*=\s*(?:"([^"]*)"|([^;\s]+))')
-
-
-@dataclass(frozen=True)
-class Resource:
-    """Something that came with a message. `mime` is "" and `name` None where the platform does not tell."""
-
-    data: bytes = field(repr=False)
-    mime: str = ""
-    name: str | None = None
 
 
 class Media:
@@ -95,7 +86,7 @@ class Media:
         max_bytes: int = MAX_DOWNLOAD_BYTES,
         deadline: Deadline,
         stop: StopToken | None = None,
-    ) -> Resource:
+    ) -> contract.Media:
         """Fetch what came with a message; `kind` is "image", or "file" for everything else.
 
         The key must be one of that message. Blocks; raises faults, Refused (too_large) beyond `max_bytes`.
@@ -112,7 +103,9 @@ class Media:
             # A message that the platform does not know is answered like this.
             raise BadAnswer("resource: an answer without the file")
         mime = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Resource(answer.body, mime, _file_name(answer.headers.get("content-disposition", "")))
+        return contract.Media(
+            answer.body, _file_name(answer.headers.get("content-disposition", "")), mime or None
+        )
 
 
 def _check_size(what: str, data: bytes, limit: int) -> None:

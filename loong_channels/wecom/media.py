@@ -8,12 +8,11 @@ https://developer.work.weixin.qq.com/document/path/101463
 from __future__ import annotations
 
 import base64
-import importlib.util
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
-from loong_channels.aes import decrypt_cbc
+from loong_channels.aes import can_decrypt, decrypt_cbc
 from loong_channels.contract import Attachment, Media
 from loong_channels.egress import is_loopback
 from loong_channels.faults import BadAnswer, Overloaded, Refused
@@ -57,11 +56,6 @@ class MediaStore:
     def interrupt(self) -> None:
         """End everything that is under way, for good."""
         self._client.interrupt()
-
-
-def can_decrypt() -> bool:
-    """Whether the package that decrypts files is installed."""
-    return importlib.util.find_spec("cryptography") is not None
 
 
 def unlock(content: bytes, aeskey: str) -> bytes:

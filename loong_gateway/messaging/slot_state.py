@@ -26,8 +26,8 @@ class SlotState:
     """A surface at a moment. Times are wall-clock milliseconds, None where it never happened.
 
     `trouble` is "" or the code of what needs attention: "auth_failed", "conflict", "unreachable", "secret_missing",
-    "allow_list_empty", "throttled" or "lane_full". `restarts` counts connections after the first. `started`: a first
-    try was made.
+    "allow_list_empty", "crypto_missing", "throttled" or "lane_full". `restarts` counts connections after the first.
+    `started`: a first try was made.
     """
 
     channel: str
