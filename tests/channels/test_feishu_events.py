@@ -235,7 +235,12 @@ def test_posts_become_paragraphs_with_their_files() -> None:
         ("location", {"name": "Here", "latitude": "1.5", "longitude": "2"}, "[location Here, 1.5, 2]", None),
         ("todo", {"task_id": "t"}, "[todo]", None),
         ("video_chat", {}, "[video chat]", None),
-        ("merge_forward", "Merged and Forwarded Message", "[forwarded messages]", ("forward", None, None, None)),
+        (
+            "merge_forward",
+            "Merged and Forwarded Message",
+            "[forwarded messages]",
+            ("forward", None, None, None),
+        ),
         (
             "interactive",
             {"title": "T", "elements": [[{"tag": "text", "text": "a"}, {"tag": "text", "text": "b"}]]},

@@ -16,6 +16,7 @@ from loong_gateway.config.snapshot import AccountConfig, SecretRef
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.slots import Slot, SlotServices
+from loong_gateway.messaging.webhooks import Webhooks
 from tests.clocks import HandClock
 from tests.gateway.storage.store_help import opened
 
@@ -56,6 +57,7 @@ class Watched:
         self.channel = channel
         self.opened_gates = []
         self.accepted = []
+        self.recalls = []
         self.threads = ThreadRegistry()
         self.metrics = Metrics()
         self.problem = None
@@ -68,6 +70,8 @@ class Watched:
             cursor={"telegram=work:offset:1": "55"}.get,
             opened=self.opened_gates.append,
             changed=self.note,
+            recall=lambda *what: self.recalls.append(what),
+            webhooks=Webhooks(),
             moves=Moves(store),
             parking=Parking(Clock()),
             threads=self.threads,
