@@ -30,7 +30,7 @@ _RESERVED = frozenset(
         "v1",
     }
 )
-_PATH = re.compile(r"/[A-Za-z0-9\-._~/]{1,200}")
+_PATH = re.compile(r"/[A-Za-z0-9\-._~/]{0,200}")
 
 
 def is_reserved(path: str) -> bool:
