@@ -5,10 +5,11 @@ import threading
 import pytest
 
 from loong_channels.contract import Address, Cursor, Inbound
-from loong_channels.faults import BadCredentials, Busy, Conflict, Unreachable
+from loong_channels.faults import BadCredentials, Busy, Conflict, NotStored, Unreachable
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
 from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.secrets import SecretUnavailable, resolve
@@ -70,7 +71,7 @@ class Watched:
             cursor={"telegram=work:offset:1": "55"}.get,
             opened=self.opened_gates.append,
             changed=self.note,
-            recall=lambda *what: self.recalls.append(what),
+            recall=self.recall,
             webhooks=Webhooks(),
             moves=Moves(store),
             parking=Parking(Clock()),
@@ -90,6 +91,11 @@ class Watched:
             raise Busy("too many messages waiting")
         self.accepted.append((list(batch), cursor))
         return len(batch)
+
+    def recall(self, *what):
+        if self.full:
+            raise StoreUnwritable("full")
+        self.recalls.append(what)
 
     def note(self):
         with self.changed:
@@ -234,6 +240,15 @@ def test_stopping_ends_the_wait_for_the_next_try(make):
     slot.stop_receiving()
     assert slot.join(Deadline(WAIT_S))
     assert slot.state().phase == "stopped"
+
+
+def test_a_message_that_was_taken_back_is_passed_on_with_its_account(make):
+    slot, world = make(ScriptedLife())
+    slot.recalled("7", "m1")
+    assert world.recalls == [("telegram", "work", "7", "m1")]
+    world.full = True
+    with pytest.raises(NotStored):
+        slot.recalled("7", "m1")
 
 
 def test_cursors_belong_to_the_account(make):
