@@ -17,11 +17,12 @@ from typing import Callable, Protocol
 from loong_channels.contract import Host
 from loong_channels.egress import Egress
 from loong_channels.faults import BadCredentials, Conflict, Fault, Unreachable
+from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 from loong_channels.web_socket import HandshakeRefused, WebSocket
 
 from .decoding import load_json
-from .endpoint import AUTH_FAILED, FORBIDDEN, TOO_MANY_CONNECTIONS, Endpoint
+from .endpoint import AUTH_FAILED, CONFLICT_S, FORBIDDEN, TOO_MANY_CONNECTIONS, Endpoint
 from .frames import CONTROL, DATA, Fragments, Frame, FrameInvalid, decode, encode, ping
 
 __all__ = ["FindEndpoint", "LongConnection", "Outcome", "Timing"]
@@ -30,6 +31,7 @@ _MAX_MESSAGE_BYTES = 2 << 20
 _CONNECT_S = 30.0
 _SEND_S = 3.0
 _LEAST_LOOK_S = 0.01
+_MAX_ID = 64
 # While one connection is replaced by another nothing on either may wait longer than the platform does.
 _RENEWAL_STEP_S = 2.0
 _RENEWAL_LOOK_S = 0.05
@@ -70,7 +72,7 @@ class Timing:
 class LongConnection:
     """Receives until stopped. `run` belongs to one thread; the stop token may be set by any.
 
-    `take` is given the payload of each whole push and returns when the event is stored or will never be.
+    `take` is given the payload of each whole push and its id, and returns when the event is stored or will never be.
     `_guard` protects the list of open connections.
     """
 
@@ -79,7 +81,7 @@ class LongConnection:
         find_endpoint: FindEndpoint,
         egress: Egress,
         host: Host,
-        take: Callable[[bytes], Outcome],
+        take: Callable[[bytes, str], Outcome],
         *,
         identity: str,
         timing: Timing | None = None,
@@ -182,7 +184,7 @@ class _Link:
         socket: WebSocket,
         endpoint: Endpoint,
         host: Host,
-        take: Callable[[bytes], Outcome],
+        take: Callable[[bytes, str], Outcome],
         identity: str,
         timing: Timing,
     ) -> None:
@@ -193,7 +195,7 @@ class _Link:
         self._take = take
         self._identity = identity
         self._timing = timing
-        self._fragments = Fragments(timing.clock)
+        self._fragments = Fragments(timing.clock, self._lost)
         self._pinged_s = timing.clock()
         # The platform has spoken on it, so it takes us for connected.
         self.is_acknowledged = False
@@ -230,9 +232,11 @@ class _Link:
         )
         if message is not None:
             self._heard(message)
-        elif is_silent:
+            return True
+        self._fragments.forget()
+        if is_silent:
             raise Unreachable("the long connection is silent: a ping was not answered", maybe_processed=True)
-        return message is not None
+        return False
 
     def catch_up(self) -> bool:
         """Handle what has arrived on a connection that is being replaced; False when it has ended.
@@ -283,8 +287,11 @@ class _Link:
         if payload is None:
             return
         started_s = time.monotonic()
-        outcome = self._take(payload)
+        outcome = self._take(payload, _id_of(frame))
         self._acknowledge(frame, outcome, time.monotonic() - started_s)
+
+    def _lost(self, push: str, came: int, pieces: int) -> None:
+        self._host.note("push_incomplete", push=one_line(push, _MAX_ID), pieces=f"{came}/{pieces}")
 
     def _acknowledge(self, frame: Frame, outcome: Outcome, seconds: float) -> None:
         """Send the frame back, as it came but for the payload; it may only travel on the connection that it came by."""
@@ -301,12 +308,17 @@ class _Link:
             raise FrameInvalid("a pong that cannot be read") from None
 
 
+def _id_of(frame: Frame) -> str:
+    """What a push is known by in logs: the id of its event, else its own."""
+    return one_line(frame.header("trace_id") or frame.header("message_id") or "", _MAX_ID)
+
+
 def _judged(refusal: HandshakeRefused) -> Fault:
     """The fault for a refused handshake, whose headers say why; without them it may be anything on the way."""
     status = refusal.headers.get("handshake-status", "").strip()
     code = refusal.headers.get("handshake-autherrcode", "").strip()
     if status == str(AUTH_FAILED) and code == str(TOO_MANY_CONNECTIONS):
-        return Conflict("the app has too many long connections")
+        return Conflict("the app has too many long connections", retry_after_s=CONFLICT_S)
     if status == str(FORBIDDEN):
         return BadCredentials("the platform refuses the long connection: it is not enabled for the app")
     return refusal

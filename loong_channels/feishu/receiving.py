@@ -103,18 +103,18 @@ class EventDesk:
         elif not reading.everyday:
             self._host.note("event_skipped", reason=reading.reason, chat=reading.chat)
 
-    def take_payload(self, payload: bytes) -> Outcome:
-        """As `take`, for the JSON of an event; says what became of it instead of raising."""
+    def take_payload(self, payload: bytes, push: str) -> Outcome:
+        """As `take`, for the JSON of an event; says what became of it instead of raising. `push` is its id for logs."""
         try:
             envelope = load_json(payload)
         except ValueError:
             # What was put together wrongly may come whole the next time, and that happens four times at most.
-            self._host.note("event_unreadable", size=len(payload))
+            self._host.note("event_unreadable", push=push, size=len(payload))
             return Outcome.NOT_TAKEN
         try:
             self.take(envelope)
         except NotAccepted as fault:
-            self._host.note("event_refused", reason=type(fault).__name__)
+            self._host.note("event_refused", push=push, reason=type(fault).__name__)
             return Outcome.NOT_TAKEN
         return Outcome.TAKEN
 

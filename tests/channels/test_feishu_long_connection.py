@@ -15,6 +15,7 @@ from loong_channels.contract import Inbound
 from loong_channels.feishu.endpoint import ClientConfig, Endpoint, read_endpoint
 from loong_channels.feishu.identity import BotIdentity
 from loong_channels.feishu.long_connection import Timing
+from loong_gateway.messaging.backoff import Backoff
 from tests.channels.feishu_inbound_rig import BOT, Receiving, StubApi, message, receiving
 from tests.channels.telegram_rig import RecordingHost
 from tests.clocks import HandClock
@@ -142,16 +143,22 @@ def test_fragments_in_any_order_are_one_event_acknowledged_once() -> None:
 
 
 def test_an_incomplete_push_is_not_acknowledged_and_its_redelivery_is_taken() -> None:
+    clock = HandClock()
     with FakeLongConnection() as fake:
         host = RecordingHost()
-        with receiving(StubApi(fake), host):
+        with receiving(StubApi(fake), host, quick(clock)):
             one = Push("ev-1", json.dumps(message(1)).encode(), pieces=3)
             fake.push_again(one, only=[0, 2])
             fake.push(message(2))
             assert one.codes == []
+            # Ten seconds after its last piece it is forgotten, which is told once.
+            clock.advance(11)
+            _, details = host.wait_for(lambda: [n for n in host.notes if n[0] == "push_incomplete"])[0]
+            assert (details["pieces"], len(str(details["push"]))) == ("2/3", 36)
             assert fake.redeliver() == 1
             fake.wait_for(lambda: one.codes == [200])
             assert events_of(host) == ["ev-2", "ev-1"]
+        assert note_names(host).count("push_incomplete") == 1
         assert fake.complaints == []
 
 
@@ -181,6 +188,8 @@ def test_a_payload_that_is_no_json_is_asked_for_again() -> None:
         with receiving(StubApi(fake), host):
             for payload in (b"{", b"", b"\xff\xfe", b"[" * 100_000):
                 assert fake.push(payload).codes == [500]
+            assert all(len(str(d["push"])) == 36 for n, d in host.notes if n == "event_unreadable")
+            assert note_names(host).count("event_unreadable") == 4
             fake.push(message(1))
         assert events_of(host) == ["ev-1"]
         assert fake.complaints == []
@@ -332,6 +341,9 @@ def test_what_the_endpoint_request_says_has_a_name(
         error = Receiving(StubApi(fake), RecordingHost()).ended()
         assert type(error) is expected
         assert fake.endpoint_requests == 1
+        # What only a person can change is tried again slowly.
+        slowly = isinstance(error, (faults.BadCredentials, faults.Conflict))
+        assert Backoff(5.0).next_s(error) >= 270 if slowly else Backoff(5.0).next_s(error) <= 60
 
 
 def test_a_wrong_secret_and_too_many_connections_are_named() -> None:
