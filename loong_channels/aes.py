@@ -7,8 +7,9 @@ import importlib.util
 
 from .faults import Fault
 
-__all__ = ["CryptoMissing", "can_decrypt", "check_decryption", "decrypt_cbc"]
+__all__ = ["CRYPTO_FIX", "CryptoMissing", "can_decrypt", "check_decryption", "decrypt_cbc"]
 
+CRYPTO_FIX = "pip install 'loong[crypto]'"
 _PACKAGE = "cryptography"
 
 
@@ -18,7 +19,11 @@ class CryptoMissing(Fault):
 
 def can_decrypt() -> bool:
     """Whether the package is installed. Does not import it."""
-    return importlib.util.find_spec(_PACKAGE) is not None
+    try:
+        return importlib.util.find_spec(_PACKAGE) is not None
+    except (ImportError, ValueError):
+        # Somebody has put something else in its place.
+        return False
 
 
 def check_decryption() -> None:
@@ -45,6 +50,4 @@ def decrypt_cbc(key: bytes, iv: bytes, data: bytes) -> bytes:
 
 
 def _missing() -> CryptoMissing:
-    return CryptoMissing(
-        f"the Python package {_PACKAGE} is missing; install it with: pip install 'loong[crypto]'"
-    )
+    return CryptoMissing(f"the Python package {_PACKAGE} is missing; install it with: {CRYPTO_FIX}")

@@ -6,6 +6,7 @@ Times ending in `_ms` are milliseconds since the epoch; durations end in `_s`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from .settings import Setting
 from .waiting import Deadline, StopToken
 
 __all__ = [
+    "MAX_WEBHOOK_BYTES",
     "Account",
     "Address",
     "Attachment",
@@ -27,10 +29,17 @@ __all__ = [
     "Preview",
     "Receipt",
     "SendOption",
+    "WebhookAnswer",
+    "WebhookReceiver",
+    "WebhookRequest",
 ]
 
 # For a kind of file of which the platform says nothing else.
 FILE_LIMIT_BYTES = 10 << 20
+
+
+# The largest body that is taken from a platform that calls us: events are small.
+MAX_WEBHOOK_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,34 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class WebhookRequest:
+    """A request with which a platform calls us, whole. Field names are in lower case, values Latin-1 text."""
+
+    method: str
+    fields: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class WebhookAnswer:
+    """What a platform's request is answered; `body` is JSON, `fields` are added to those every answer has."""
+
+    status: int
+    body: bytes = b"{}"
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class WebhookReceiver(Protocol):
+    """Answers the requests of one platform account."""
+
+    def answer(self, request: WebhookRequest) -> WebhookAnswer:
+        """Judge a request by what the platform signed, and take it. Called from many threads at once.
+
+        Blocks for a commit; never raises. Nobody has looked at where the request comes from.
+        """
+
+
+@dataclass(frozen=True)
 class Account:
     """One configured account of a channel, its secrets resolved to plain text. Never log `settings`."""
 
@@ -189,7 +226,10 @@ class ChannelSpec:
     kinds of OutboundFile can be sent and `file_limits` how many bytes of a kind. `reconnect_s` is the longest wait
     before the first retry after an established connection was lost; a setting `reconnect_interval_s` wins.
     `probe_takes_over` says that a probe from outside would take the account away from whoever serves it. `redelivers`
-    says whether the platform sends again what nobody acknowledged.
+    says whether the platform sends again what nobody acknowledged. `webhook_when`
+    (setting, value) tells the accounts whose platform calls us: at the path of their setting `webhook_path`, and on a
+    listener of their own where `webhook_bind` (host:port) is set, which is `webhook_default_bind` where there is no
+    port to share; with `webhook_encrypts` what they send has to be decrypted.
     """
 
     name: str
@@ -216,10 +256,24 @@ class ChannelSpec:
     send_options: tuple[SendOption, ...] = ()
     file_kinds: tuple[str, ...] = ()
     file_limits: tuple[tuple[str, int], ...] = ()
+    webhook_when: tuple[str, str] | None = None
+    webhook_default_bind: str = ""
+    webhook_encrypts: bool = False
 
     def file_limit(self, kind: str) -> int:
         """The most bytes that a file of this kind may have."""
         return dict(self.file_limits).get(kind, FILE_LIMIT_BYTES)
+
+    def webhook_path(self, settings: Mapping[str, object]) -> str | None:
+        """The path at which the platform calls an account with these settings; None where it does not."""
+        if self.webhook_when is None or settings.get(self.webhook_when[0]) != self.webhook_when[1]:
+            return None
+        default = next((s.default for s in self.settings if s.name == "webhook_path"), "")
+        return "/" + str(settings.get("webhook_path") or default).lstrip("/")
+
+    def needs_crypto(self, settings: Mapping[str, object]) -> bool:
+        """Whether an account with these settings cannot receive without the package that decrypts, see `aes`."""
+        return self.webhook_encrypts and self.webhook_path(settings) is not None
 
     def secrets_needed(self, settings: Mapping[str, object], *, receiving: bool = True) -> tuple[str, ...]:
         """The secrets that an account with these settings cannot do without, `receiving` or only sending."""
@@ -259,6 +313,18 @@ class Host(Protocol):
 
     def moved(self, old_conversation: str, new_conversation: str) -> None:
         """Say that a conversation goes on under a new id; believed only while the old one is allowed."""
+
+    def recalled(self, conversation: str, message_id: str) -> None:
+        """Say that a message was taken back by who wrote it: what is not answered yet will not be.
+
+        Blocks for a commit at most. Raises faults.NotStored.
+        """
+
+    def mounted(self, receiver: WebhookReceiver) -> AbstractContextManager[None]:
+        """Let the requests that come to the account's webhook path go to `receiver` while the block runs.
+
+        They come where the gateway has a port for them; none is larger than MAX_WEBHOOK_BYTES.
+        """
 
     def note(self, event: str, **details: object) -> None:
         """Log and count an oddity by name (skipped update, bad frame); ids are fine, text and secrets are not."""

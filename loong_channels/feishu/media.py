@@ -7,30 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from loong_channels import contract
 from loong_channels.faults import BadAnswer
 from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 
 from .api import Api, path_of
 
-__all__ = ["MAX_DOWNLOAD_BYTES", "Media", "Resource"]
+__all__ = ["MAX_DOWNLOAD_BYTES", "Media"]
 
 MAX_DOWNLOAD_BYTES = 100 << 20
 _MAX_NAME = 200
 _NAME_STAR = re.compile(r"filename\*\s*=\s*(?:UTF-8|utf-8)'[^']*'([^;\s]+)")
 _NAME = re.compile(r'filename\s*=\s*(?:"([^"]*)"|([^;\s]+))')
-
-
-@dataclass(frozen=True)
-class Resource:
-    """Something that came with a message. `mime` is "" and `name` None where the platform does not tell."""
-
-    data: bytes = field(repr=False)
-    mime: str = ""
-    name: str | None = None
 
 
 class Media:
@@ -48,7 +39,7 @@ class Media:
         max_bytes: int = MAX_DOWNLOAD_BYTES,
         deadline: Deadline,
         stop: StopToken | None = None,
-    ) -> Resource:
+    ) -> contract.Media:
         """Fetch what came with a message; `kind` is "image", or "file" for everything else.
 
         The key must be one of that message. Blocks; raises faults, Refused (too_large) beyond `max_bytes`.
@@ -65,7 +56,9 @@ class Media:
             # A message that the platform does not know is answered like this.
             raise BadAnswer("resource: an answer without the file")
         mime = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Resource(answer.body, mime, _file_name(answer.headers.get("content-disposition", "")))
+        return contract.Media(
+            answer.body, _file_name(answer.headers.get("content-disposition", "")), mime or None
+        )
 
 
 def _file_name(disposition: str) -> str | None:

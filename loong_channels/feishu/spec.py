@@ -48,8 +48,20 @@ _RECEIVING = (
         reload="channel",
         help="for webhook mode only: key of the event subscription",
     ),
-    Setting("webhook_bind", "text", "127.0.0.1:8080", reload="channel", help="where webhook mode listens"),
-    Setting("webhook_path", "text", "/feishu/events", reload="channel", help="path of the webhook"),
+    Setting(
+        "webhook_bind",
+        "text",
+        None,
+        reload="channel",
+        help="host:port of a listener of its own for webhook mode, besides the port of the gateway",
+    ),
+    Setting(
+        "webhook_path",
+        "text",
+        "/feishu/events",
+        reload="channel",
+        help="path at which the platform calls us in webhook mode",
+    ),
     Setting(
         "webhook_max_skew_s",
         "int",
@@ -58,6 +70,15 @@ _RECEIVING = (
         maximum=3600,
         reload="channel",
         help="how far the time of a signed request may be from ours",
+    ),
+    Setting(
+        "max_connection_age_s",
+        "int",
+        21600,
+        minimum=0,
+        maximum=7 * 24 * 3600,
+        reload="channel",
+        help="after how long a connection is replaced by a new one; 0 = never",
     ),
 )
 _TRUST = (
@@ -144,4 +165,7 @@ SPEC = ChannelSpec(
     # https://open.feishu.cn/document/server-docs/im-v1/image/create and .../im-v1/file/create
     file_limits=(("image", 10 << 20), ("file", 30 << 20), ("audio", 30 << 20), ("video", 30 << 20)),
     conversation_word="chat id",
+    webhook_when=("mode", "webhook"),
+    webhook_default_bind="127.0.0.1:8080",
+    webhook_encrypts=True,
 )

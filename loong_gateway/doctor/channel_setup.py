@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-
+from loong_channels.aes import CRYPTO_FIX, can_decrypt
 from loong_channels.contract import ChannelSpec
 from loong_gateway.config.snapshot import AccountConfig
 from loong_gateway.doctor.configuration import account_name, served_accounts
-from loong_gateway.doctor.contract import Check, Inspection, failed, passed, warned
+from loong_gateway.doctor.contract import Check, Inspection, passed, warned
 
 __all__ = ["check_channel_setup"]
-
-CRYPTO_FIX = "pip install 'loong[crypto]', then: loong doctor"
 
 
 def check_channel_setup(inspection: Inspection) -> list[Check]:
@@ -27,16 +24,10 @@ def check_channel_setup(inspection: Inspection) -> list[Check]:
 
 
 def _crypto(name: str, spec: ChannelSpec, account: AccountConfig) -> list[Check]:
-    if importlib.util.find_spec("cryptography") is not None:
+    if account.channel != "wecom" or can_decrypt():
         return []
-    missing = "the Python package cryptography is missing"
-    if account.settings.get("mode") == "webhook":
-        return [
-            failed(name, f"{missing}; webhook mode of {spec.label} cannot read what is sent.", CRYPTO_FIX)
-        ]
-    if account.channel == "wecom":
-        return [warned(name, f"{missing}; pictures and files of {spec.label} cannot be opened.", CRYPTO_FIX)]
-    return []
+    text = f"the Python package cryptography is missing; pictures and files of {spec.label} cannot be opened."
+    return [warned(name, text, f"{CRYPTO_FIX}, then: loong doctor")]
 
 
 def _platform(name: str, account: AccountConfig) -> list[Check]:

@@ -203,7 +203,7 @@ class ChannelLife:
 def phase_of(fault: Fault) -> tuple[str, str]:
     """The phase and the trouble of an account after a fault, by the words of SlotState."""
     if isinstance(fault, CannotServe):
-        return "degraded" if fault.trouble == "allow_list_empty" else "auth_failed", fault.trouble
+        return "auth_failed" if fault.trouble == "secret_missing" else "degraded", fault.trouble
     if isinstance(fault, BadCredentials):
         return "auth_failed", "auth_failed"
     if isinstance(fault, Conflict):

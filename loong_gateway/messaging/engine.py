@@ -33,11 +33,13 @@ from loong_gateway.messaging.lanes import Lanes
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.recalls import Recalls
 from loong_gateway.messaging.request_task import RequestTask
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
+from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.providers.contract import Provider
 from loong_gateway.providers.factory import provider_of
 from loong_gateway.storage import counters, cursors, inbox, outbox
@@ -80,6 +82,7 @@ class Engine:
         self.metrics = Metrics()
         self.supervisor = Supervisor()
         self.channels = ChannelControl(self.supervisor, parts.clock)
+        self.webhooks = Webhooks()
         self._parts = parts
         self._parking = Parking(parts.clock)
         # Protects the provider while it is built.
@@ -140,6 +143,8 @@ class Engine:
             cursor=lambda name: parts.store.read(lambda conn: cursors.get(conn, name)),
             opened=self.lanes.open_gate,
             changed=parts.changed,
+            recall=Recalls(parts.store, self.lanes, self.turns, self.metrics).recall,
+            webhooks=self.webhooks,
             moves=Moves(parts.store),
             parking=self._parking,
             threads=parts.threads,
@@ -151,6 +156,9 @@ class Engine:
 
     def add_account(self, account: AccountConfig) -> None:
         """Supervise one account from the next `start` on."""
+        path = catalog.spec(account.channel).webhook_path(account.settings)
+        if path is not None:
+            self.webhooks.reserve(path)
         self.supervisor.add_if_absent(account, lambda: self._slot(account))
 
     def attach(self, spec: ChannelSpec, account: AccountConfig, channel: Channel) -> None:

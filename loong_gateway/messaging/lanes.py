@@ -12,7 +12,7 @@ import collections
 import heapq
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -226,12 +226,12 @@ class Lanes:
                 self._run_ended.wait(deadline.remaining())
             return len(self._active)
 
-    def interrupt(self, lane: str, reason: str) -> bool:
-        """Stop what runs in a lane if a user may stop it; whether it did."""
+    def interrupt(self, lane: str, reason: str, *, only: Callable[[Task], bool] = lambda _: True) -> bool:
+        """Stop what runs in a lane if a user may stop it and it is `only` what is meant; whether it did."""
         with self._guard:
             entry = self._lanes.get(lane)
             run = None if entry is None else entry.run
-        if run is None or not run.task.user_may_stop:
+        if run is None or not run.task.user_may_stop or not only(run.task):
             return False
         run.stop.set(reason)
         return True

@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from loong_channels.contract import Address, Channel, ChannelSpec, Cursor, Inbound, Preview
+from loong_channels.aes import CRYPTO_FIX, can_decrypt
+from loong_channels.contract import (
+    Address,
+    Channel,
+    ChannelSpec,
+    Cursor,
+    Inbound,
+    Preview,
+    WebhookReceiver,
+)
 from loong_channels.faults import Busy, Fault, NotStored, Unreachable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
@@ -24,6 +33,7 @@ from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.slot_record import SlotRecord
 from loong_gateway.messaging.slot_state import WELL, SlotState
 from loong_gateway.messaging.trust import TrustPolicy, allows_conversation, policy_of
+from loong_gateway.messaging.webhooks import Webhooks
 
 __all__ = ["Slot", "SlotServices"]
 
@@ -39,7 +49,7 @@ class SlotServices:
 
     `opening` makes a channel. `accept` takes a batch in. `opened` is told the name of a gate when its account can send
     again. `changed` is told that a state changed; both are called from any thread and return at once. `cursor` reads a
-    stored cursor.
+    stored cursor. `recall` gives up a message by channel, account, conversation and message id.
     """
 
     opening: OpenChannel
@@ -47,6 +57,8 @@ class SlotServices:
     cursor: Callable[[str], str | None]
     opened: Callable[[str], None]
     changed: Callable[[], None]
+    recall: Callable[[str, str, str, str], None]
+    webhooks: Webhooks
     moves: Moves
     parking: Parking
     threads: ThreadRegistry
@@ -97,7 +109,6 @@ class Slot:
             threads=services.threads,
             clock=services.clock,
         )
-        # Written by the channel's thread only.
         self._caught_up = False
         self._busy_since_s: float | None = None
 
@@ -190,9 +201,11 @@ class Slot:
         try:
             taken = self._services.accept(self._policy, batch, self._own(cursor))
         except Busy as fault:
-            if self._busy_since_s is None:
+            # Requests of a platform come in many threads; which of them writes this is no matter.
+            busy_since_s = self._busy_since_s
+            if busy_since_s is None:
                 self._busy_since_s = now_s
-            elif now_s - self._busy_since_s >= BUSY_SHOWN_AFTER_S and not self._record.trouble:
+            elif now_s - busy_since_s >= BUSY_SHOWN_AFTER_S and not self._record.trouble:
                 self._record.set(phase="degraded", trouble="lane_full", last_error=str(fault))
             raise
         self._busy_since_s = None
@@ -240,6 +253,19 @@ class Slot:
                 new_conversation,
                 self.spec.conversation_setting,
             )
+
+    def recalled(self, conversation: str, message_id: str) -> None:
+        """See contract.Host."""
+        try:
+            self._services.recall(self._account.channel, self._account.id, conversation, message_id)
+        except StoreUnwritable as error:
+            raise NotStored(str(error)) from error
+
+    def mounted(self, receiver: WebhookReceiver) -> AbstractContextManager[None]:
+        """See contract.Host."""
+        path = self.spec.webhook_path(self._account.settings)
+        assert path is not None, "this account is not called by its platform"
+        return self._services.webhooks.mounted(path, receiver)
 
     def note(self, event: str, **details: object) -> None:
         """See contract.Host."""
@@ -311,6 +337,7 @@ class Slot:
         self._record.set(phase=None if self._record.trouble else "connecting", started=True)
         if self._receives:
             _require_allow_list(self._policy, self._account, self.spec)
+            _require_crypto(self._account, self.spec)
             channel.run(self, stop)
         else:
             self.ready("sending only")
@@ -335,6 +362,16 @@ def _require_allow_list(policy: TrustPolicy, account: AccountConfig, spec: Chann
         where=setting,
         fix="list who may talk to it there, then: loong gateway run --force",
     )
+
+
+def _require_crypto(account: AccountConfig, spec: ChannelSpec) -> None:
+    if spec.needs_crypto(account.settings) and not can_decrypt():
+        raise CannotServe(
+            "the Python package cryptography is missing, without which no webhook can be read",
+            trouble="crypto_missing",
+            where=f"{account.channel}.{spec.webhook_when[0]}" if spec.webhook_when else None,
+            fix=f"{CRYPTO_FIX}, then: loong gateway run --force",
+        )
 
 
 def _reconnect_s(account: AccountConfig, spec: ChannelSpec) -> float:

@@ -27,6 +27,18 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "make room there or correct its mode, then: loong gateway run",
         75,
     ),
+    "run.webhook_flag": (
+        "{flag}: {detail}",
+        None,
+        "loong channels serve feishu --bind 127.0.0.1:8080 --path /feishu/events",
+        2,
+    ),
+    "run.crypto_missing": (
+        "{channel}/{account} receives by webhook, and the Python package cryptography is missing",
+        None,
+        "pip install 'loong[crypto]'",
+        2,
+    ),
     "run.not_up": (
         "the gateway is {phase}; it takes no work now",
         None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from loong_channels import catalog
+from loong_channels.aes import CRYPTO_FIX, can_decrypt
 from loong_channels.catalog import KnownChannel
 from loong_channels.contract import ChannelSpec
 from loong_gateway.config.secrets import SecretUnavailable, resolve
@@ -110,6 +111,8 @@ def account_troubles(
         issues.append(
             (text, f"list who may talk to it in {spec.conversation_setting}, then: loong validate-config")
         )
+    if operation == "serve" and spec.needs_crypto(account.settings) and not can_decrypt():
+        issues.append(("the Python package cryptography is missing; webhook mode needs it", CRYPTO_FIX))
     return issues
 
 

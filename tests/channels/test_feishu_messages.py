@@ -569,7 +569,7 @@ def test_what_came_with_a_message_is_fetched(
     said = fake.say(CHAT)
     key = fake.attach(said, kind, data, mime, name)
     found = Media(make_api(fake)).resource(said.message_id, key, kind, deadline=Deadline(5))
-    assert (found.data, found.mime, found.name) == (data, mime, name)
+    assert (found.content, found.mime, found.name) == (data, mime, name)
 
 
 def test_a_download_is_bounded_and_its_refusals_are_faults(fake: FakeFeishu) -> None:
@@ -585,4 +585,4 @@ def test_a_download_is_bounded_and_its_refusals_are_faults(fake: FakeFeishu) -> 
     with pytest.raises(faults.BadAnswer):
         media.resource("om_unknown", key, "file", deadline=Deadline(5))
     fake.revoke_tokens()
-    assert len(media.resource(said.message_id, key, "file", deadline=Deadline(5)).data) == 5000
+    assert len(media.resource(said.message_id, key, "file", deadline=Deadline(5)).content) == 5000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pathlib
 import sqlite3
@@ -259,6 +260,8 @@ def test_receiving_asks_for_them_in_webhook_mode_only(
     document = loong("channels", "list", "--json").document
     (snapshot,) = document["channels"]
     found = {operation["id"]: operation["issues"] for operation in snapshot["operations"]}
+    if "webhook" in more and importlib.util.find_spec("cryptography") is None:
+        issues = [*issues, "the Python package cryptography is missing; webhook mode needs it"]
     assert found == {"send": [], "serve": issues}
 
 

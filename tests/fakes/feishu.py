@@ -2,8 +2,8 @@
 
 python -m tests.fakes.feishu --port 0      prints "READY <port>"
 
-Calls are named for orders of faults: token, endpoint, bot, send, reply, patch, edit, recall, react, unreact, image,
-file, resource.
+Calls are named for orders of faults: token, endpoint, bot, send, reply, read, patch, edit, recall, react, unreact,
+image, file, resource.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ ROUTES = tuple(
         ("GET", r"/open-apis/bot/v3/info", "bot"),
         ("POST", rf"{IM}/messages", "send"),
         ("POST", rf"{IM}/messages/(?P<message_id>[^/]+)/reply", "reply"),
+        ("GET", rf"{IM}/messages/(?P<message_id>[^/]+)", "read"),
         ("PATCH", rf"{IM}/messages/(?P<message_id>[^/]+)", "patch"),
         ("PUT", rf"{IM}/messages/(?P<message_id>[^/]+)", "edit"),
         ("DELETE", rf"{IM}/messages/(?P<message_id>[^/]+)", "recall"),
@@ -516,6 +517,14 @@ class FakeFeishu:
         if sent.recalled:
             raise Refusal(230011, "The message was withdrawn.")
         return sent
+
+    def _do_read(self, params: dict[str, object], _call: Call) -> object:
+        found = self._message(params)
+        if isinstance(found, Sent):
+            return {"code": 0, "msg": "success", "data": {"items": [self._card_of(found)]}}
+        if found.recalled:
+            raise Refusal(230110, "The message has been deleted.")
+        return {"code": 0, "msg": "success", "data": {"items": found.items}}
 
     def _do_patch(self, params: dict[str, object], _call: Call) -> object:
         sent = self._own(params)

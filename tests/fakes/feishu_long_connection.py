@@ -26,7 +26,8 @@ WAIT_S = 10.0
 
 @dataclass
 class Push:
-    """An event on its way. `codes` are those of its acknowledgements, `late` counts the ones after 3 s."""
+    """An event on its way. `codes` are those of its acknowledgements, `took_s` how long each took; `late` counts the
+    ones after 3 s."""
 
     event_id: str
     payload: bytes
@@ -37,6 +38,7 @@ class Push:
     pushed: int = 0
     codes: list[int] = field(default_factory=list)
     acks: list[dict[str, Any]] = field(default_factory=list)
+    took_s: list[float] = field(default_factory=list)
     late: int = 0
 
 
@@ -291,7 +293,8 @@ class FakeLongConnection:
         answer = json.loads(frame["payload"])
         if set(answer) - {"code", "data", "headers"}:
             self.complaints.append(f"an acknowledgement with {sorted(answer)}")
-        one.late += time.monotonic() - sent_s > ACK_LIMIT_S
+        one.took_s.append(time.monotonic() - sent_s)
+        one.late += one.took_s[-1] > ACK_LIMIT_S
         one.codes.append(answer["code"])
         one.acks.append(frame)
         if answer["code"] == 200:

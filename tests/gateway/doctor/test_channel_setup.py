@@ -10,6 +10,7 @@ import pytest
 from loong_gateway.base.clock import Clock
 from loong_gateway.config.loading import validate_source
 from loong_gateway.doctor.channel_setup import check_channel_setup
+from loong_gateway.doctor.configuration import check_configuration
 from loong_gateway.doctor.contract import Check, Inspection
 from loong_gateway.owner.paths import resolve_places
 
@@ -18,11 +19,14 @@ WECOM = '[wecom]\nenabled = true\nallowed_conversation_ids = ["a"]\n'
 TELEGRAM = "[telegram]\nenabled = true\nallowed_chat_ids = [1]\n"
 
 
-def found(text: str) -> list[Check]:
+def inspection(text: str) -> Inspection:
     config, problems = validate_source("config.toml", text.encode(), environ={})
     assert config is not None, problems
-    places = resolve_places({}, {"LOONG_HOME": "/nowhere"})
-    return check_channel_setup(Inspection(places, {}, Clock(), config))
+    return Inspection(resolve_places({}, {"LOONG_HOME": "/nowhere"}), {}, Clock(), config)
+
+
+def found(text: str) -> list[Check]:
+    return check_channel_setup(inspection(text))
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def with_crypto(monkeypatch: pytest.MonkeyPatch) -> None:
     ("config", "levels"),
     [
         (FEISHU, ["pass"]),
-        (FEISHU + 'mode = "webhook"\n', ["fail", "pass"]),
+        (FEISHU + 'mode = "webhook"\n', ["pass"]),
         (WECOM, ["warn"]),
         (TELEGRAM, []),
     ],
@@ -54,6 +58,16 @@ def test_the_missing_package_is_named_where_it_is_needed(config: str, levels: li
         if check.level != "pass":
             assert "cryptography is missing" in check.detail
             assert "loong[crypto]" in str(check.fix)
+
+
+@pytest.mark.usefixtures("without_crypto")
+@pytest.mark.parametrize(("mode", "named"), [("websocket", 0), ("webhook", 1)])
+def test_a_webhook_that_cannot_be_read_fails(mode: str, named: int) -> None:
+    checks = check_configuration(inspection(f'{FEISHU}mode = "{mode}"\n'))
+    failing = [check for check in checks if "cryptography is missing" in check.detail]
+    assert [(check.level, check.fix) for check in failing] == [
+        ("fail", "pip install 'loong[crypto]'")
+    ] * named
 
 
 @pytest.mark.usefixtures("with_crypto")

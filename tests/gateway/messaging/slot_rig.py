@@ -10,6 +10,7 @@ from loong_channels.faults import Busy
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
 from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import AccountConfig, SecretRef
@@ -17,6 +18,7 @@ from loong_gateway.messaging.channel_holder import OpenChannel
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.slots import Slot, SlotServices
+from loong_gateway.messaging.webhooks import Webhooks
 from tests.clocks import HandClock
 from tests.gateway.storage.store_help import opened
 
@@ -57,6 +59,7 @@ class Watched:
         self.channel = channel
         self.opened_gates = []
         self.accepted = []
+        self.recalls = []
         self.threads = ThreadRegistry()
         self.metrics = Metrics()
         self.problem = None
@@ -70,6 +73,8 @@ class Watched:
             cursor={"telegram=work:offset:1": "55"}.get,
             opened=self.opened_gates.append,
             changed=self.note,
+            recall=self.recall,
+            webhooks=Webhooks(),
             moves=Moves(store),
             parking=Parking(Clock()),
             threads=self.threads,
@@ -93,6 +98,11 @@ class Watched:
             raise Busy("too many messages waiting")
         self.accepted.append((list(batch), cursor))
         return len(batch)
+
+    def recall(self, *what):
+        if self.full:
+            raise StoreUnwritable("full")
+        self.recalls.append(what)
 
     def note(self):
         with self.changed:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from loong_channels.contract import Address, Cursor
-from loong_channels.faults import BadCredentials, Busy, Conflict, Unreachable
+from loong_channels.faults import BadCredentials, Busy, Conflict, NotStored, Unreachable
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
@@ -132,6 +132,15 @@ def test_stopping_ends_the_wait_for_the_next_try(make):
     slot.stop_receiving()
     assert slot.join(Deadline(WAIT_S))
     assert slot.state().phase == "stopped"
+
+
+def test_a_message_that_was_taken_back_is_passed_on_with_its_account(make):
+    slot, world = make(ScriptedLife())
+    slot.recalled("7", "m1")
+    assert world.recalls == [("telegram", "work", "7", "m1")]
+    world.full = True
+    with pytest.raises(NotStored):
+        slot.recalled("7", "m1")
 
 
 def test_cursors_belong_to_the_account(make):
