@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Callable
@@ -17,9 +18,9 @@ from loong_channels.contract import (
     Preview,
     Receipt,
 )
-from loong_channels.faults import Refused
+from loong_channels.faults import Interrupted, Refused
 from loong_channels.net import Egress, HttpClient
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import Deadline, StopToken, either
 
 from .api import BASE_URLS, Api
 from .messages import Messages, Style
@@ -60,11 +61,15 @@ class Channel:
         self._previews = settings.get("streaming_mode") == "card"
         self._marks = bool(settings.get("ack_reactions"))
         self._host: Host | None = None
+        self._interrupted = StopToken()
 
     def run(self, host: Host, stop: StopToken) -> None:
         """See contract.Channel."""
         self._host = host
-        receive(self._account, self._api, host, stop, self._egress)
+        with either(stop, self._interrupted) as over, contextlib.suppress(Interrupted):
+            receive(self._account, self._api, host, over, self._egress)
+        if not stop.is_set():
+            raise Interrupted("interrupted")
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         """See contract.Channel."""
@@ -111,6 +116,7 @@ class Channel:
 
     def interrupt(self) -> None:
         """See contract.Channel."""
+        self._interrupted.set("interrupted")
         self._api.interrupt()
 
     def _note(self, event: str) -> None:

@@ -27,7 +27,7 @@ from loong_channels.contract import (
 from loong_channels.egress import Egress
 from loong_channels.faults import Conflict, Fault, Interrupted, TimedOut, Unreachable
 from loong_channels.net import HttpClient
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import Deadline, StopToken, either
 
 from .events import CallbackReader, Entered
 from .frames import PING, RESPOND_WELCOME
@@ -92,7 +92,7 @@ class Channel:
         # Every open link, so that `interrupt` finds them; `_link` is the one that is subscribed, of `run`.
         self._open: set[Link] = set()
         self._link: Link | None = None
-        self._interrupted = False
+        self._interrupted = StopToken()
         self._host: Host | None = None
         self._taken_over = False
         self._losses = 0
@@ -174,8 +174,9 @@ class Channel:
 
     def interrupt(self) -> None:
         """See contract.Channel."""
+        # First, so that a link which is not in the list yet finds it set; see _register.
+        self._interrupted.set("interrupted")
         with self._guard:
-            self._interrupted = True
             links = list(self._open)
         for link in links:
             link.end(Interrupted("interrupted"))
@@ -240,7 +241,7 @@ class Channel:
         link = self._live_link()
         if link is not None:
             return link
-        if self._interrupted:
+        if self._interrupted.is_set():
             raise Interrupted("interrupted")
         if self._taken_over:
             raise Conflict("another connection has taken this robot over")
@@ -254,7 +255,7 @@ class Channel:
     def _one_at_a_time(self, deadline: Deadline, stop: StopToken) -> Iterator[None]:
         """Two connections of our own would take the robot from each other."""
         while not self._turn.acquire(timeout=deadline.bounded(_TURN_LOOK_S)):
-            if stop.is_set() or self._interrupted:
+            if stop.is_set() or self._interrupted.is_set():
                 raise Interrupted("stopped before it was sent")
             if deadline.expired:
                 raise TimedOut("an earlier message is still being sent", maybe_processed=False)
@@ -264,22 +265,22 @@ class Channel:
             self._turn.release()
 
     def _connect(self, deadline: Deadline, stop: StopToken) -> Link:
-        return Link.open(
-            self._egress,
-            self._url,
-            self._credentials,
-            deadline=deadline,
-            stop=stop,
-            note=self._note,
-            opened=self._register,
-            clock=self._clock,
-        )
+        with either(stop, self._interrupted) as over:
+            return Link.open(
+                self._egress,
+                self._url,
+                self._credentials,
+                deadline=deadline,
+                stop=over,
+                note=self._note,
+                opened=self._register,
+                clock=self._clock,
+            )
 
     def _register(self, link: Link) -> None:
         with self._guard:
             self._open = {other for other in self._open if other.is_alive} | {link}
-            interrupted = self._interrupted
-        if interrupted:
+        if self._interrupted.is_set():
             raise Interrupted("interrupted")
 
     def _drop_link(self) -> None:
