@@ -18,10 +18,10 @@ from typing import Callable
 
 from loong_channels.aes import decrypt_cbc
 from loong_channels.contract import Host
+from loong_channels.decoding import load_json
 from loong_channels.faults import BadCredentials, NotAccepted, Refused
 from loong_channels.waiting import StopToken
 
-from .decoding import load_json
 from .hook_request import Answer, Request, RequestRefused
 from .hook_server import HookLimits, HookServer
 
