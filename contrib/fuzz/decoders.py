@@ -36,7 +36,7 @@ from loong_channels.wecom.events import CallbackReader
 from loong_channels.wecom.events import Skipped as SkippedCallback
 from loong_channels.wecom.frames import parse
 from loong_channels.wecom.lines import AckLines
-from tests.fakes.feishu_hook import sealed
+from tests.fakes.feishu_sealing import sealed
 
 from . import corpus
 from .mutation import Chance, mutated_bytes, mutated_json, random_bytes

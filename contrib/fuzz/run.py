@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import time
 import tracemalloc
@@ -52,8 +53,10 @@ def run(name: str, count: int, seed: int) -> Outcome:
         tracemalloc.start()
         stack.callback(tracemalloc.stop)
         feed(count // 4)
+        gc.collect()
         before, _ = tracemalloc.get_traced_memory()
         feed(count // 2 - count // 4)
+        gc.collect()
         after, _ = tracemalloc.get_traced_memory()
     outcome.duration_s = time.monotonic() - begin
     outcome.metrics = {

@@ -16,7 +16,7 @@ from typing import Any, Callable, Protocol
 from loong_channels.contract import Address, Channel, ChannelSpec, Cursor, Inbound, Outbound, Receipt
 from loong_channels.waiting import Deadline, StopToken
 from tests.channels.telegram_rig import RecordingHost
-from tests.fakes.line import Line
+from tests.fakes.bad_line import BadLine
 
 __all__ = ["Oddity", "Rig", "TimedHost", "checksum", "part", "send"]
 
@@ -53,7 +53,7 @@ class Rig(Protocol):
 
     def channel(
         self,
-        line: Line | None = None,
+        line: BadLine | None = None,
         *,
         wrong_secret: bool = False,
         secure: bool = False,

@@ -7,6 +7,7 @@ import http.client
 import json
 import threading
 import time
+import urllib.parse
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ from loong_channels.telegram.channel import Channel as TelegramChannel
 from loong_channels.wecom.channel import Channel as WeComChannel
 from tests.channels.contract import Oddity, Rig
 from tests.channels.telegram_rig import RecordingHost
-from tests.fakes.feishu_hook import signed_delivery
-from tests.fakes.feishu_long_connection import Push
-from tests.fakes.feishu_platform import FakeFeishuPlatform
-from tests.fakes.line import Line
+from tests.fakes.bad_line import BadLine
+from tests.fakes.feishu import FakeFeishu
+from tests.fakes.feishu_long_connection import FakeLongConnection, Link, Push
+from tests.fakes.feishu_sealing import signed_delivery
 from tests.fakes.telegram import FakeTelegram
 from tests.fakes.telegram_state import Injected
 from tests.fakes.wecom import FakeWeCom, Question
@@ -33,7 +34,7 @@ __all__ = ["RIGS"]
 WAIT_S = 10.0
 
 
-def lead(line: Line | None, port: int) -> int:
+def lead(line: BadLine | None, port: int) -> int:
     """The port to connect to."""
     return port if line is None else line.to(port)
 
@@ -62,7 +63,7 @@ class TelegramRig:
 
     def channel(
         self,
-        line: Line | None = None,
+        line: BadLine | None = None,
         *,
         wrong_secret: bool = False,
         secure: bool = False,
@@ -167,7 +168,7 @@ class WeComRig:
 
     def channel(
         self,
-        line: Line | None = None,
+        line: BadLine | None = None,
         *,
         wrong_secret: bool = False,
         secure: bool = False,
@@ -251,6 +252,28 @@ class Delivery:
     threads: list[threading.Thread] = field(default_factory=list)
 
 
+class Pushes(FakeLongConnection):
+    """Writes down when each event was acknowledged with 200, by event id, and every secret part of an address."""
+
+    def __init__(self, app_id: str, app_secret: str) -> None:
+        self.acknowledged_at: dict[str, float] = {}
+        self.secrets: list[str] = []
+        super().__init__(app_id, app_secret)
+
+    def endpoint_answer(self, request: object) -> tuple[int, object]:
+        status, body = super().endpoint_answer(request)
+        if isinstance(body, dict) and body["code"] == 0:
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(body["data"]["URL"]).query)
+            self.secrets += [query["ticket"][0], query["access_key"][0]]
+        return status, body
+
+    def _take_ack(self, link: Link, frame: dict[str, Any]) -> None:
+        known = link.open_pushes.get(dict(frame["headers"]).get("message_id", ""))
+        super()._take_ack(link, frame)
+        if known is not None and known[0].codes[-1] == 200:
+            self.acknowledged_at.setdefault(known[0].event_id, time.monotonic())
+
+
 class FeishuRig:
     """One app over the long connection."""
 
@@ -260,34 +283,36 @@ class FeishuRig:
     token = ""
 
     def __init__(self) -> None:
-        self.fake = FakeFeishuPlatform()
+        self.fake = FakeFeishu()
+        self.pushes = Pushes(self.fake.app_id, self.fake.app_secret)
+        self.fake.find_endpoint = self.pushes.endpoint_answer
         self._numbers = iter(range(1, 1 << 30))
 
     def __enter__(self) -> FeishuRig:
         return self
 
     def __exit__(self, *details: object) -> None:
+        self.pushes.__exit__()
         self.fake.close()
         assert self.fake.complaints == []
-        assert self.fake.pushes.complaints == []
+        assert self.pushes.complaints == []
         assert self.fake.server.crashes == []
 
     @property
     def secrets(self) -> Sequence[str]:
         fake = self.fake
         tokens = [one.value for one in fake.tokens]
-        return (fake.app_secret, "WrongSecret0WrongSecret0", *tokens, *fake.pushes.tickets)
+        return (fake.app_secret, "WrongSecret0WrongSecret0", *tokens, *self.pushes.secrets)
 
     def channel(
         self,
-        line: Line | None = None,
+        line: BadLine | None = None,
         *,
         wrong_secret: bool = False,
         secure: bool = False,
         **settings: object,
     ) -> Channel:
-        if line is not None:
-            self.fake.lead = line.to
+        self.pushes.public_port = lead(line, self.pushes.server.port)
         scheme = "https" if secure else "http"
         values = {
             "app_id": self.fake.app_id,
@@ -332,18 +357,17 @@ class FeishuRig:
         return {"schema": "2.0", "header": header, "event": {"sender": sender, "message": body}}
 
     def say(self, text: str, number: int = 0) -> Any:
-        return self.fake.pushes.push(self.event(text, number), wait=False)
+        return self.pushes.push(self.event(text, number), wait=False)
 
     def redeliver(self, handle: Push) -> None:
-        self.fake.pushes.push_again(handle)
+        self.pushes.push_again(handle)
 
     def acknowledged_at(self, handle: Push) -> float | None:
-        good = [at for at, code in zip(handle.acked_at, handle.codes) if code == 200]
-        return good[0] if good else None
+        return self.pushes.acknowledged_at.get(handle.event_id)
 
     def insist(self, handle: Push) -> None:
-        self.fake.pushes.wait_for(lambda: len(handle.codes) >= handle.pushed)
-        self.fake.pushes.redeliver()
+        self.pushes.wait_for(lambda: len(handle.codes) >= handle.pushed)
+        self.pushes.redeliver()
 
     def sent(self) -> list[tuple[str, str]]:
         return [(one.chat_id, one.text) for one in self.fake.messages if not one.recalled]
@@ -365,7 +389,7 @@ class FeishuRig:
         yield "no message", no_message
 
     def oddities(self) -> Iterable[Oddity]:
-        pushes = self.fake.pushes
+        pushes = self.pushes
         yield Oddity("no frame", lambda: pushes.send_raw(b"\xff\xff\xff"))
         yield Oddity("text", lambda: pushes.send_raw("hello"))
         yield Oddity("bad JSON", lambda: pushes.push(b"{{{", wait=False))
@@ -396,7 +420,7 @@ class FeishuWebhookRig(FeishuRig):
 
     def channel(
         self,
-        line: Line | None = None,
+        line: BadLine | None = None,
         *,
         wrong_secret: bool = False,
         secure: bool = False,

@@ -21,7 +21,7 @@ from tests.blocked_call import raised_when_woken
 from tests.channels.contract import Rig, TimedHost, checksum, part, send
 from tests.channels.rigs import RIGS
 from tests.channels.telegram_rig import RecordingHost, Running
-from tests.fakes.line import KINDS, Line
+from tests.fakes.bad_line import KINDS, BadLine
 from tests.waiting import wait_until
 
 # What a stop may take; see contract.Channel.run.
@@ -262,7 +262,7 @@ def test_interrupt_ends_a_run_that_waits_for_bytes_and_all_that_comes_after(stag
 def test_a_call_that_waits_for_a_silent_peer_is_woken(stage: Stage, name: str, how: str) -> None:
     if (name, how) == ("probe", "stop"):
         pytest.skip("a probe has no stop token")
-    with Line() as line:
+    with BadLine() as line:
         line.suffer("silent")
         channel, stop = stage.channel(line), StopToken()
         call = operation(name, stage, channel)
@@ -413,7 +413,7 @@ def test_a_wrong_secret_is_a_bad_credential(stage: Stage, name: str) -> None:
 @pytest.mark.parametrize("kind", [*KINDS, "tls"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_trouble_on_the_way_has_its_fault(stage: Stage, name: str, kind: str) -> None:
-    with Line() as line:
+    with BadLine() as line:
         line.suffer("5xx" if kind == "tls" else kind)
         channel = stage.channel(line, secure=kind == "tls")
         call = operation(name, stage, channel)
@@ -434,7 +434,7 @@ def test_every_trouble_on_the_way_has_its_fault(stage: Stage, name: str, kind: s
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_trouble_amid_a_life_never_hides_that_a_message_may_have_arrived(stage: Stage, kind: str) -> None:
-    with Line() as line:
+    with BadLine() as line:
         channel = stage.channel(line)
         run = stage.begin(channel)
         send(channel, part(stage.rig.address(0), "first"))
@@ -476,7 +476,7 @@ def test_a_preview_becomes_its_answer_once(stage: Stage) -> None:
 
 @pytest.mark.parametrize("kind", ["refused", "reset", "garbage", "5xx", "half"])
 def test_a_preview_raises_nothing_whatever_happens(stage: Stage, kind: str) -> None:
-    with Line() as line:
+    with BadLine() as line:
         channel, host = stage.channel(line, **stage.rig.preview_settings), RecordingHost()
         run = stage.begin(channel, host)
         stage.rig.address(0)

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 
-__all__ = ["KINDS", "Line"]
+__all__ = ["KINDS", "BadLine"]
 
 KINDS = ("refused", "reset", "silent", "half", "5xx", "garbage")
 LOOK_S = 0.01
@@ -23,7 +23,7 @@ BUSY_PAGE = (
 )
 
 
-class Line:
+class BadLine:
     """Use as a context manager. `to` gives a port that leads to a double's; `suffer` says what becomes of the traffic.
 
     refused: nobody listens. reset: RST at the first byte. silent: bytes are read and nothing ever comes back. half: the
@@ -40,7 +40,7 @@ class Line:
         self._threads: list[threading.Thread] = []
         self.connections = 0
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> BadLine:
         return self
 
     def __exit__(self, *_: object) -> None:
