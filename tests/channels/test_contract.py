@@ -420,7 +420,7 @@ def test_every_trouble_on_the_way_has_its_fault(stage: Stage, name: str, kind: s
         if (name, kind) == ("run", "silent"):
             # Its own patience is longer than a test's; that it can be woken is shown above.
             return
-        fault = stage.raised(call, StopToken(), 0.2 if kind == "silent" else 10.0)
+        fault = stage.raised(call, StopToken(), 0.1 if kind == "silent" else 10.0)
     if kind == "silent":
         assert isinstance(fault, faults.TimedOut)
     elif kind in ("refused", "tls", "reset"):

@@ -317,7 +317,8 @@ class FakeFeishu:
                 name = known
                 params.update({key: urllib.parse.unquote(value) for key, value in match.groupdict().items()})
         kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if call.body and kind == "application/json":
+        # The platform's own client sends its request for a token without a type.
+        if call.body and kind in ("application/json", ""):
             body = json.loads(call.body)
             params.update(body)
             for key in set(body) - KNOWN_BODY.get(name, set()):
@@ -600,10 +601,11 @@ class FakeFeishu:
             found = re.search(rb'name="([^"]*)"(?:; filename="([^"]*)")?', head)
             assert found is not None
             value = value[:-2]
-            if found.group(2) is None:
+            # The platform's own client gives the file no name there.
+            if found.group(1).decode() != name:
                 fields[found.group(1).decode()] = value.decode()
-            elif found.group(1).decode() == name:
-                fields["filename"] = found.group(2).decode()
+            else:
+                fields["filename"] = (found.group(2) or b"").decode()
                 data = value
         if not data:
             raise Refusal(234010, "File's size can't be 0.")
