@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import email.utils
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from loong_channels.decoding import load_json
 from loong_channels.faults import (
     BadAnswer,
     BadCredentials,
@@ -63,10 +63,12 @@ class TokenRefused(BadCredentials):
 def envelope(answer: HttpAnswer) -> Mapping[str, Any] | None:
     """The object of an answer, None when it is not one that the platform writes."""
     try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        body = load_json(answer.body)
+    except ValueError:
         return None
-    code = body.get("code") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        return None
+    code = body.get("code")
     return body if isinstance(code, int) and not isinstance(code, bool) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Callable
@@ -19,7 +20,7 @@ from loong_channels.contract import (
 )
 from loong_channels.faults import Interrupted, Refused
 from loong_channels.net import Egress, HttpClient
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import Deadline, StopToken, either
 
 from .api import BASE_URLS, Api
 from .fetching import Fetching
@@ -67,14 +68,10 @@ class Channel:
     def run(self, host: Host, stop: StopToken) -> None:
         """See contract.Channel."""
         self._host = host
-        over = StopToken()
-        with (
-            stop.watch(lambda: over.set(stop.reason)),
-            self._interrupted.watch(lambda: over.set("interrupted")),
-        ):
+        with either(stop, self._interrupted) as over, contextlib.suppress(Interrupted):
             receive(self._account, self._api, host, over, self._egress)
         if not stop.is_set():
-            raise Interrupted("the channel was interrupted")
+            raise Interrupted("interrupted")
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         """See contract.Channel."""

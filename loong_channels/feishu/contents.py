@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from loong_channels.contract import Attachment
+from loong_channels.decoding import load_json
 from loong_channels.text import one_line
 
-from .decoding import load_json
 from .mentions import Mentions
 from .posts import card_text, read_post
 

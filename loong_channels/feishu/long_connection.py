@@ -15,13 +15,13 @@ from enum import Enum
 from typing import Callable, Protocol
 
 from loong_channels.contract import Host
+from loong_channels.decoding import load_json
 from loong_channels.egress import Egress
 from loong_channels.faults import BadCredentials, Conflict, Fault, Unreachable
 from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 from loong_channels.web_socket import HandshakeRefused, WebSocket
 
-from .decoding import load_json
 from .endpoint import AUTH_FAILED, CONFLICT_S, FORBIDDEN, TOO_MANY_CONNECTIONS, Endpoint
 from .frames import CONTROL, DATA, Fragments, Frame, FrameInvalid, decode, encode, ping
 

@@ -6,11 +6,11 @@ import time
 from typing import Callable, Protocol
 
 from loong_channels.contract import Account, Host
+from loong_channels.decoding import load_json
 from loong_channels.egress import Egress
 from loong_channels.faults import BadAnswer, Interrupted, NotAccepted, Overloaded, Refused, Throttled
 from loong_channels.waiting import Deadline, StopToken
 
-from .decoding import load_json
 from .endpoint import Endpoint
 from .events import EventReader, Recalled, Skipped
 from .identity import BotIdentity

@@ -21,11 +21,11 @@ from typing import Callable
 
 from loong_channels.aes import decrypt_cbc
 from loong_channels.contract import Host, WebhookAnswer, WebhookRequest
+from loong_channels.decoding import load_json
 from loong_channels.faults import BadCredentials, NotAccepted, Refused
 from loong_channels.settings import host_and_port
 from loong_channels.waiting import StopToken
 
-from .decoding import load_json
 from .hook_request import RequestRefused, check_kind
 from .hook_server import HookLimits, HookServer
 from .spec import SPEC

@@ -5,11 +5,11 @@ The token is part of every URL, so nothing here ever shows a URL.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from loong_channels.decoding import load_json
 from loong_channels.faults import (
     BadAnswer,
     BadCredentials,
@@ -125,8 +125,8 @@ class BotApi:
 def interpret(method: str, answer: HttpAnswer, token: str = "") -> object:
     """The result in an answer of the server. Raises the fault that the answer stands for."""
     try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        body = load_json(answer.body)
+    except ValueError:
         body = None
     if not isinstance(body, dict) or "ok" not in body:
         raise _foreign(method, answer)
@@ -190,8 +190,9 @@ def _is_relative(path: str) -> bool:
 def _retry_after(hint: object, answer: HttpAnswer) -> float:
     if isinstance(hint, bool) or not isinstance(hint, (int, float)) or hint != hint:  # noqa: PLR0124  not a number
         header = answer.headers.get("retry-after", "")
-        hint = int(header) if header.isdecimal() else _DEFAULT_RETRY_S
-    return min(max(float(hint), 1.0), _MAX_RETRY_S)
+        hint = int(header) if header.isdecimal() and len(header) < 16 else _DEFAULT_RETRY_S
+    # Compared before it is a float: a whole number may be too large for one.
+    return float(min(max(hint, 1.0), _MAX_RETRY_S))
 
 
 def _tidy(description: object, token: str) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loong_channels.decoding import load_json
+
 __all__ = [
     "EVENT_CALLBACK",
     "MESSAGE_CALLBACKS",
@@ -81,8 +83,8 @@ def parse(data: str | bytes) -> Frame | None:
     """The frame in a message; None when it is none. Takes any input; unknown fields do not matter."""
     try:
         # Bytes that are no UTF-8 are no JSON text either.
-        value = json.loads(data if isinstance(data, str) else data.decode("utf-8"))
-    except (ValueError, RecursionError):
+        value = load_json(data)
+    except ValueError:
         return None
     if not isinstance(value, dict):
         return None

@@ -13,7 +13,7 @@ from typing import Callable
 
 from loong_channels.egress import Egress
 from loong_channels.faults import Conflict, Interrupted, Unreachable
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import Deadline, StopToken, either
 
 from .link import CONNECT_S, SUBSCRIBE_S, TAKEN_OVER, Link
 from .turn import Turn
@@ -111,14 +111,13 @@ class Links:
         raise Unreachable("not connected at the moment", maybe_processed=False)
 
     def _connect(self, deadline: Deadline, stop: StopToken) -> Link:
-        either = StopToken()
-        with stop.watch(either.set), self._over.watch(either.set):
+        with either(stop, self._over) as over:
             return Link.open(
                 self._egress,
                 self._url,
                 self._credentials,
                 deadline=deadline,
-                stop=either,
+                stop=over,
                 note=self._note,
                 opened=self._register,
                 clock=self._clock,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loong_channels.contract import Inbound
-from loong_channels.feishu.decoding import load_json
+from loong_channels.decoding import load_json
 from loong_channels.feishu.events import EventReader, Reading, Recalled, Skipped
 from loong_channels.feishu.identity import BotIdentity
 

@@ -104,6 +104,8 @@ class FakeFeishu:
             "ip_white_list": [],
             "open_id": BOT_OPEN_ID,
         }
+        # Answers requests for an endpoint instead of `endpoint`: (HTTP status, body) for the decoded request.
+        self.find_endpoint: Callable[[object], tuple[int, object]] | None = None
         self.endpoint: dict[str, object] = {}
         self.set_endpoint(
             "ws://127.0.0.1:9/ws/v2?device_id=1&service_id=33554678&access_key=k3y&ticket=t1cket"
@@ -319,7 +321,8 @@ class FakeFeishu:
                 name = known
                 params.update({key: urllib.parse.unquote(value) for key, value in match.groupdict().items()})
         kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if call.body and kind == "application/json":
+        # The platform's own client sends its request for a token without a type.
+        if call.body and kind in ("application/json", ""):
             body = json.loads(call.body)
             params.update(body)
             for key in set(body) - KNOWN_BODY.get(name, set()):
@@ -391,6 +394,11 @@ class FakeFeishu:
             self.complaints.append("endpoint: a token where none belongs")
         if (params.get("AppID"), params.get("AppSecret")) != (self.app_id, self.app_secret):
             raise Refusal(514, "auth failed", status=200)
+        if self.find_endpoint is not None:
+            status, body = self.find_endpoint(dict(params))
+            if status != 200:
+                raise Refusal(status, "no endpoint now", status=status)
+            return body
         return {"code": 0, "msg": "", "data": self.endpoint}
 
     def _do_bot(self, _params: dict[str, object], _call: Call) -> object:
@@ -604,7 +612,8 @@ class FakeFeishu:
     def _form(call: Call, name: str, limit: int) -> tuple[dict[str, str], bytes]:
         """The fields of a form, with the name of its file, and the bytes of that."""
         try:
-            fields, files = read_form(call.headers.get("content-type", ""), call.body)
+            # The platform's own client names no file there.
+            fields, files = read_form(call.headers.get("content-type", ""), call.body, nameless=name)
             fields["filename"], data = files[name]
         except (KeyError, ValueError) as error:
             raise Refusal(234001, "Invalid request param.") from error

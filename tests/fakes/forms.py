@@ -10,8 +10,13 @@ PART_HEAD = re.compile(
 )
 
 
-def read_form(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str, tuple[str, bytes]]]:
-    """The fields of a form, and its files by part: name and bytes. Raises ValueError for what is no form."""
+def read_form(
+    content_type: str, body: bytes, nameless: str = ""
+) -> tuple[dict[str, str], dict[str, tuple[str, bytes]]]:
+    """The fields of a form, and its files by part: name and bytes. Raises ValueError for what is no form.
+
+    The part `nameless` is a file even if it says no name of one.
+    """
     boundary = BOUNDARY.match(content_type)
     if boundary is None:
         raise ValueError("no boundary")
@@ -28,8 +33,8 @@ def read_form(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str,
         name = found.group(1).decode()
         if name in fields or name in files:
             raise ValueError("a part is there twice")
-        if found.group(2) is None:
+        if found.group(2) is None and name != nameless:
             fields[name] = value[:-2].decode()
         else:
-            files[name] = (found.group(2).decode(), value[:-2])
+            files[name] = ((found.group(2) or b"").decode(), value[:-2])
     return fields, files

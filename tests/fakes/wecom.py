@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import select
+import ssl
 import threading
 import time
 from collections import Counter, deque
@@ -138,6 +139,7 @@ class FakeWeCom:
         repeats_replace: bool = False,
         closes_after_s: float = 0.5,
         control_port: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.bot_id = bot_id
         self.secret = secret
@@ -176,7 +178,7 @@ class FakeWeCom:
         self.max_under_way = 0
         self._control = None if control_port is None else HttpServer(self._handle_control, control_port)
         self._media_server = HttpServer(self._handle_media, 0)
-        self.server = WebSocketServer(self._handle)
+        self.server = WebSocketServer(self._handle, tls)
 
     def __enter__(self) -> FakeWeCom:
         return self
