@@ -26,7 +26,11 @@ __all__ = [
     "OutboundFile",
     "Preview",
     "Receipt",
+    "SendOption",
 ]
+
+# For a kind of file of which the platform says nothing else.
+FILE_LIMIT_BYTES = 10 << 20
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ class Media:
 class OutboundFile:
     """A file of this host that is to be sent. `kind` is "image", "file", "audio" or "video"; `name` is what is shown.
 
-    `path` is absolute and read when the part is sent; the file stays there until the part has ended.
+    `path` is absolute and read when the part is sent; the file stays there until the part has ended. It is a copy of
+    the gateway's own, which then removes it.
     """
 
     path: str
@@ -150,6 +155,26 @@ class Account:
 
 
 @dataclass(frozen=True)
+class SendOption:
+    """Something that an operator may ask of a send beyond a text or a file. It travels in `Outbound.extra` as `name`.
+
+    `kind` is "flag" (True), "choice" (one of `choices`), "text" (printable), "json" (an object) or "key" (a text that
+    makes a repetition of the whole send harmless; parts after the first get it with their number), the last three of
+    at most `longest` characters. `goes_with` says which parts carry it: "text", "file", "all" of them, or "alone",
+    when it is a part of its own as a file is. With `markdown` the text is read as Markdown; a channel that has such
+    an option sends an operator's text as it is written without it.
+    """
+
+    name: str
+    kind: str
+    help: str
+    goes_with: str = "all"
+    choices: tuple[str, ...] = ()
+    longest: int = 200
+    markdown: bool = False
+
+
+@dataclass(frozen=True)
 class ChannelSpec:
     """What the gateway must know of a channel without importing its transport.
 
@@ -158,10 +183,13 @@ class ChannelSpec:
     has that value, and these secrets are never looked at otherwise. `conversation_setting` and `sender_setting` name
     its allow-lists; the gateway checks them, so a channel cannot forget to; `conversation_word` is what people call
     what the first one lists. `wildcard` allows "*" there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or
-    "codepoint". `threads` says that a target may be written as `conversation:thread`, `cards` that a text may be
-    sent as a card, `file_kinds` which kinds of OutboundFile it can send. `reconnect_s` is the longest wait before the
-    first retry after an established connection was lost; a setting `reconnect_interval_s` wins. `probe_takes_over`
-    says that a probe from outside would take the account away from whoever serves it.
+    "codepoint". For `idempotent_s` after its first try the platform takes a part that is sent again under its key
+    for the same one; None where a repetition may appear twice. `threads` says that a target may be written as
+    `conversation:thread`. `send_options` is what an operator may ask of a send beyond a text, `file_kinds` which
+    kinds of OutboundFile can be sent and `file_limits` how many bytes of a kind. `reconnect_s` is the longest wait
+    before the first retry after an established connection was lost; a setting `reconnect_interval_s` wins.
+    `probe_takes_over` says that a probe from outside would take the account away from whoever serves it. `redelivers`
+    says whether the platform sends again what nobody acknowledged.
     """
 
     name: str
@@ -177,15 +205,21 @@ class ChannelSpec:
     serves: bool = True
     sends: bool = True
     wildcard: bool = False
-    idempotent_send: bool = False
+    idempotent_s: float | None = None
     reconnect_s: float = 5.0
     probe_takes_over: bool = False
+    redelivers: bool = True
     target_kinds: tuple[str, ...] = ("conversation",)
     threads: bool = False
     conversation_word: str = "conversation id"
     secrets_when: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-    cards: bool = False
+    send_options: tuple[SendOption, ...] = ()
     file_kinds: tuple[str, ...] = ()
+    file_limits: tuple[tuple[str, int], ...] = ()
+
+    def file_limit(self, kind: str) -> int:
+        """The most bytes that a file of this kind may have."""
+        return dict(self.file_limits).get(kind, FILE_LIMIT_BYTES)
 
     def secrets_needed(self, settings: Mapping[str, object], *, receiving: bool = True) -> tuple[str, ...]:
         """The secrets that an account with these settings cannot do without, `receiving` or only sending."""

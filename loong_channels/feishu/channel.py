@@ -73,7 +73,12 @@ class Channel:
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         """See contract.Channel."""
-        receipt = self._messages.deliver(outbound, deadline=deadline, stop=stop)
+        try:
+            receipt = self._messages.deliver(outbound, deadline=deadline, stop=stop)
+        except Refused:
+            # There will be no answer either.
+            self._reactions.clear(outbound.reply_to, deadline=deadline)
+            raise
         self._reactions.clear(outbound.reply_to, deadline=deadline)
         return receipt
 

@@ -24,6 +24,9 @@ __all__ = [
     "RESPOND_WELCOME",
     "SEND",
     "SUBSCRIBE",
+    "UPLOAD_CHUNK",
+    "UPLOAD_FINISH",
+    "UPLOAD_INIT",
     "Frame",
     "as_table",
     "as_text",
@@ -38,6 +41,9 @@ PING = "ping"
 RESPOND = "aibot_respond_msg"
 RESPOND_WELCOME = "aibot_respond_welcome_msg"
 SEND = "aibot_send_msg"
+UPLOAD_INIT = "aibot_upload_media_init"
+UPLOAD_CHUNK = "aibot_upload_media_chunk"
+UPLOAD_FINISH = "aibot_upload_media_finish"
 EVENT_CALLBACK = "aibot_event_callback"
 # The second one is an older name of the first.
 MESSAGE_CALLBACKS = frozenset({"aibot_msg_callback", "aibot_callback"})

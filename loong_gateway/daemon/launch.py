@@ -23,7 +23,8 @@ from loong_gateway.config.outside import egress_of
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import ControlPlane
-from loong_gateway.daemon.runtime import Runtime, RuntimeParts
+from loong_gateway.daemon.parts import RuntimeParts
+from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
@@ -33,6 +34,7 @@ from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage.lock import StoreLock
+from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
 __all__ = ["Launch", "launch"]
@@ -128,6 +130,7 @@ def _with_store(
                 redactor=redactor,
                 clock=clock,
                 changed=changes,
+                outgoing=Outgoing(order.places.outgoing),
             ),
         )
         for account in order.accounts:

@@ -168,7 +168,8 @@ def _empty_list(name: str, config: Config, spec: ChannelSpec, account: AccountCo
     return _tagged(
         failed(
             name,
-            f"{prefix}.{spec.conversation_setting} is empty; configure at least one trusted {noun} id.",
+            f"{prefix}.{spec.conversation_setting} is empty; configure at least one trusted {noun} id. "
+            "Until then nobody gets an answer, and this is the most common reason for none.",
             "add the id, then: loong validate-config",
         ),
         account,

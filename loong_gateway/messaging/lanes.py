@@ -137,8 +137,13 @@ class Lanes:
         self._opened_at: dict[str, int] = {}
 
     def full(self, lanes: Iterable[str]) -> bool:
-        """True when one of these lanes, or all lanes together, may take no more from outside."""
+        """True when one of these lanes, or all lanes together, may take no more from outside.
+
+        Never after `close`: what is still taken then stays in the store and waits for the next start.
+        """
         with self._guard:
+            if self._closing:
+                return False
             if self._waiting >= self._total_limit:
                 return True
             found = (self._lanes.get(name) for name in lanes)

@@ -33,6 +33,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong gateway status",
         2,
     ),
+    "run.channels_off": (
+        "the channels are kept off: too many starts in a row ended early",
+        None,
+        "find the cause: loong logs --lines 50    then: loong gateway resume",
+        2,
+    ),
     "run.force_needs_yes": (
         "--force would {act}, and there is no terminal to ask on",
         None,

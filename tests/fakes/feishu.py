@@ -19,8 +19,9 @@ from collections import Counter
 from typing import Any, Callable, TypeVar
 
 from .faults import Fault, FaultBook, suffer_answer, suffer_before
-from .feishu_content import read_content
+from .feishu_content import KEYED, read_content
 from .feishu_state import Chat, Refusal, Request, Said, Sent, Token
+from .forms import read_form
 from .http_server import Call, HttpServer
 from .process import jsonable, serve_until_ended
 
@@ -55,6 +56,8 @@ ROUTES = tuple(
     )
 )
 FREE = ("token", "endpoint")
+# The message for each kind of upload; every other one is for files.
+UPLOADED_FOR = {"image": "image", "opus": "audio", "mp4": "media"}
 KNOWN_BODY = {
     "token": {"app_id", "app_secret"},
     "endpoint": {"AppID", "AppSecret"},
@@ -446,6 +449,7 @@ class FakeFeishu:
         if chat.refusal is not None:
             raise Refusal(*chat.refusal)
         self._limit(chat)
+        self._check_key(str(params["msg_type"]), content)
         sent = Sent(
             time.monotonic(),
             self._id("om_sent"),
@@ -461,6 +465,17 @@ class FakeFeishu:
         if uuid is not None:
             self._uuids[str(uuid)] = (self.now() + UUID_LIFE_S, sent)
         return {"code": 0, "msg": "success", "data": self._card_of(sent)}
+
+    def _check_key(self, msg_type: str, content: dict[str, object]) -> None:
+        """A key must be of our own upload, and what was uploaded as something is only sent as that."""
+        if msg_type not in KEYED:
+            return
+        key = str(content[KEYED[msg_type]])
+        if key not in self.uploads:
+            raise Refusal(230001, f"ext=invalid {KEYED[msg_type]}")
+        file_type = self.uploads[key][0].get("file_type", "image")
+        if msg_type != UPLOADED_FOR.get(file_type, "file"):
+            raise Refusal(230055, "The type of file upload does not match the type of message being sent.")
 
     def _limit(self, chat: Chat) -> None:
         now = time.monotonic()
@@ -586,27 +601,13 @@ class FakeFeishu:
 
     @staticmethod
     def _form(call: Call, name: str, limit: int) -> tuple[dict[str, str], bytes]:
-        """The fields of a multipart body and the bytes of its file."""
-        boundary = re.search(r"boundary=([^;\s]+)", call.headers.get("content-type", ""))
-        if boundary is None:
-            raise Refusal(234001, "Invalid request param.")
-        mark = b"--" + boundary.group(1).encode()
-        pieces = call.body.split(mark)
-        if pieces[0] or pieces[-1] != b"--\r\n":
-            raise Refusal(234001, "Invalid request param.")
-        fields: dict[str, str] = {}
-        data = b""
-        for piece in pieces[1:-1]:
-            head, _, value = piece.partition(b"\r\n\r\n")
-            found = re.search(rb'name="([^"]*)"(?:; filename="([^"]*)")?', head)
-            assert found is not None
-            value = value[:-2]
+        """The fields of a form, with the name of its file, and the bytes of that."""
+        try:
             # The platform's own client gives the file no name there.
-            if found.group(1).decode() != name:
-                fields[found.group(1).decode()] = value.decode()
-            else:
-                fields["filename"] = (found.group(2) or b"").decode()
-                data = value
+            fields, files = read_form(call.headers.get("content-type", ""), call.body, unnamed=name)
+            fields["filename"], data = files[name]
+        except (KeyError, ValueError) as error:
+            raise Refusal(234001, "Invalid request param.") from error
         if not data:
             raise Refusal(234010, "File's size can't be 0.")
         if len(data) > limit:
