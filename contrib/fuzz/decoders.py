@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from loong_channels.contract import Host, Inbound
+from loong_channels.contract import Host, Inbound, WebhookRequest
 from loong_channels.decoding import load_json
 from loong_channels.faults import Fault
 from loong_channels.feishu.answers import interpret as interpret_feishu
@@ -19,7 +19,7 @@ from loong_channels.feishu.endpoint import ClientConfig, read_endpoint
 from loong_channels.feishu.events import EventReader
 from loong_channels.feishu.events import Skipped as SkippedEvent
 from loong_channels.feishu.frames import MAX_KEPT_BYTES, MAX_SETS, Fragments, FrameInvalid, decode, encode
-from loong_channels.feishu.hook_request import MAX_HEAD_BYTES, Request, RequestRefused, read_head
+from loong_channels.feishu.hook_request import MAX_HEAD_BYTES, RequestRefused, encoded, read_head
 from loong_channels.feishu.identity import BotIdentity
 from loong_channels.feishu.receiving import EventDesk
 from loong_channels.feishu.webhook import Webhook, WebhookSettings
@@ -209,8 +209,8 @@ def feishu_hook_heads() -> Decoder:
         try:
             head = read_head(data, path="/feishu/events", max_body_bytes=1000)
         except RequestRefused as refusal:
-            assert 400 <= refusal.status < 600
-            return f"RequestRefused({refusal.status})"
+            assert 400 <= refusal.answer.status < 600
+            return f"RequestRefused({refusal.answer.status})"
         if head is None:
             assert len(data) <= MAX_HEAD_BYTES
             return "Incomplete"
@@ -225,7 +225,7 @@ def feishu_deliveries() -> Decoder:
     """Signature, decryption and token of deliveries; most are signed well, whatever they hold."""
     host = NoHost()
     reader = EventReader("work", corpus.APP, BotIdentity("ou_bot", "loong-bot"))
-    settings = WebhookSettings("127.0.0.1", 0, "/feishu/events", "v-token", KEY)
+    settings = WebhookSettings(None, "/feishu/events", "v-token", KEY)
     typed: Host = host
     webhook = Webhook(settings, typed, EventDesk(reader, typed).take, identity="x", now_s=lambda: NOW_S)
     plain = of_json(corpus.FEISHU_EVENTS)
@@ -240,14 +240,15 @@ def feishu_deliveries() -> Decoder:
         return around(chance) if way < 0.7 else json.dumps({"encrypt": sealed(plain(chance), KEY)}).encode()
 
     def feed(data: bytes) -> str:
-        fields = {"x-lark-request-timestamp": str(NOW_S), "x-lark-request-nonce": "nonce-1"}
+        kind = {"content-type": "application/json"}
+        fields = {**kind, "x-lark-request-timestamp": str(NOW_S), "x-lark-request-nonce": "nonce-1"}
         signed = hashlib.sha256(f"{NOW_S}nonce-1{KEY}".encode() + data).hexdigest()
         # One in eight has a signature that is noise, another one has none.
         fields["x-lark-signature"] = signed if len(data) % 8 else data[:64].decode("latin-1")
-        answer = webhook.answer(Request(fields if len(data) % 8 != 1 else {}, data))
+        answer = webhook.answer(WebhookRequest("POST", fields if len(data) % 8 != 1 else kind, data))
         assert answer.status != 500, host.failures
         assert answer.status in (200, 400, 401)
-        answer.encoded()
+        encoded(answer)
         return str(answer.status)
 
     return Decoder(make, feed)

@@ -612,8 +612,8 @@ class FakeFeishu:
     def _form(call: Call, name: str, limit: int) -> tuple[dict[str, str], bytes]:
         """The fields of a form, with the name of its file, and the bytes of that."""
         try:
-            # The platform's own client names no file there.
-            fields, files = read_form(call.headers.get("content-type", ""), call.body, nameless=name)
+            # The platform's own client gives the file no name there.
+            fields, files = read_form(call.headers.get("content-type", ""), call.body, unnamed=name)
             fields["filename"], data = files[name]
         except (KeyError, ValueError) as error:
             raise Refusal(234001, "Invalid request param.") from error

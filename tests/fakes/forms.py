@@ -11,11 +11,11 @@ PART_HEAD = re.compile(
 
 
 def read_form(
-    content_type: str, body: bytes, nameless: str = ""
+    content_type: str, body: bytes, *, unnamed: str = ""
 ) -> tuple[dict[str, str], dict[str, tuple[str, bytes]]]:
     """The fields of a form, and its files by part: name and bytes. Raises ValueError for what is no form.
 
-    The part `nameless` is a file even if it says no name of one.
+    The part `unnamed` is a file even if it has no name.
     """
     boundary = BOUNDARY.match(content_type)
     if boundary is None:
@@ -33,7 +33,7 @@ def read_form(
         name = found.group(1).decode()
         if name in fields or name in files:
             raise ValueError("a part is there twice")
-        if found.group(2) is None and name != nameless:
+        if found.group(2) is None and name != unnamed:
             fields[name] = value[:-2].decode()
         else:
             files[name] = ((found.group(2) or b"").decode(), value[:-2])

@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 
-from loong_channels.contract import Host
+from loong_channels.contract import Host, WebhookRequest
 from loong_channels.feishu import frames
 from loong_channels.feishu.events import EventReader
-from loong_channels.feishu.hook_request import Request
 from loong_channels.feishu.identity import BotIdentity
 from loong_channels.feishu.receiving import EventDesk
 from loong_channels.feishu.webhook import Webhook, WebhookSettings
@@ -324,12 +323,13 @@ def hook() -> tuple[Webhook, RecordingHost]:
     host = RecordingHost()
     typed: Host = host
     desk = EventDesk(EventReader("work", "cli_a1b2c3", BotIdentity("ou_bot")), typed)
-    settings = WebhookSettings("127.0.0.1", 0, "/feishu/events", TOKEN, KEY)
+    settings = WebhookSettings(None, "/feishu/events", TOKEN, KEY)
     return Webhook(settings, typed, desk.take, identity="x"), host
 
 
 def ours(webhook: Webhook, body: bytes, headers: dict[str, str]) -> int:
-    return webhook.answer(Request({name.lower(): value for name, value in headers.items()}, body)).status
+    fields = {"content-type": "application/json", **{name.lower(): value for name, value in headers.items()}}
+    return webhook.answer(WebhookRequest("POST", fields, body)).status
 
 
 def test_what_the_double_posts_is_taken_by_the_sdk_and_by_us_alike() -> None:
