@@ -100,6 +100,8 @@ class FakeFeishu:
             "ip_white_list": [],
             "open_id": BOT_OPEN_ID,
         }
+        # Answers requests for an endpoint instead of `endpoint`: (HTTP status, body) for the decoded request.
+        self.find_endpoint: Callable[[object], tuple[int, object]] | None = None
         self.endpoint: dict[str, object] = {}
         self.set_endpoint(
             "ws://127.0.0.1:9/ws/v2?device_id=1&service_id=33554678&access_key=k3y&ticket=t1cket"
@@ -387,6 +389,11 @@ class FakeFeishu:
             self.complaints.append("endpoint: a token where none belongs")
         if (params.get("AppID"), params.get("AppSecret")) != (self.app_id, self.app_secret):
             raise Refusal(514, "auth failed", status=200)
+        if self.find_endpoint is not None:
+            status, body = self.find_endpoint(dict(params))
+            if status != 200:
+                raise Refusal(status, "no endpoint now", status=status)
+            return body
         return {"code": 0, "msg": "", "data": self.endpoint}
 
     def _do_bot(self, _params: dict[str, object], _call: Call) -> object:

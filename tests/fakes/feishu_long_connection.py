@@ -26,7 +26,9 @@ WAIT_S = 10.0
 
 @dataclass
 class Push:
-    """An event on its way. `codes` are those of its acknowledgements, `late` counts the ones after 3 s."""
+    """An event on its way. `codes` are those of its acknowledgements and `took_s` how long each took, from the first
+    byte of the push that it answers; `late` counts the ones after 3 s.
+    """
 
     event_id: str
     payload: bytes
@@ -36,6 +38,7 @@ class Push:
     kind: str = "event"
     pushed: int = 0
     codes: list[int] = field(default_factory=list)
+    took_s: list[float] = field(default_factory=list)
     acks: list[dict[str, Any]] = field(default_factory=list)
     late: int = 0
 
@@ -72,6 +75,10 @@ class FakeLongConnection:
         }
         self.pong: bytes | None = None
         self.pongs = True
+        # Where clients are sent, when that is not the server itself but a line to it.
+        self.public_port: int | None = None
+        # Called with each frame of a client and "arrived" (nothing done yet) or "processed" (nothing answered yet).
+        self.on_frame: Callable[[object, str], None] | None = None
         self.changed = threading.Condition()
         self.links: list[Link] = []
         self.complaints: list[str] = []
@@ -123,7 +130,7 @@ class FakeLongConnection:
                     "ticket": ticket,
                 }
             )
-            url = f"{self.server.url}ws/v2?{query}"
+            url = f"ws://127.0.0.1:{self.public_port or self.server.port}/ws/v2?{query}"
             return 200, {"code": 0, "msg": "", "data": {"URL": url, "ClientConfig": dict(self.config)}}
 
     # --- what the platform does
@@ -238,9 +245,13 @@ class FakeLongConnection:
                 message = connection.receive(60.0)
                 if message is None:
                     return
+                if self.on_frame is not None:
+                    self.on_frame(message, "arrived")
                 with self.changed:
                     self._take(link, message)
                     self.changed.notify_all()
+                if self.on_frame is not None:
+                    self.on_frame(message, "processed")
         finally:
             with self.changed:
                 link.alive = False
@@ -291,7 +302,8 @@ class FakeLongConnection:
         answer = json.loads(frame["payload"])
         if set(answer) - {"code", "data", "headers"}:
             self.complaints.append(f"an acknowledgement with {sorted(answer)}")
-        one.late += time.monotonic() - sent_s > ACK_LIMIT_S
+        one.took_s.append(time.monotonic() - sent_s)
+        one.late += one.took_s[-1] > ACK_LIMIT_S
         one.codes.append(answer["code"])
         one.acks.append(frame)
         if answer["code"] == 200:

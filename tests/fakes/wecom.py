@@ -67,7 +67,7 @@ class Bubble:
 
 @dataclass
 class Question:
-    """A callback that may be answered."""
+    """A callback that may be answered. `client` is the number of the connection that it was sent on, if any was."""
 
     req_id: str
     conversation: str
@@ -75,6 +75,7 @@ class Question:
     born: float
     msgid: str
     answered: bool = False
+    client: int | None = None
 
 
 @dataclass
@@ -152,6 +153,8 @@ class FakeWeCom:
         self._silent = False
         self._unknown_allowed = False
         self.max_under_way = 0
+        # Called with each frame and "arrived" (nothing done yet) or "processed" (nothing answered yet).
+        self.on_request: Callable[[Received, str], None] | None = None
         self._control = None if control_port is None else HttpServer(self._handle_control, control_port)
         self._media_server = HttpServer(self._handle_media, 0)
         self.server = WebSocketServer(self._handle)
@@ -288,7 +291,7 @@ class FakeWeCom:
             self.known[conversation] = 1 if group is None else 2
             self.questions[question.req_id] = question
             self.injected.append(question)
-        self._push_frame("aibot_msg_callback", question.req_id, body)
+        question.client = self._push_frame("aibot_msg_callback", question.req_id, body)
         return question
 
     def event(
@@ -311,7 +314,7 @@ class FakeWeCom:
         question = Question(f"EVT{number}", group or user or "", eventtype, self.now(), str(body["msgid"]))
         with self._lock:
             self.questions[question.req_id] = question
-        self._push_frame("aibot_event_callback", question.req_id, body)
+        question.client = self._push_frame("aibot_event_callback", question.req_id, body)
         return question
 
     def raw(self, data: str | bytes) -> None:
@@ -459,6 +462,8 @@ class FakeWeCom:
             self.complaints.append("binary message")
         if len(req_id.encode()) > 128:
             self.complaints.append(f"long req_id {req_id}")
+        if self.on_request is not None:
+            self.on_request(received, "arrived")
         with self._lock:
             client.frames += 1
             self.received.append(received)
@@ -473,6 +478,8 @@ class FakeWeCom:
             received.code = answer["errcode"]
             delay = self._delayed(cmd, req_id, body)
             self._changed.notify_all()
+        if self.on_request is not None:
+            self.on_request(received, "processed")
         if delay is None:
             self._answer(client, req_id, answer)
         elif delay["lost"]:
@@ -489,15 +496,16 @@ class FakeWeCom:
         with contextlib.suppress(OSError):
             client.connection.send(json.dumps({"headers": {"req_id": req_id}, **answer}))
 
-    def _push_frame(self, cmd: str, req_id: str, body: Mapping[str, Any]) -> None:
+    def _push_frame(self, cmd: str, req_id: str, body: Mapping[str, Any]) -> int | None:
         with self._lock:
             client = self.owner
         if client is None:
-            return  # nobody is subscribed: the real platform loses it, too
+            return None  # nobody is subscribed: the real platform loses it, too
         with contextlib.suppress(OSError):
             client.connection.send(
                 json.dumps({"cmd": cmd, "headers": {"req_id": req_id}, "body": body}, ensure_ascii=False)
             )
+        return client.number
 
     def _displace(self, client: Client) -> None:
         body = {
