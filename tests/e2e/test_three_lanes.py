@@ -1,4 +1,4 @@
-"""The published rollout playbook: one gateway with Lark, Telegram and WeCom, by the configuration and commands in it."""
+"""The published rollout playbook: one gateway with Lark, Telegram and WeCom, by its configuration and its commands."""
 
 from __future__ import annotations
 
