@@ -15,11 +15,21 @@ from typing import Callable
 from . import kills, points
 from .report import Outcome
 
-SIZES = {"R1": (12, 200), "R2-wire": (7, 1), "R2-store": (9, 1)}
+SIZES = {
+    "R1": (12, 200),
+    "R2-wire": (7, 1),
+    "R2-store": (9, 1),
+    "R1-mixed": (8, 200),
+    "R2-wire-mixed": (25, 1),
+    "R2-store-mixed": (40, 1),
+}
 RUNS: dict[str, Callable[..., Outcome]] = {
     "R1": kills.run,
     "R2-wire": points.run_wire,
     "R2-store": points.run_store,
+    "R1-mixed": kills.run_mixed,
+    "R2-wire-mixed": points.run_wire_mixed,
+    "R2-store-mixed": points.run_store_mixed,
 }
 
 

@@ -155,6 +155,8 @@ class FakeWeCom:
         self.max_under_way = 0
         # Called with each frame and "arrived" (nothing done yet) or "processed" (nothing answered yet).
         self.on_request: Callable[[Received, str], None] | None = None
+        # Called when a subscription was answered, before anything else is sent on its connection.
+        self.on_subscribed: Callable[[], None] | None = None
         self._control = None if control_port is None else HttpServer(self._handle_control, control_port)
         self._media_server = HttpServer(self._handle_media, 0)
         self.server = WebSocketServer(self._handle)
@@ -374,6 +376,12 @@ class FakeWeCom:
                 }
             )
 
+    def clear_faults(self) -> None:
+        """Forget what `fail` and `delay` ordered."""
+        with self._lock:
+            self._failures.clear()
+            self._delays.clear()
+
     def silence(self) -> None:
         """Answer nothing from now on; frames are read and forgotten."""
         self._silent = True
@@ -482,6 +490,8 @@ class FakeWeCom:
             self.on_request(received, "processed")
         if delay is None:
             self._answer(client, req_id, answer)
+            if cmd == "aibot_subscribe" and client.subscribed and self.on_subscribed is not None:
+                self.on_subscribed()
         elif delay["lost"]:
             with self._lock:
                 self._under_way[req_id] -= 1
