@@ -12,7 +12,7 @@ import random
 import sys
 from typing import Callable
 
-from . import kills, points
+from . import disconnects, kills, points
 from .report import Outcome
 
 SIZES = {
@@ -22,6 +22,8 @@ SIZES = {
     "R1-mixed": (8, 200),
     "R2-wire-mixed": (25, 1),
     "R2-store-mixed": (40, 1),
+    "disconnects": (15, 1000),
+    "disconnects-real": (5, 25),
 }
 RUNS: dict[str, Callable[..., Outcome]] = {
     "R1": kills.run,
@@ -30,6 +32,8 @@ RUNS: dict[str, Callable[..., Outcome]] = {
     "R1-mixed": kills.run_mixed,
     "R2-wire-mixed": points.run_wire_mixed,
     "R2-store-mixed": points.run_store_mixed,
+    "disconnects": disconnects.run,
+    "disconnects-real": disconnects.run_real,
 }
 
 

@@ -57,6 +57,11 @@ class Ledger:
         answered = self.answered()
         return [number for number in self.asked() if not all(answered[key] for key in self.expected(number))]
 
+    def open_of(self, platform: Platform) -> list[int]:
+        """Those of one platform."""
+        answered = Counter(key_of(text) for texts in platform.replies().values() for text in texts)
+        return [n for n in platform.asked() if not all(answered[key] for key in self.expected(n))]
+
     def note_kill(self, view: StoreView) -> list[str]:
         """Account for the parts that were on their way, and for who knows what; complaints about what may not be."""
         for platform in self._platforms:

@@ -39,8 +39,11 @@ class Platform(abc.ABC):
     # What makes a part so long that the next one goes into a message of its own.
     filler = "word " * 600
 
-    def __init__(self, resource: Any) -> None:
+    def __init__(self, resource: Any, address: str) -> None:
         self.resource = resource
+        self.address = address
+        # Further lines of its table.
+        self.more = ""
 
     @abc.abstractmethod
     def config(self) -> str:
@@ -108,15 +111,15 @@ class Telegram(Platform):
     name = "telegram"
 
     def __init__(self, resource: FakeTelegram) -> None:
-        super().__init__(resource)
+        super().__init__(resource, resource.base_url)
         self._said: dict[int, Injected] = {}
 
     def config(self) -> str:
         """See Platform."""
         chats = [1001 + place for place in range(PLACES)]
         return (
-            f'[telegram]\nenabled = true\nbase_url = "{self.resource.base_url}"\npolling_timeout_s = 20\n'
-            f"allowed_chat_ids = {chats}\n"
+            f'[telegram]\nenabled = true\nbase_url = "{self.address}"\npolling_timeout_s = 20\n'
+            f"allowed_chat_ids = {chats}\n{self.more}"
         )
 
     def environ(self) -> dict[str, str]:
@@ -175,12 +178,12 @@ class Feishu(Platform):
     keeps_keys = True
 
     def __init__(self, resource: FakeFeishuPlatform) -> None:
-        super().__init__(resource)
+        super().__init__(resource, resource.base_url)
         self._said: dict[int, Event] = {}
 
     def config(self) -> str:
         """See Platform."""
-        return f'[feishu]\nenabled = true\nbase_url = "{self.resource.base_url}"\nallowed_chat_ids = ["*"]\n'
+        return f'[feishu]\nenabled = true\nbase_url = "{self.address}"\nallowed_chat_ids = ["*"]\n{self.more}'
 
     def environ(self) -> dict[str, str]:
         """See Platform."""
@@ -252,7 +255,7 @@ class WeCom(Platform):
     filler = "word " * 3600
 
     def __init__(self, resource: FakeWeCom) -> None:
-        super().__init__(resource)
+        super().__init__(resource, resource.url)
         self.patient = False
         self._guard = threading.Lock()
         self._said: dict[int, Question] = {}
@@ -266,8 +269,8 @@ class WeCom(Platform):
         """See Platform."""
         people = [f"user{place}" for place in range(PLACES)]
         return (
-            f'[wecom]\nenabled = true\nwebsocket_url = "{self.resource.url}"\nreconnect_interval_s = 1\n'
-            f"quota_per_min = 0\nquota_per_hour = 0\nallowed_conversation_ids = {people}\n"
+            f'[wecom]\nenabled = true\nwebsocket_url = "{self.address}"\nreconnect_interval_s = 1\n'
+            f"quota_per_min = 0\nquota_per_hour = 0\nallowed_conversation_ids = {people}\n{self.more}"
         )
 
     def environ(self) -> dict[str, str]:
@@ -363,11 +366,13 @@ ALL = ("telegram", "feishu", "wecom")
 
 
 @contextlib.contextmanager
-def opened(names: Sequence[str], *, wecom_replaces: bool = False) -> Iterator[list[Platform]]:
-    """These platforms, running. `wecom_replaces`: see FakeWeCom.repeats_replace."""
+def opened(
+    names: Sequence[str], *, wecom_replaces: bool = False, speed: float = 1.0
+) -> Iterator[list[Platform]]:
+    """These platforms, running. `wecom_replaces`: see FakeWeCom.repeats_replace; `speed`: see FakeTelegram."""
     with contextlib.ExitStack() as stack:
         made: dict[str, Callable[[], Platform]] = {
-            "telegram": lambda: Telegram(stack.enter_context(FakeTelegram())),
+            "telegram": lambda: Telegram(stack.enter_context(FakeTelegram(speed=speed))),
             "feishu": lambda: Feishu(stack.enter_context(FakeFeishuPlatform(speed=SCHEDULE_SPEED))),
             "wecom": lambda: WeCom(
                 stack.enter_context(FakeWeCom(per_minute=FOREVER, repeats_replace=wecom_replaces))

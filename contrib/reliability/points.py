@@ -213,14 +213,14 @@ def _store_point(outcome: Outcome, sums: Sums, life: str, moment: int, play: Pla
 def _live_with_fuse(at: Stage, moment: int) -> int:
     notes = os.path.join(at.directory, "moments.txt")
     gateway = at.gateway
-    usual = (gateway.command, gateway.arguments, gateway.environ)
-    gateway.command = [sys.executable, "-m", "tests.e2e.kill_at"]
+    usual = (gateway.launcher, gateway.arguments, gateway.environ)
+    gateway.launcher = [sys.executable, "-m", "tests.e2e.kill_at"]
     gateway.arguments = [str(moment), notes]
     gateway.environ = {**gateway.environ, "PYTHONPATH": ROOT}
     process = gateway.spawn()
     _let_live(at, lambda: process.poll() is not None)
     gateway.kill()
-    gateway.command, gateway.arguments, gateway.environ = usual
+    gateway.launcher, gateway.arguments, gateway.environ = usual
     with open(notes, encoding="ascii") as file:
         return len(file.readlines())
 

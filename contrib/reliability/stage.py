@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from tests.e2e.gateway import Gateway, config_for
+from tests.e2e.gateway import ROOT, Gateway, config_for
 from tests.fakes.model import FakeModel
 from tests.waiting import wait_until
 
@@ -18,7 +19,7 @@ from .ledger import Ledger
 from .platforms import Platform, opened
 from .store_view import is_settled, look
 
-__all__ = ["MORE", "START_S", "Stage", "finish", "pause", "staged"]
+__all__ = ["START_S", "Stage", "finish", "pause", "quick_launcher", "staged"]
 
 START_S = 20.0
 # Longer than any pause of a daemon that still works on what it has.
@@ -57,17 +58,41 @@ def staged(
     command: Sequence[str] = (),
     parts: dict[int, int] | None = None,
     wecom_replaces: bool = False,
+    speed: float | None = None,
+    prepare: Callable[[Platform], None] | None = None,
+    gateway_settings: str = "",
     **model: Any,
 ) -> Iterator[Stage]:
-    """Set everything up, nothing started yet. `parts` is of Ledger, `model` of FakeModel."""
+    """Set everything up, nothing started yet.
+
+    `parts` is of Ledger, `model` of FakeModel. With `speed` the daemon lives in quick time. `prepare` may change a
+    platform before its configuration is written.
+    """
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="loong-reliability-"))
-        platforms = stack.enter_context(opened(names, wecom_replaces=wecom_replaces))
+        platforms = stack.enter_context(opened(names, wecom_replaces=wecom_replaces, speed=speed or 1.0))
         double = stack.enter_context(FakeModel(**model))
+        for platform in platforms:
+            if prepare is not None:
+                prepare(platform)
         config = config_for(None, double) + "".join(platform.config() for platform in platforms) + MORE
         environ = {name: value for platform in platforms for name, value in platform.environ().items()}
-        gateway = stack.enter_context(Gateway(directory, config, command=command, environ=environ))
+        launcher = [] if speed is None else quick_launcher(speed)
+        gateway = stack.enter_context(
+            Gateway(
+                directory,
+                config + gateway_settings,
+                command=command,
+                launcher=launcher,
+                environ={**environ, "PYTHONPATH": ROOT} if launcher else environ,
+            )
+        )
         yield Stage(directory, platforms, double, gateway, Ledger(platforms, parts))
+
+
+def quick_launcher(speed: float, jump_s: float = 0.0) -> list[str]:
+    """What runs the daemon of this checkout in quick time."""
+    return [sys.executable, "-m", "tests.e2e.quick_time", f"{speed:g}", f"{jump_s:g}"]
 
 
 def pause(seconds: float) -> None:

@@ -105,6 +105,11 @@ class Line:
         self._order(lambda: self._answers.extend([data] * times))
 
     @property
+    def listens(self) -> bool:
+        """Whether anybody can connect."""
+        return self._listener is not None
+
+    @property
     def open(self) -> int:
         """How many connections are open."""
         return len(self._pairs)
