@@ -12,7 +12,7 @@ import random
 import sys
 from typing import Callable
 
-from . import disconnects, kills, points
+from . import acks, disconnects, kills, pings, points
 from .report import Outcome
 
 SIZES = {
@@ -24,6 +24,10 @@ SIZES = {
     "R2-store-mixed": (40, 1),
     "disconnects": (15, 1000),
     "disconnects-real": (5, 25),
+    "acks": (3, 20),
+    "acks-late": (7, 7),
+    "pings": (10, 100),
+    "takeover": (4, 60),
 }
 RUNS: dict[str, Callable[..., Outcome]] = {
     "R1": kills.run,
@@ -34,6 +38,10 @@ RUNS: dict[str, Callable[..., Outcome]] = {
     "R2-store-mixed": points.run_store_mixed,
     "disconnects": disconnects.run,
     "disconnects-real": disconnects.run_real,
+    "acks": acks.run,
+    "acks-late": acks.run_late,
+    "pings": pings.run,
+    "takeover": pings.run_takeover,
 }
 
 

@@ -37,7 +37,7 @@ STEP = 1_000_000
 # Kept connections to the provider and to REST come and go.
 SPARE = {"threads": 0, "descriptors": 2}
 # Messages that wait for a lane that is away must not be too old when it is back.
-SETTINGS = "[limits]\nmax_inbound_age_s = 86400\n"
+SETTINGS = "[gateway]\ncrash_loop_boots = 0\n[limits]\nmax_inbound_age_s = 86400\n"
 
 
 @dataclass
@@ -211,9 +211,7 @@ def _world(outcome: Outcome, records: dict[str, Record], faults: int, seed: int,
             lanes.append(lines.enter_context(lane_of(platform, speed)))  # type: ignore[arg-type]
 
         replaces = random.Random(seed).random() < 0.5
-        with staged(
-            ALL, wecom_replaces=replaces, speed=speed, prepare=prepare, gateway_settings=SETTINGS
-        ) as stage:
+        with staged(ALL, wecom_replaces=replaces, speed=speed, prepare=prepare, more=SETTINGS) as stage:
             try:
                 _break(outcome, records, stage, lanes, faults, seed, speed)
             except (AssertionError, OSError) as error:

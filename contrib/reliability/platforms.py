@@ -247,7 +247,7 @@ class Feishu(Platform):
 class WeCom(Platform):
     """A long connection both ways; nothing is redelivered, and nothing acknowledges a message.
 
-    `patient` people write only when somebody is there to be written to.
+    `patient` people write only when somebody is there to be written to; there are `people` who may.
     """
 
     name = "wecom"
@@ -257,6 +257,7 @@ class WeCom(Platform):
     def __init__(self, resource: FakeWeCom) -> None:
         super().__init__(resource, resource.url)
         self.patient = False
+        self.people = PLACES
         self._guard = threading.Lock()
         self._said: dict[int, Question] = {}
         self._unsaid: list[tuple[int, int]] = []
@@ -267,7 +268,7 @@ class WeCom(Platform):
 
     def config(self) -> str:
         """See Platform."""
-        people = [f"user{place}" for place in range(PLACES)]
+        people = [f"user{place}" for place in range(self.people)]
         return (
             f'[wecom]\nenabled = true\nwebsocket_url = "{self.address}"\nreconnect_interval_s = 1\n'
             f"quota_per_min = 0\nquota_per_hour = 0\nallowed_conversation_ids = {people}\n{self.more}"

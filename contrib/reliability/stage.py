@@ -60,13 +60,13 @@ def staged(
     wecom_replaces: bool = False,
     speed: float | None = None,
     prepare: Callable[[Platform], None] | None = None,
-    gateway_settings: str = "",
+    more: str = MORE,
     **model: Any,
 ) -> Iterator[Stage]:
     """Set everything up, nothing started yet.
 
     `parts` is of Ledger, `model` of FakeModel. With `speed` the daemon lives in quick time. `prepare` may change a
-    platform before its configuration is written.
+    platform before its configuration is written; `more` are further tables of that.
     """
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="loong-reliability-"))
@@ -75,13 +75,13 @@ def staged(
         for platform in platforms:
             if prepare is not None:
                 prepare(platform)
-        config = config_for(None, double) + "".join(platform.config() for platform in platforms) + MORE
+        config = config_for(None, double) + "".join(platform.config() for platform in platforms) + more
         environ = {name: value for platform in platforms for name, value in platform.environ().items()}
         launcher = [] if speed is None else quick_launcher(speed)
         gateway = stack.enter_context(
             Gateway(
                 directory,
-                config + gateway_settings,
+                config,
                 command=command,
                 launcher=launcher,
                 environ={**environ, "PYTHONPATH": ROOT} if launcher else environ,
@@ -90,9 +90,10 @@ def staged(
         yield Stage(directory, platforms, double, gateway, Ledger(platforms, parts))
 
 
-def quick_launcher(speed: float, jump_s: float = 0.0) -> list[str]:
+def quick_launcher(speed: float, *, ahead_s: float = 0.0, jump_s: float = 0.0) -> list[str]:
     """What runs the daemon of this checkout in quick time."""
-    return [sys.executable, "-m", "tests.e2e.quick_time", f"{speed:g}", f"{jump_s:g}"]
+    times = [f"{value:g}" for value in (speed, ahead_s, jump_s)]
+    return [sys.executable, "-m", "tests.e2e.quick_time", *times]
 
 
 def pause(seconds: float) -> None:

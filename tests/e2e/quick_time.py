@@ -1,10 +1,10 @@
 """Runs loong in a time that passes faster than ours, or that jumps when it is told to.
 
-    python -m tests.e2e.quick_time SPEED JUMP_S ARGUMENT ...
+    python -m tests.e2e.quick_time SPEED AHEAD_S JUMP_S ARGUMENT ...
 
 Every wait of the process is SPEED times shorter than it believes, and its monotonic clock runs as much faster; the
-clock on the wall stays ours. At SIGUSR1 all of its clocks jump ahead by JUMP_S, as after a long time in which nothing
-happened. What a processor needs takes as long as ever, so a high speed on a busy host looks like a slow host.
+clock on the wall stays ours, but for being AHEAD_S ahead. At SIGUSR1 all clocks jump by JUMP_S, as after a long time
+in which nothing happened. What a processor needs takes as long as ever, so a high speed looks like a slow host.
 
 Only the standard library is changed, before anything of loong is imported: loong itself runs as it is.
 """
@@ -42,10 +42,10 @@ class Poller:
 _REAL_POLL = select.poll
 
 
-def quicken(speed: float, jump_s: float) -> None:
+def quicken(speed: float, ahead_s: float, jump_s: float) -> None:
     """Change the time of this process."""
     begin_s = time.monotonic()
-    ahead = [0.0]
+    ahead = [ahead_s]
     real_monotonic, real_time, real_time_ns = time.monotonic, time.time, time.time_ns
     real_clock_ns = time.clock_gettime_ns
     real_wait, real_settimeout = threading.Condition.wait, socket.socket.settimeout
@@ -83,8 +83,8 @@ def quicken(speed: float, jump_s: float) -> None:
 
 def main() -> int:
     """Change the time, then be loong."""
-    quicken(float(sys.argv[1]), float(sys.argv[2]))
-    del sys.argv[1:3]
+    quicken(*map(float, sys.argv[1:4]))
+    del sys.argv[1:4]
     import loong  # it must find the time as it is now
 
     return loong.main()

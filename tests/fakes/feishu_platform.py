@@ -106,7 +106,7 @@ class FakeFeishuPlatform:
     def _envelope(
         self, message_id: str, text: str, chat: str, user: str, *, direct: bool
     ) -> dict[str, object]:
-        now_ms = str(int(time.time() * 1000))
+        now_ms = str(self.rest.wall_ms())
         message: dict[str, object] = {
             "message_id": message_id,
             "create_time": now_ms,
