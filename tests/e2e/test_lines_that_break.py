@@ -1,4 +1,4 @@
-"""Connections that break, platforms that push again, and rivals, in short; the long forms are in contrib.reliability."""
+"""Connections that break, platforms that push again, and rivals, in short; contrib.reliability has the long forms."""
 
 from __future__ import annotations
 
