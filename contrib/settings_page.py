@@ -29,6 +29,20 @@ A secret is `{ env = "NAME" }`, `{ file = "/path" }`, `{ exec = ["command", "arg
 itself. What is written decides alone: an unset variable does not fall through to another source. When nothing is
 written, the variable of the table below is tried. A secret that cannot be had stops its own account or provider only.
 
+## Files that come with messages
+
+What a listed conversation sends is fetched when its message is answered, for at most 30 s, and never kept on disk.
+
+- Text, by its type or the ending of its name, in UTF-8 or with a byte order mark: up to 64 KiB of a file stand in the
+  question, between two marks that name it, and are remembered for later questions.
+- PNG, JPEG, GIF and WEBP: with `images = true` in the provider's table the model sees the picture. Without it, and in
+  later questions, there is a placeholder such as `[image]`.
+- Everything else is not fetched: a placeholder with its name stands for it, and its size where that is known.
+
+A file that is gone, too large or cannot be decrypted becomes a note such as `[file report.txt: could not be fetched]`;
+the message is answered all the same, and `loong logs` says why. When a model refuses pictures, it is asked once more
+without them. WeCom encrypts its files: `pip install 'loong[crypto]'` opens them. `[media]` has the limits.
+
 ## Providers
 
 `[provider]` for one, or `[providers.ID]` for several and `active_provider = "ID"`.

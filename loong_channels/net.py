@@ -81,12 +81,28 @@ class HttpStream:
 
     def read(self, limit_bytes: int) -> bytes:
         """The rest of the body. Blocks; raises faults, BadAnswer when it is longer than `limit_bytes`."""
+        body = self._read(limit_bytes)
+        if body is None:
+            raise BadAnswer(f"the answer of {self._watch.peer} is longer than {limit_bytes} bytes")
+        return body
+
+    def read_file(self, max_bytes: int) -> bytes:
+        """As `read`, for what somebody uploaded: Refused (too_large) when there is more of it."""
+        announced = self.headers.get("content-length", "")
+        announced_bytes = int(announced) if announced.isdecimal() and len(announced) < 19 else 0
+        body = None if announced_bytes > max_bytes else self._read(max_bytes)
+        if body is None:
+            raise Refused(f"the file has more than {max_bytes} bytes", code="too_large")
+        return body
+
+    def _read(self, limit_bytes: int) -> bytes | None:
+        """The rest of the body, None as soon as it is longer."""
         pieces = []
         size = 0
         for piece in self.chunks():
             size += len(piece)
             if size > limit_bytes:
-                raise BadAnswer(f"the answer of {self._watch.peer} is longer than {limit_bytes} bytes")
+                return None
             pieces.append(piece)
         return b"".join(pieces)
 

@@ -31,6 +31,7 @@ __all__ = ["BotApi", "interpret"]
 _TOKEN = re.compile(r"\b(?:bot)?\d{3,20}:[A-Za-z0-9_-]{8,}")
 _MAX_DESCRIPTION = 200
 _DEFAULT_RETRY_S = 5.0
+_FILE_S = 20.0
 _MAX_RETRY_S = 24 * 3600.0
 # What a 400 is about, by a part of its description. Wording and case of the rest vary.
 _REFUSALS = (
@@ -51,6 +52,8 @@ _REFUSALS = (
     ("textdraft_peer_invalid", "no_drafts_here"),
     ("chat not found", "chat_not_found"),
     ("not enough rights", "no_rights"),
+    ("file is too big", "too_large"),
+    ("file_id", "media_gone"),
 )
 
 
@@ -59,7 +62,9 @@ class BotApi:
 
     def __init__(self, client: HttpClient, base_url: str, token: str) -> None:
         self._client = client
-        self._root = f"{base_url.rstrip('/')}/bot{quote(token, safe=':')}/"
+        bot = f"bot{quote(token, safe=':')}"
+        self._root = f"{base_url.rstrip('/')}/{bot}/"
+        self._files_root = f"{base_url.rstrip('/')}/file/{bot}/"
         self._token = token
 
     def call(
@@ -82,6 +87,25 @@ class BotApi:
         if not isinstance(me, dict) or not isinstance(me.get("id"), int):
             raise BadAnswer("getMe: the answer names no bot")
         return BotIdentity(me["id"], str(me.get("username") or ""))
+
+    def download(self, file_id: str, *, max_bytes: int, deadline: Deadline, stop: StopToken) -> bytes:
+        """A file that came with a message, whole. Blocks; raises faults, Refused (too_large) beyond `max_bytes`.
+
+        https://core.telegram.org/bots/api#getfile - the platform itself ends at 20 MB.
+        """
+        found = self.call("getFile", {"file_id": file_id}, deadline=deadline, stop=stop, first_byte_s=_FILE_S)
+        path = found.get("file_path") if isinstance(found, dict) else None
+        if not isinstance(path, str) or not _is_relative(path):
+            # A server of one's own that runs in local mode names a file on its own disk.
+            raise Refused("getFile: the answer names no file that could be downloaded", code="file_path")
+        url = self._files_root + quote(path)
+        call = Call("GET", url, deadline, stop=stop, first_byte_s=_FILE_S, gap_s=_FILE_S)
+        with self._client.stream(call) as answer:
+            if answer.status >= 500:
+                raise Overloaded(f"the file cannot be had now (HTTP {answer.status})")
+            if answer.status != 200:
+                raise Refused(f"the file is not there any more (HTTP {answer.status})", code="media_gone")
+            return answer.read_file(max_bytes)
 
     def interrupt(self) -> None:
         """End everything that is under way, for good."""
@@ -147,6 +171,10 @@ def _refusal(method: str, code: int, description: str, parameters: Mapping[str, 
         # What follows quotes the message.
         message = f"{method}: {code} Bad Request: can't parse entities"
     return Refused(message, code=reason)
+
+
+def _is_relative(path: str) -> bool:
+    return path.isprintable() and not path.startswith("/") and ".." not in path.split("/")
 
 
 def _retry_after(hint: object, answer: HttpAnswer) -> float:

@@ -134,16 +134,11 @@ class Channel:
             params: dict[str, object] = {"message_id": number, "reaction": reaction}
             self._messages.call("setMessageReaction", place, params, deadline, None)
 
-    def fetch(
-        self,
-        attachment: Attachment,
-        *,
-        max_bytes: int,  # noqa: ARG002  the contract's parameters
-        deadline: Deadline,  # noqa: ARG002
-        stop: StopToken,  # noqa: ARG002
-    ) -> Media:
+    def fetch(self, attachment: Attachment, *, max_bytes: int, deadline: Deadline, stop: StopToken) -> Media:
         """See contract.Channel."""
-        raise Refused(f"{attachment.kind}: files are not fetched here yet", code="not_supported")
+        file_id = str(attachment.ref.get("file_id") or "")
+        content = self._send_api.download(file_id, max_bytes=max_bytes, deadline=deadline, stop=stop)
+        return Media(content, attachment.name, attachment.mime)
 
     def probe(self, *, deadline: Deadline) -> str:
         """See contract.Channel."""

@@ -8,7 +8,6 @@ https://developer.work.weixin.qq.com/document/path/101463
 from __future__ import annotations
 
 import base64
-import importlib.util
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
@@ -21,7 +20,7 @@ from loong_channels.net import Call, HttpClient
 from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 
-__all__ = ["MediaStore", "can_decrypt", "file_name", "unlock"]
+__all__ = ["MediaStore", "file_name", "unlock"]
 
 _MAX_BYTES = 20 << 20
 _BLOCK_BYTES = 32
@@ -46,22 +45,19 @@ class MediaStore:
         if not isinstance(url, str) or not _is_fetchable(url):
             raise Refused("the file has no address that may be fetched", code="media_address")
         call = Call("GET", url, deadline, stop=stop, first_byte_s=20.0, gap_s=20.0)
-        answer = self._client.request(call, max_bytes=min(max_bytes, _MAX_BYTES) + _BLOCK_BYTES)
-        if answer.status >= 500:
-            raise Overloaded(f"the file cannot be had now (HTTP {answer.status})")
-        if answer.status != 200:
-            raise Refused(f"the file is not there any more (HTTP {answer.status})", code="media_gone")
-        content = answer.body if key is None else unlock(answer.body, str(key))
+        with self._client.stream(call) as answer:
+            if answer.status >= 500:
+                raise Overloaded(f"the file cannot be had now (HTTP {answer.status})")
+            if answer.status != 200:
+                raise Refused(f"the file is not there any more (HTTP {answer.status})", code="media_gone")
+            content = answer.read_file(min(max_bytes, _MAX_BYTES) + _BLOCK_BYTES)
+        if key is not None:
+            content = unlock(content, str(key))
         return Media(content, file_name(answer.headers))
 
     def interrupt(self) -> None:
         """End everything that is under way, for good."""
         self._client.interrupt()
-
-
-def can_decrypt() -> bool:
-    """Whether the package that decrypts files is installed."""
-    return importlib.util.find_spec("cryptography") is not None
 
 
 def unlock(content: bytes, aeskey: str) -> bytes:

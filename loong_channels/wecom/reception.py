@@ -15,7 +15,6 @@ from .frames import PING, Frame, new_req_id
 from .heartbeat import Heartbeat
 from .holdback import Holdback
 from .link import LOOK_S, TAKEN_OVER, Link
-from .media import can_decrypt
 
 __all__ = ["Reception"]
 
@@ -48,7 +47,6 @@ class Reception:
         self._greet = greet
         self._clock = clock
         self._heartbeat = Heartbeat(ping_interval_s, clock())
-        self._told = False
 
     def run(self, stop: StopToken) -> None:
         """Receive until stopped. Blocks; raises the fault that ended the connection."""
@@ -93,7 +91,6 @@ class Reception:
         reading = self._reader.read(frame, time.time_ns() // 1_000_000)
         if isinstance(reading, Inbound):
             self._holdback.add(reading)
-            self._mind_attachments(reading)
         elif isinstance(reading, TakenOver):
             # The server would leave this connection open, healthy to look at and deaf.
             fault = Conflict(TAKEN_OVER)
@@ -106,12 +103,6 @@ class Reception:
             self._host.note(
                 "callback_skipped", reason=reading.reason, chat=reading.conversation, req_id=frame.req_id
             )
-
-    def _mind_attachments(self, inbound: Inbound) -> None:
-        """Say once per connection that files cannot be opened here; their text is handled all the same."""
-        if inbound.attachments and not self._told and not can_decrypt():
-            self._told = True
-            self._host.note("media_not_readable", reason="the Python package cryptography is missing")
 
     def _take_pong(self, frame: Frame) -> None:
         if frame.code == 0:

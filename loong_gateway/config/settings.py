@@ -193,6 +193,13 @@ _SECTIONS = (
         ),
     ),
     Section(
+        "media",
+        (
+            _number("max_files", 4, 0, 20, "files of one message that are fetched for the model; 0 = none"),
+            _number("max_bytes", 20 << 20, 1024, 100 << 20, "largest file that is fetched"),
+        ),
+    ),
+    Section(
         "network",
         (
             Setting("proxy", "proxy", None, "http:// proxy for everything outbound", reload="restart"),
@@ -238,6 +245,7 @@ PROVIDER = Section(
         Setting("chat_completions_path", "text", None, "path of the chat call below base_url"),
         Setting("allow_plain_http", "bool", False, "accept http:// to a host that is not this one"),
         Setting("api_key", "secret", None, "key of the service"),
+        Setting("images", "bool", False, "whether the model is shown the pictures that come with messages"),
         Setting("preferred_models", "texts", (), "models that auto tries first, in order"),
         Setting(
             "reasoning_effort",

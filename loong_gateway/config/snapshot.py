@@ -15,6 +15,7 @@ __all__ = [
     "GatewaySettings",
     "LimitSettings",
     "LoggingSettings",
+    "MediaSettings",
     "MemorySettings",
     "NetworkSettings",
     "ProviderProfile",
@@ -110,6 +111,7 @@ class ProviderProfile:
     retry_max_backoff_ms: int
     model_catalog_cache_ttl_ms: int
     model_catalog_stale_if_error_ms: int
+    images: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,14 @@ class LimitSettings:
 
 
 @dataclass(frozen=True)
+class MediaSettings:
+    """[media]: what is fetched of the files that come with messages; `max_bytes` is meant for each."""
+
+    max_files: int
+    max_bytes: int
+
+
+@dataclass(frozen=True)
 class NetworkSettings:
     """[network]: how everything outbound leaves the host. None means: as the environment says."""
 
@@ -213,6 +223,7 @@ class Config:
     memory: MemorySettings
     delivery: DeliverySettings
     limits: LimitSettings
+    media: MediaSettings
     network: NetworkSettings
     logging: LoggingSettings
     cli: CliSettings
@@ -223,3 +234,9 @@ class Config:
         """How long a whole turn may take with the active provider."""
         profile = self.providers.get(self.active_provider or "")
         return 600.0 if profile is None else profile.turn_timeout_ms / 1000
+
+    @property
+    def images(self) -> bool:
+        """Whether the active provider is shown pictures."""
+        profile = self.providers.get(self.active_provider or "")
+        return profile is not None and profile.images

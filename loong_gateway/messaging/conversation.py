@@ -6,14 +6,26 @@ Every entry (chat platform, terminal, port) uses this one function, so the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from loong_gateway.config.snapshot import Config
-from loong_gateway.providers.contract import Message, ProviderCall
+from loong_gateway.providers.contract import Image, Message, ProviderCall
 
-__all__ = ["build_call"]
+__all__ = ["Question", "build_call"]
 
 
-def build_call(config: Config, history: Sequence[tuple[str, str]], text: str) -> ProviderCall:
+@dataclass(frozen=True)
+class Question:
+    """A new message as the model is given it. `remembered` is what its history keeps, None for the text as it is."""
+
+    text: str
+    images: tuple[Image, ...] = ()
+    remembered: str | None = None
+
+
+def build_call(
+    config: Config, history: Sequence[tuple[str, str]], text: str, images: tuple[Image, ...] = ()
+) -> ProviderCall:
     """The call for one turn.
 
     `history` is (role, text) from old to new, without the new message; roles are "user" and "assistant". At most
@@ -26,7 +38,7 @@ def build_call(config: Config, history: Sequence[tuple[str, str]], text: str) ->
     system = config.cli.system_prompt.strip()
     if system:
         messages.insert(0, Message("system", system))
-    messages.append(Message("user", text))
+    messages.append(Message("user", text, images))
     return ProviderCall(messages=tuple(messages))
 
 

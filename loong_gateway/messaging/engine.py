@@ -29,10 +29,11 @@ from loong_gateway.messaging.lanes import Lanes
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.request_task import RequestTask
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
-from loong_gateway.messaging.turns import RequestTask, Turns, TurnSources, TurnTask
+from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.providers.contract import Provider
 from loong_gateway.providers.factory import provider_of
 from loong_gateway.storage import counters, cursors, inbox, outbox

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from loong_channels.contract import Inbound, Preview
+from loong_channels.contract import Inbound
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
@@ -16,6 +15,8 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.notices import Notices
 from loong_gateway.config.snapshot import Config
 from loong_gateway.control import TurnRequest, TurnResult
+from loong_gateway.messaging.asking import Asking
+from loong_gateway.messaging.attachments import Attachments
 from loong_gateway.messaging.chat_commands import (
     HELP_TEXT,
     NEW_SESSION_TEXT,
@@ -23,21 +24,22 @@ from loong_gateway.messaging.chat_commands import (
     ChatCommand,
     parse_command,
 )
-from loong_gateway.messaging.conversation import build_call
+from loong_gateway.messaging.conversation import Question
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.fresh_rows import FreshRows
 from loong_gateway.messaging.lanes import Later
 from loong_gateway.messaging.parts import make_parts
+from loong_gateway.messaging.request_task import NOBODY_WAITS
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.surfaces import Surface, Surfaces
-from loong_gateway.providers.contract import Completion, Provider, ProviderFault
+from loong_gateway.providers.contract import Provider, ProviderFault
 from loong_gateway.storage import inbox, outbox, transcripts
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.inbox import InboxRow
 from loong_gateway.storage.outbox import OutboxRow, Part
 from loong_gateway.storage.store import Store
 
-__all__ = ["Outcome", "RequestTask", "SettleTask", "TurnSources", "TurnTask", "Turns"]
+__all__ = ["Outcome", "SettleTask", "TurnSources", "TurnTask", "Turns"]
 
 logger = logging.getLogger("loong.turns")
 
@@ -57,7 +59,7 @@ class Outcome:
     """How a message ends: the state of its row, what is said about it, and where that is remembered.
 
     `state` is "done", "failed" or "skipped_old". An empty text says nothing. With a `session`, message and answer go
-    into its history.
+    into its history, the message as `question` says it, or as it came.
     """
 
     state: str = "done"
@@ -65,10 +67,8 @@ class Outcome:
     error: str = ""
     markup: str = "plain"
     session: str | None = None
+    question: str | None = None
     first_extra: Mapping[str, object] = field(default_factory=dict)
-
-
-NOBODY_WAITS = TurnResult("", error="the turn did not end in time", error_code="timed_out")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ class Turns:
         self._delivery = delivery
         self._surfaces = surfaces
         self._config = sources.config
-        self._provider = sources.provider
+        self._asking = Asking(store, config=sources.config, provider=sources.provider)
+        self._attachments = Attachments(sources.config, metrics)
         self._status_line = sources.status_line
         self._metrics = metrics
         self._clock = clock
@@ -145,7 +146,8 @@ class Turns:
             ):
                 return None
             if outcome.session is not None:
-                transcripts.remember(conn, outcome.session, inbound.text, outcome.text, now_ms)
+                question = inbound.text if outcome.question is None else outcome.question
+                transcripts.remember(conn, outcome.session, question, outcome.text, now_ms)
             return outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
 
         try:
@@ -171,7 +173,7 @@ class Turns:
         """What a message gets; Later to try again, None when it was given back because we stop."""
         inbound = row.inbound
         surface = self._surfaces.surface(inbound.address.channel, inbound.address.account)
-        if surface is None:
+        if surface is None or self._attachments.must_wait(inbound, surface):
             return Later(TurnTask(self, row.seq), NO_SURFACE_WAIT_S, inbound.address.surface)
         if self._too_old(inbound):
             return self._pass_over(inbound)
@@ -181,7 +183,7 @@ class Turns:
         if command is not None:
             return Outcome(text=self._obey(command, session))
         try:
-            return self._ask(surface, inbound, session, stop)
+            return self._ask(surface, row, session, stop)
         except ProviderFault as fault:
             return self._failed(row, surface, fault, stop)
         except StoreUnwritable:
@@ -191,41 +193,27 @@ class Turns:
             logger.exception("the turn of message %d failed unexpectedly", row.seq)
             return self._try_again(row, surface, ProviderFault("internal", "internal error"))
 
-    def _ask(self, surface: Surface, inbound: Inbound, session: str, stop: StopToken) -> Outcome:
+    def _ask(self, surface: Surface, row: InboxRow, session: str, stop: StopToken) -> Outcome:
+        inbound = row.inbound
+        deadline = Deadline(self.limit_s)
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
         try:
             with surface.typing(inbound.address):
-                completion = self._complete(session, inbound.text, Deadline(self.limit_s), stop, preview)
+                question = self._attachments.question(row, surface, deadline, stop)
+                completion = self._asking.complete(session, question, deadline, stop, preview)
         except BaseException:
             if preview is not None:
                 preview.abandon()
             raise
         text = completion.text + (TRUNCATED_MARK if completion.truncated else "")
         first_extra = {} if preview is None else preview.finish()
-        return Outcome(text=text, markup="markdown", session=session, first_extra=first_extra)
-
-    def _complete(
-        self, session: str, text: str, deadline: Deadline, stop: StopToken, preview: Preview | None = None
-    ) -> Completion:
-        config = self._config()
-        window = config.memory.sliding_window
-        history = self._store.read(
-            lambda conn: transcripts.window(conn, transcripts.active_session(conn, session), window)
-        )
-        provider = self._provider()
-        grown: list[str] = []
-
-        def show(piece: str) -> None:
-            grown.append(piece)
-            assert preview is not None
-            preview.update("".join(grown))
-
-        return provider.complete(
-            build_call(config, history, text),
-            deadline=deadline,
-            stop=stop,
-            on_text=None if preview is None else show,
+        return Outcome(
+            text=text,
+            markup="markdown",
+            session=session,
+            question=question.remembered,
+            first_extra=first_extra,
         )
 
     def _obey(self, command: ChatCommand, session: str) -> str:
@@ -327,7 +315,7 @@ class Turns:
         try:
             if command is not None:
                 return TurnResult(self._obey(command, session))
-            completion = self._complete(session, request.text, deadline, stop)
+            completion = self._asking.complete(session, Question(request.text), deadline, stop)
             if stop.is_set():
                 return NOBODY_WAITS
             now_ms = self._clock.wall_ms()
@@ -387,43 +375,3 @@ class SettleTask:
 
     def abandoned(self) -> None:
         """The message is answered again at the next start."""
-
-
-class RequestTask:
-    """A lane's handle on a question from the port, and the place where its asker waits."""
-
-    user_may_stop = True
-
-    def __init__(self, turns: Turns, request: TurnRequest) -> None:
-        self._turns = turns
-        self._request = request
-        self._deadline = Deadline(request.timeout_s)
-        self._left = StopToken()
-        self._done = threading.Event()
-        self._result = NOBODY_WAITS
-        self.limit_s = request.timeout_s
-
-    def run(self, stop: StopToken) -> None:
-        """Answer the question, unless the asker has left."""
-        try:
-            if not self._left.is_set():
-                with self._left.watch(lambda: stop.set("the asker left")):
-                    self._result = self._turns.run_request(self._request, self._deadline, stop)
-        finally:
-            self._done.set()
-
-    def abandoned(self) -> None:
-        """Tell the asker."""
-        self._done.set()
-
-    def refuse(self, reason: str) -> None:
-        """Tell the asker that there will be no answer."""
-        self._result = TurnResult("", error=reason, error_code="stopping")
-        self._done.set()
-
-    def wait(self) -> TurnResult:
-        """Block until there is a result or the request's time is over; then nothing more is done for it."""
-        if not self._done.wait(self._deadline.remaining()):
-            self._left.set("the asker left")
-            return NOBODY_WAITS
-        return self._result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +37,11 @@ class PayloadWriter:
         profile = self.profile
         payload: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages if m.content],
+            "messages": [
+                {"role": m.role, "content": _parts(m) if m.images else m.content}
+                for m in messages
+                if m.content or m.images
+            ],
         }
         if profile.temperature is not None:
             payload["temperature"] = profile.temperature
@@ -55,6 +60,15 @@ class PayloadWriter:
         for name in without:
             payload.pop(name, None)
         return payload
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    """A text and its pictures. https://platform.openai.com/docs/guides/images-vision"""
+    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+    for image in message.images:
+        url = f"data:{image.mime};base64,{base64.b64encode(image.content).decode()}"
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    return parts
 
 
 def _swapped(cap: str) -> str:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
 
-__all__ = ["Completion", "Message", "Provider", "ProviderCall", "ProviderFault", "Usage"]
+__all__ = ["Completion", "Image", "Message", "Provider", "ProviderCall", "ProviderFault", "Usage"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture. `mime` is "image/png", "image/jpeg", "image/gif" or "image/webp", and `content` is of that type."""
+
+    mime: str
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a conversation. `role` is "system", "user" or "assistant"."""
+    """One message of a conversation. `role` is "system", "user" or "assistant".
+
+    `images` belong to messages of a user; `content` names each with a placeholder, so it can stand without them.
+    """
 
     role: str
     content: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)

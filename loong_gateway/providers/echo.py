@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Callable
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.providers.contract import Completion, ProviderCall, ProviderFault, Usage
+from loong_gateway.providers.contract import Completion, Message, ProviderCall, ProviderFault, Usage
 
 __all__ = ["Echo"]
 
@@ -32,8 +32,10 @@ class Echo:
         """Repeat the last message of the user, word by word when streamed. Raises ProviderFault when stopped."""
         if stop.is_set():
             raise ProviderFault("interrupted", f"the call to provider {self.profile} was stopped")
-        asked = next((m.content for m in reversed(call.messages) if m.role == "user"), "")
-        text = f"echo: {asked}"
+        asked = next((m for m in reversed(call.messages) if m.role == "user"), Message("user", ""))
+        text = f"echo: {asked.content}"
+        for image in asked.images:
+            text += f"\n{image.mime}, {len(image.content)} bytes"
         if on_text is not None:
             for word in re.findall(r"\s*\S+|\s+$", text):
                 on_text(word)

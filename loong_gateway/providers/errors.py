@@ -51,6 +51,8 @@ _UNWANTED = re.compile(
     r"unsupported|not (?:be )?support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|extra "
     r"|invalid|does ?n.t support|deprecated|only the default"
 )
+# A server may quote the beginning of a picture that it did not like.
+_PICTURE = re.compile(r"data:image/[\w.+-]+;base64,[\w+/=]*")
 _REQUEST_ID = re.compile(r"[Rr]equest id:\s*([\w.-]{4,80})")
 
 
@@ -333,6 +335,7 @@ def clean(text: str, hide: Iterable[str] = ()) -> str:
     for secret in hide:
         if len(secret) >= HIDE_MIN_CHARS:
             text = text.replace(secret, "[hidden]")
+    text = _PICTURE.sub("[hidden]", text)
     return one_line(text[: DETAIL_CHARS * 8], DETAIL_CHARS)
 
 

@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +37,8 @@ from loong_gateway.providers.errors import (
 
 __all__ = ["OpenAIChat"]
 
+logger = logging.getLogger("loong.provider")
+
 _T = TypeVar("_T")
 
 GAP_S = 60.0
@@ -46,6 +49,8 @@ SETTLE_S = 0.05
 # How long the count of tokens and the end mark may take after the last piece of text.
 FINISH_S = 5.0
 AUTO = "auto"
+# What a server answers whose model reads no pictures, or not this one; some answer a status of their own with a word.
+IMAGES_REFUSED = (400, 413, 415, 422)
 _SCHEMES = {"bearer": "Authorization: Bearer", "x-api-key": "x-api-key"}
 
 
@@ -262,6 +267,15 @@ class OpenAIChat:
             again = self._adaptations.learn(str(payload["model"]), failure.parameter, payload)
         elif failure.text == "provider.context_length":
             again = turn.shorten()
+        if not again and _may_be_images(failure) and turn.drop_images():
+            self._counts.dropped_images()
+            logger.warning(
+                "model %s refused the pictures of a message (HTTP %d: %s); it is asked again without them",
+                "" if payload is None else payload["model"],
+                failure.status,
+                failure.detail or "no reason given",
+            )
+            again = True
         raise AttemptFailed(failure, again=again)
 
 
@@ -303,6 +317,13 @@ class _Turn:
         self.messages = shorter
         return True
 
+    def drop_images(self) -> bool:
+        """Leave the text with its placeholders alone; False when there are no pictures."""
+        if not any(message.images for message in self.messages):
+            return False
+        self.messages = [replace(message, images=()) for message in self.messages]
+        return True
+
     def hidden(self, key: str) -> list[str]:
         """What must never show up in an error: the key, and what people wrote."""
         return [text for text in (key, *(m.content for m in self.messages)) if text]
@@ -322,6 +343,12 @@ class _Counts:
         }
         self._calls = 0
         self._failed = 0
+        self._images_refused = 0
+
+    def dropped_images(self) -> None:
+        """One more message was asked again without its pictures."""
+        with self._guard:
+            self._images_refused += 1
 
     def succeeded(self) -> None:
         """One more answer."""
@@ -340,7 +367,8 @@ class _Counts:
     def snapshot(self) -> dict[str, object]:
         """The numbers as JSON values."""
         with self._guard:
-            return {**self._numbers, "calls": self._calls, "failed": self._failed}
+            counts = {"calls": self._calls, "failed": self._failed, "images_refused": self._images_refused}
+            return {**self._numbers, **counts}
 
 
 def _read_stream(answer: HttpStream, stream: ChatStream, turn: _Turn) -> Completion:
@@ -361,6 +389,12 @@ def _read_stream(answer: HttpStream, stream: ChatStream, turn: _Turn) -> Complet
     for piece in last:
         turn.deliver(piece)
     return completion
+
+
+def _may_be_images(failure: Failure) -> bool:
+    if failure.kind in ("auth_rejected", "rate_limited"):
+        return False
+    return failure.status in IMAGES_REFUSED or "image" in failure.detail.lower()
 
 
 def _beginning(answer: HttpStream) -> bytes:

@@ -12,7 +12,6 @@ from loong_channels import aes
 from loong_channels.contract import Attachment
 from loong_channels.faults import BadAnswer, Interrupted, Refused
 from loong_channels.waiting import Deadline, StopToken
-from loong_channels.wecom import media
 from loong_channels.wecom.media import file_name, unlock
 from tests.channels.wecom_rig import heard, make_channel, online
 from tests.fakes.wecom import FakeWeCom
@@ -95,16 +94,12 @@ def test_only_addresses_of_the_platforms_kind_are_fetched(url: str | None) -> No
             )
 
 
-def test_without_the_package_it_is_said_once_and_the_message_is_handled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with FakeWeCom() as fake, online(fake) as (_, host, _):
-        for _ in range(2):
-            inbound = heard(fake, host, None, msgtype="image", image={"url": "https://x/y", "aeskey": "k"})
-            assert inbound.text == "[image]"
-        assert [name for name, _ in host.notes] == ["media_not_readable"]
-    assert not media.can_decrypt()
+def test_a_file_that_is_larger_than_wanted_is_refused_as_that() -> None:
+    with FakeWeCom() as fake:
+        attachment = Attachment("file", ref={"url": fake.add_media(b"x" * 5000, "a.txt", "f1")})
+        with pytest.raises(Refused) as caught:
+            make_channel(fake).fetch(attachment, max_bytes=4000, deadline=Deadline(10), stop=StopToken())
+        assert caught.value.code == "too_large"
 
 
 def test_without_the_package_fetching_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

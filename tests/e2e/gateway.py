@@ -170,8 +170,10 @@ class Gateway:
         self.wait_ready(timeout)
 
     def wait_ready(self, timeout: float = 20.0) -> dict[str, Any]:
-        """Wait until `gateway status --json` says ready; the document."""
-        return self.wait_status(lambda document: document.get("ready") is True, timeout)
+        """Wait until `gateway status --json` says that the daemon started last is ready; the document."""
+        return self.wait_status(
+            lambda document: document.get("ready") is True and document.get("pid") == self.pid, timeout
+        )
 
     def wait_status(
         self, condition: Callable[[dict[str, Any]], Any], timeout: float = 20.0

@@ -8,7 +8,9 @@ https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import argparse
+import base64
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +29,8 @@ FIELDS = frozenset(
 )
 ARK_FIELDS = FIELDS | {"thinking"}
 ROLES = frozenset(["system", "developer", "user", "assistant", "tool"])
+DATA_URL = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/]+=*)")
+MAGIC = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF8", "image/webp": b"RIFF"}
 ARK_LISTING = {
     "object": "list",
     "data": [
@@ -107,8 +111,35 @@ def last_question(messages: Sequence[dict[str, Any]]) -> str:
     return ""
 
 
-def check(body: object, models: Sequence[str], fields: frozenset[str]) -> dict[str, Any]:
-    """The request, when a strict server takes it. Raises Refused."""
+def check_parts(parts: list[object], where: str, *, may_be_images: bool) -> None:
+    """The parts of a content, when a strict server takes them. Raises Refused."""
+    for number, part in enumerate(parts):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if (
+            kind == "text"
+            and isinstance(part.get("text"), str)
+            and part["text"]
+            and set(part) == {"type", "text"}
+        ):
+            continue
+        if kind != "image_url":
+            raise Refused(400, f"Invalid value for '{where}.content[{number}].type'", "invalid_value")
+        if not may_be_images:
+            raise Refused(400, "Invalid content type. image_url is only supported by certain models.")
+        url = part["image_url"].get("url", "") if isinstance(part.get("image_url"), dict) else ""
+        match = DATA_URL.fullmatch(url)
+        try:
+            content = base64.b64decode(match[2], validate=True) if match else b""
+        except ValueError:
+            content = b""
+        if match is None or not content.startswith(MAGIC[match[1]]):
+            raise Refused(400, "You uploaded an unsupported image.", "invalid_image_format")
+
+
+def check(
+    body: object, models: Sequence[str], fields: frozenset[str], *, sees: bool = True
+) -> dict[str, Any]:
+    """The request, when a strict server takes it; one whose model `sees` takes pictures. Raises Refused."""
     if not isinstance(body, dict):
         raise Refused(400, "We could not parse the JSON body of your request.")
     unknown = sorted(set(body) - fields)
@@ -135,11 +166,11 @@ def check(body: object, models: Sequence[str], fields: frozenset[str]) -> dict[s
         isinstance(body["temperature"], (int, float)) and 0 <= body["temperature"] <= 2
     ):
         raise Refused(400, "Invalid 'temperature'")
-    check_messages(body.get("messages"))
+    check_messages(body.get("messages"), sees=sees)
     return body
 
 
-def check_messages(messages: object) -> None:
+def check_messages(messages: object, *, sees: bool) -> None:
     """Roles, contents, and every tool call answered. Raises Refused."""
     if not isinstance(messages, list) or not messages:
         raise Refused(400, "Invalid 'messages': empty array.", "empty_array")
@@ -164,6 +195,8 @@ def check_messages(messages: object) -> None:
         good = isinstance(content, str) or (isinstance(content, list) and content and not open_calls)
         if not good and not (content is None and calls):
             raise Refused(400, f"Invalid value for '{where}.content': expected a string", "invalid_type")
+        if isinstance(content, list):
+            check_parts(content, where, may_be_images=sees and message["role"] == "user")
     if open_calls:
         raise Refused(400, "An assistant message with 'tool_calls' must be followed by tool messages")
 
@@ -189,6 +222,7 @@ class FakeModel(Double):
         line_end: str = "\n",
         piece_chars: int = 12,
         ark: bool = False,
+        sees: bool = True,
     ) -> None:
         self.key = key
         self.models = list(models)
@@ -201,6 +235,7 @@ class FakeModel(Double):
         self.piece_chars = piece_chars
         self.piece_delay_s = 0.0
         self.ark = ark
+        self.sees = sees
         self.listing: object = None
         self.calls: list[ModelCall] = []
         self.listings = 0
@@ -309,7 +344,7 @@ class FakeModel(Double):
         models = self.models
         if self.ark:
             models = models + [str(row["id"]) for row in ARK_LISTING["data"]]  # type: ignore[call-overload]
-        body = check(body, models, ARK_FIELDS if self.ark else FIELDS)
+        body = check(body, models, ARK_FIELDS if self.ark else FIELDS, sees=self.sees)
         record = ModelCall(time.monotonic(), last_question(body["messages"]), body, self.key or "")
         with self._lock:
             self.calls.append(record)

@@ -19,6 +19,7 @@ from .double import Double
 from .faults import Fault, suffer_answer, suffer_before
 from .http_server import Call
 from .process import jsonable, serve_until_ended
+from .telegram_files import FILE_PATH, Files
 from .telegram_html import utf16_length
 from .telegram_queue import UpdateQueue
 from .telegram_state import Bot, Chat, Injected, Poll, Refusal, Request, Sent
@@ -60,7 +61,7 @@ class FakeTelegram(Double):
     CONTROLS = frozenset(
         "say edit post push add_private add_group add_supergroup add_channel migrate forbid allow revoke reinstate "
         "fault release clear_faults pace state wait_count advance set_webhook renumber drop_connections "
-        "reset_record".split()
+        "reset_record add_file".split()
     )
 
     def __init__(
@@ -89,6 +90,7 @@ class FakeTelegram(Double):
         self.reactions: list[tuple[int, int, list[str]]] = []
         self.early_sends: Counter[int] = Counter()
         self.complaints: list[str] = []
+        self.files = Files()
         self.has_drafts = True
         # Called with each request and "arrived" (nothing done yet) or "processed" (nothing answered yet).
         self.on_request: Callable[[Request, str], None] | None = None
@@ -173,6 +175,11 @@ class FakeTelegram(Double):
                 record.clear()
             self.early_sends.clear()
             self.complaints.clear()
+
+    def add_file(self, content: bytes | str, path: str) -> str:
+        """A file that can be fetched; its id, for the fields of a message."""
+        with self._lock:
+            return self.files.add(content.encode() if isinstance(content, str) else content, path)
 
     def _story(self) -> str:
         last = [
@@ -377,10 +384,13 @@ class FakeTelegram(Double):
     # --- the server
 
     def _serve(self, call: Call) -> None:
+        file = FILE_PATH.fullmatch(urllib.parse.unquote(call.path))
         match = METHOD_PATH.fullmatch(urllib.parse.unquote(call.path))
         token, name = match.groups() if match else ("", "")
         method = name.lower()
         params = self._params(call)
+        if file is not None:
+            token, method, params = file[1], "download", {"path": file[2]}
         request = Request(time.monotonic(), method, params, token)
         with self._lock:
             self.requests.append(request)
@@ -405,6 +415,12 @@ class FakeTelegram(Double):
             return
         try:
             outcome: object = self._ordered(fault, method, params)
+            if outcome is None and file is not None:
+                with self._lock:
+                    content = self.files.open(call.method, file[2], self.now())
+                self._finish(request, 200, "")
+                suffer_answer(fault, call, 200, content)
+                return
             if outcome is None:
                 outcome = self._run(bot, method, params, request)
         except Refusal as refusal:
@@ -436,6 +452,8 @@ class FakeTelegram(Double):
                 self._check_flood(params)
             if method in methods.METHODS:
                 return methods.METHODS[method](self, bot, params)
+            if method == "getfile":
+                return self.files.get_file(params.get("file_id"), self.now())
             if method == "getme":
                 return {
                     **bot.card(),

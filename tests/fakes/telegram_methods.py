@@ -40,6 +40,7 @@ ENTITY_TYPES = frozenset(
 )
 KNOWN_PARAMS = {
     "getme": "",
+    "getfile": "file_id",
     "getupdates": "offset limit timeout allowed_updates",
     "deletewebhook": "drop_pending_updates",
     "setwebhook": "url certificate ip_address max_connections allowed_updates drop_pending_updates secret_token",

@@ -12,6 +12,8 @@ import pytest
 from tests.fakes.model import KEY, FakeModel
 from tests.fakes.process import Remote
 
+PICTURE = "data:image/gif;base64,R0lGODlh"
+FALSE = "data:image/png;base64,R0lGODlh"
 GOOD: dict[str, Any] = {"model": "test-model", "messages": [{"role": "user", "content": "hi 😀"}]}
 
 
@@ -55,6 +57,12 @@ def test_answers_are_a_function_of_the_last_user_message(fake: FakeModel) -> Non
         {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "y"}]},
         {"messages": [{"role": "tool", "tool_call_id": "1", "content": "x"}]},
         {"temperature": None},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image", "image_url": {"url": PICTURE}}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": PICTURE}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": FALSE}}]}]},
+        {"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": PICTURE}}]}]},
     ],
 )
 def test_strange_requests_are_refused(fake: FakeModel, change: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 
-from loong_channels.contract import Address, ChannelSpec, Inbound, Outbound, Receipt
+from loong_channels.contract import Address, Attachment, ChannelSpec, Inbound, Media, Outbound, Receipt
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.metrics import Metrics
@@ -38,6 +38,9 @@ class ScriptedChannel:
         self.sent: list[Outbound] = []
         self.tried: list[Outbound] = []
         self.faults: list[BaseException | Callable[[Outbound], None]] = []
+        # What `fetch` finds under an attachment's id, or what happens instead; one fault of a list at a time.
+        self.media: dict[object, Media | BaseException | list[object] | Callable[..., Media]] = {}
+        self.fetched: list[object] = []
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         self.tried.append(outbound)
@@ -48,6 +51,16 @@ class ScriptedChannel:
             fault(outbound)
         self.sent.append(outbound)
         return Receipt((f"m{len(self.sent)}",))
+
+    def fetch(self, attachment: Attachment, *, max_bytes: int, deadline: Deadline, stop: StopToken) -> Media:
+        id = attachment.ref.get("id")
+        self.fetched.append(id)
+        found = self.media[id]
+        if isinstance(found, list):
+            found = found.pop(0)
+        if isinstance(found, BaseException):
+            raise found
+        return found if isinstance(found, Media) else found(max_bytes, deadline, stop)
 
     def texts(self) -> list[str]:
         return [outbound.text for outbound in self.sent]

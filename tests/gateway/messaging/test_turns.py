@@ -9,7 +9,8 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.control import TurnRequest
 from loong_gateway.messaging.lanes import Later
-from loong_gateway.messaging.turns import Outcome, RequestTask, TurnTask
+from loong_gateway.messaging.request_task import RequestTask
+from loong_gateway.messaging.turns import Outcome, TurnTask
 from loong_gateway.providers.contract import Completion, ProviderFault
 from loong_gateway.storage import inbox
 from tests.gateway.messaging.engine_rig import CONFIG, rig_at

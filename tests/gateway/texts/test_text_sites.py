@@ -118,7 +118,7 @@ def sites() -> list[tuple[str, str, set[str]]]:
             # Under the keyword `code` it goes to somebody who fills it in, and whose own call is a site.
             onward = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
             for value in values:
-                for code in set() if value in onward else codes_of(value, scope):
+                for code in sorted(set() if value in onward else codes_of(value, scope)):
                     found.append((f"{path}:{call.lineno}", code, given))
     return found
 
