@@ -22,7 +22,7 @@ from .lanes import Lane, lane_of
 from .platforms import ALL, WeCom
 from .report import Outcome
 from .stage import Stage, finish, pause, staged
-from .store_view import look
+from .store_view import look, unsettled
 
 __all__ = ["run", "run_real"]
 
@@ -32,6 +32,8 @@ GRACE_S = 2.0
 ATTEMPT_S = 1.0
 START_S = 30.0
 CALM_S = 20.0
+# How long a send may wait on a connection that was kept and is dead.
+SEND_S = 120.0
 DRAIN_S = 60.0
 STEP = 1_000_000
 # Kept connections to the provider and to REST come and go.
@@ -78,6 +80,7 @@ class Breaker(threading.Thread):
     def run(self) -> None:
         """Until all is done or something did not come back."""
         kinds = list(self._lane.weights) if self._count <= len(self._lane.weights) else []
+        self._lane.slow_ones = not kinds
         for turn in range(self._count):
             kind = kinds[turn] if kinds else self._lane.kind(self._chance)
             try:
@@ -92,7 +95,7 @@ class Breaker(threading.Thread):
 
     def _once(self, kind: str) -> Gap:
         lane = self._lane
-        wait_until(self._is_calm, CALM_S, "a calm lane before the fault")
+        wait_until(self._is_calm, CALM_S + self._real(SEND_S), "a calm lane before the fault")
         before = self._restarts()
         if lane.platform.name != "telegram":
             # Telegram has no key for a message: what is cut off while it is sent may come twice.
@@ -144,7 +147,9 @@ class Breaker(threading.Thread):
             return False
         if platform.name != "telegram":
             return True
-        return platform.resource.bot.waiting is not None and not self._stage.ledger.open_of(platform)
+        if platform.resource.bot.waiting is None or self._stage.ledger.open_of(platform):
+            return False
+        return not unsettled(self._stage.gateway.store_path, platform.name)
 
 
 def run(
@@ -208,7 +213,7 @@ def _world(outcome: Outcome, records: dict[str, Record], faults: int, seed: int,
         lanes: list[Lane] = []
 
         def prepare(platform: object) -> None:
-            lanes.append(lines.enter_context(lane_of(platform, speed)))  # type: ignore[arg-type]
+            lanes.append(lines.enter_context(lane_of(platform)))  # type: ignore[arg-type]
 
         replaces = random.Random(seed).random() < 0.5
         with staged(ALL, wecom_replaces=replaces, speed=speed, prepare=prepare, more=SETTINGS) as stage:
@@ -248,7 +253,11 @@ def _break(
         if isinstance(platform, WeCom):
             pause(GRACE_S / 4)
             platform.note_kill(look(gateway.store_path))
-    wait_until(lambda: not stage.ledger.open() or gateway.process.poll() is not None, DRAIN_S, "all answers")  # type: ignore[union-attr]
+    wait_until(
+        lambda: not stage.ledger.open() or gateway.process.poll() is not None,
+        DRAIN_S + SEND_S / speed,
+        "all answers",
+    )  # type: ignore[union-attr]
     leaked = _leak(gateway.pid, before)
     failures = finish(stage, DRAIN_S)
     metrics, more = stage.ledger.verdict()

@@ -24,8 +24,10 @@ KINDS = ("reset", "black_hole", "close", "kicked", "refused")
 PROXY_PAGE = (
     "HTTP/1.1 {status} X\r\nContent-Type: text/html\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy"
 )
-AUTH_WAIT_S = 300.0
+# After what only a person can change, and where the app has all the connections that it may have.
+SLOW_S = 300.0
 CONFLICT_STEP_S = 10.0
+LONGEST_CONFLICT_S = 60.0
 POLL_S = 20.0
 PING_S = 10.0
 FEISHU_PATIENCE_S = 20.0
@@ -68,6 +70,8 @@ class Lane(abc.ABC):
     def __init__(self, platform: Platform, port: int) -> None:
         self.platform: Any = platform
         self.line = Line(port)
+        # Whether faults that cost minutes by rule are among the faults.
+        self.slow_ones = True
         self.acks: list[tuple[float, float]] = []
 
     def close(self) -> None:
@@ -144,12 +148,12 @@ class TelegramLane(Lane):
 
     interval_s = 1.0
 
-    def __init__(self, platform: Telegram, speed: float) -> None:
+    def __init__(self, platform: Telegram) -> None:
         super().__init__(platform, platform.resource.server.port)
         platform.address = f"http://127.0.0.1:{self.line.port}"
         platform.more = ""
         platform.watch(self._look)
-        self._speed = speed
+        self._kicks = 0
 
     def _look(self, request: Any, phase: str) -> None:
         if phase == "processed" and request.method == "getupdates" and request.status == 200:
@@ -175,8 +179,10 @@ class TelegramLane(Lane):
         """See Lane."""
         fake = self.platform.resource
         wait_until(fake.poll_elsewhere, POLL_WAIT_S, "a poll that waits", pause_s=POLL_LOOK_S)
-        # After that only a poll that waits its full time shows that the other one has gone.
-        return Fault("kicked", wait_s=CONFLICT_STEP_S + POLL_S)
+        # Conflicts in a row may add up; and only a poll that waits its full time shows that the other one has gone.
+        self._kicks += 1
+        wait_s = min(LONGEST_CONFLICT_S, CONFLICT_STEP_S * self._kicks)
+        return Fault("kicked", wait_s=wait_s + POLL_S)
 
 
 class FeishuLane(Lane):
@@ -184,7 +190,7 @@ class FeishuLane(Lane):
 
     interval_s = 5.0
 
-    def __init__(self, platform: Feishu, speed: float) -> None:  # noqa: ARG002
+    def __init__(self, platform: Feishu) -> None:
         link = platform.resource.link
         super().__init__(platform, link.server.port)
         link.public_port = self.line.port
@@ -208,17 +214,17 @@ class FeishuLane(Lane):
 
     def kick(self, chance: random.Random) -> Fault:
         """See Lane."""
-        if chance.random() < 0.5:
+        if not self.slow_ones or chance.random() < 0.8:
             self.platform.resource.link.link().connection.close(1011, "kicked")
             return Fault("kicked", wait_s=self.interval_s)
         self.platform.resource.rest.refuse("endpoint", 1000040350, "connection limit", status=200)
         self.line.reset()
-        return Fault("kicked", wait_s=CONFLICT_STEP_S, failures=2)
+        return Fault("kicked", wait_s=SLOW_S, failures=2)
 
     def refuse(self, chance: random.Random) -> Fault:
         """See Lane."""
         rest = self.platform.resource.rest
-        kind = chance.choices(("500", "502", "forbidden", "line"), (4, 4, 1, 6))[0]
+        kind = chance.choices(("500", "502", "line", "forbidden"), (4, 4, 6, int(self.slow_ones)))[0]
         if kind == "line":
             return super().refuse(chance)
         if kind == "500":
@@ -228,7 +234,7 @@ class FeishuLane(Lane):
         else:
             rest.refuse("endpoint", 403, "forbidden", status=200)
         self.line.reset()
-        wait_s = AUTH_WAIT_S if kind == "forbidden" else self.interval_s
+        wait_s = SLOW_S if kind == "forbidden" else self.interval_s
         return Fault("refused", wait_s=wait_s, failures=2)
 
 
@@ -238,7 +244,7 @@ class WeComLane(Lane):
     interval_s = 1.0
     weights: ClassVar[dict[str, float]] = {**dict.fromkeys(KINDS, 1.0), "kicked": 0.25}
 
-    def __init__(self, platform: WeCom, speed: float) -> None:  # noqa: ARG002
+    def __init__(self, platform: WeCom) -> None:
         super().__init__(platform, platform.resource.server.port)
         platform.address = f"ws://127.0.0.1:{self.line.port}/"
         platform.more = f"ping_interval_s = {WECOM_PING_S:g}\n"
@@ -268,10 +274,10 @@ class WeComLane(Lane):
 
 
 @contextlib.contextmanager
-def lane_of(platform: Platform, speed: float) -> Iterator[Lane]:
+def lane_of(platform: Platform) -> Iterator[Lane]:
     """The lane for a platform; it changes where the platform is found, so the configuration is written after it."""
     makers: dict[str, Any] = {"telegram": TelegramLane, "feishu": FeishuLane, "wecom": WeComLane}
-    lane: Lane = makers[platform.name](platform, speed)
+    lane: Lane = makers[platform.name](platform)
     try:
         yield lane
     finally:

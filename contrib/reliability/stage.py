@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 from .ledger import Ledger
 from .platforms import Platform, opened
-from .store_view import is_settled, look
+from .store_view import look, unsettled
 
 __all__ = ["START_S", "Stage", "finish", "pause", "quick_launcher", "staged"]
 
@@ -113,10 +113,10 @@ def finish(stage: Stage, timeout_s: float) -> list[str]:
         pause(LOOK_S)
     try:
         gateway.wait_ready(START_S)
-        wait_until(lambda: is_settled(gateway.store_path), START_S, "an empty inbox and outbox")
+        wait_until(lambda: not unsettled(gateway.store_path), START_S, "an empty inbox and outbox")
         code = gateway.stop()
     except AssertionError as error:
-        return [str(error)[:1500]]
+        return [f"{error}; unsettled: {unsettled(gateway.store_path)}"[:1500]]
     failures = [] if code == 0 else [f"the last stop ended with {code}"]
     view = look(gateway.store_path)
     left = {f"inbox {state}": n for state, n in view.inbox.items() if state != "done"}

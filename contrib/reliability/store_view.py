@@ -53,15 +53,17 @@ def look(path: str) -> StoreView:
             connection.close()
 
 
-def is_settled(path: str) -> bool:
-    """Whether nothing waits and nothing is on its way in the store of a running daemon."""
+def unsettled(path: str, channel: str = "%") -> list[str]:
+    """What waits and what is on its way in the store of a running daemon, in words."""
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
     try:
-        unsettled = connection.execute(
-            "SELECT (SELECT count(*) FROM inbox WHERE state IN ('new', 'claimed'))"
-            " + (SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending', 'unknown'))"
+        found = connection.execute(
+            "SELECT 'message', lane, state, '' FROM inbox WHERE state IN ('new', 'claimed') AND channel LIKE ?1"
+            " UNION ALL SELECT 'part', lane, state, last_error FROM outbox"
+            " WHERE state IN ('queued', 'sending', 'unknown') AND channel LIKE ?1",
+            (channel,),
         )
-        return bool(unsettled.fetchone()[0] == 0)
+        return [" ".join(str(word or "-") for word in row) for row in found]
     finally:
         connection.close()
 
