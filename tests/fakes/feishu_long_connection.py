@@ -26,9 +26,8 @@ WAIT_S = 10.0
 
 @dataclass
 class Push:
-    """An event on its way. `codes` are those of its acknowledgements and `took_s` how long each took, from the first
-    byte of the push that it answers; `late` counts the ones after 3 s.
-    """
+    """An event on its way. `codes` are those of its acknowledgements, `took_s` how long each took; `late` counts the
+    ones after 3 s."""
 
     event_id: str
     payload: bytes
@@ -38,8 +37,8 @@ class Push:
     kind: str = "event"
     pushed: int = 0
     codes: list[int] = field(default_factory=list)
-    took_s: list[float] = field(default_factory=list)
     acks: list[dict[str, Any]] = field(default_factory=list)
+    took_s: list[float] = field(default_factory=list)
     late: int = 0
 
 
