@@ -6,6 +6,7 @@ Times ending in `_ms` are milliseconds since the epoch; durations end in `_s`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from .settings import Setting
 from .waiting import Deadline, StopToken
 
 __all__ = [
+    "MAX_WEBHOOK_BYTES",
     "Account",
     "Address",
     "Attachment",
@@ -26,7 +28,18 @@ __all__ = [
     "OutboundFile",
     "Preview",
     "Receipt",
+    "SendOption",
+    "WebhookAnswer",
+    "WebhookReceiver",
+    "WebhookRequest",
 ]
+
+# For a kind of file of which the platform says nothing else.
+FILE_LIMIT_BYTES = 10 << 20
+
+
+# The largest body that is taken from a platform that calls us: events are small.
+MAX_WEBHOOK_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,8 @@ class Media:
 class OutboundFile:
     """A file of this host that is to be sent. `kind` is "image", "file", "audio" or "video"; `name` is what is shown.
 
-    `path` is absolute and read when the part is sent; the file stays there until the part has ended.
+    `path` is absolute and read when the part is sent; the file stays there until the part has ended. It is a copy of
+    the gateway's own, which then removes it.
     """
 
     path: str
@@ -140,6 +154,34 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class WebhookRequest:
+    """A request with which a platform calls us, whole. Field names are in lower case, values Latin-1 text."""
+
+    method: str
+    fields: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class WebhookAnswer:
+    """What a platform's request is answered; `body` is JSON, `fields` are added to those every answer has."""
+
+    status: int
+    body: bytes = b"{}"
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class WebhookReceiver(Protocol):
+    """Answers the requests of one platform account."""
+
+    def answer(self, request: WebhookRequest) -> WebhookAnswer:
+        """Judge a request by what the platform signed, and take it. Called from many threads at once.
+
+        Blocks for a commit; never raises. Nobody has looked at where the request comes from.
+        """
+
+
+@dataclass(frozen=True)
 class Account:
     """One configured account of a channel, its secrets resolved to plain text. Never log `settings`."""
 
@@ -147,6 +189,26 @@ class Account:
     id: str
     label: str
     settings: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SendOption:
+    """Something that an operator may ask of a send beyond a text or a file. It travels in `Outbound.extra` as `name`.
+
+    `kind` is "flag" (True), "choice" (one of `choices`), "text" (printable), "json" (an object) or "key" (a text that
+    makes a repetition of the whole send harmless; parts after the first get it with their number), the last three of
+    at most `longest` characters. `goes_with` says which parts carry it: "text", "file", "all" of them, or "alone",
+    when it is a part of its own as a file is. With `markdown` the text is read as Markdown; a channel that has such
+    an option sends an operator's text as it is written without it.
+    """
+
+    name: str
+    kind: str
+    help: str
+    goes_with: str = "all"
+    choices: tuple[str, ...] = ()
+    longest: int = 200
+    markdown: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,10 +220,16 @@ class ChannelSpec:
     has that value, and these secrets are never looked at otherwise. `conversation_setting` and `sender_setting` name
     its allow-lists; the gateway checks them, so a channel cannot forget to; `conversation_word` is what people call
     what the first one lists. `wildcard` allows "*" there. `text_limit` counts in `limit_unit`: "utf16", "utf8" or
-    "codepoint". `threads` says that a target may be written as `conversation:thread`, `cards` that a text may be
-    sent as a card, `file_kinds` which kinds of OutboundFile it can send. `reconnect_s` is the longest wait before the
-    first retry after an established connection was lost; a setting `reconnect_interval_s` wins. `probe_takes_over`
-    says that a probe from outside would take the account away from whoever serves it.
+    "codepoint". For `idempotent_s` after its first try the platform takes a part that is sent again under its key
+    for the same one; None where a repetition may appear twice. `threads` says that a target may be written as
+    `conversation:thread`. `send_options` is what an operator may ask of a send beyond a text, `file_kinds` which
+    kinds of OutboundFile can be sent and `file_limits` how many bytes of a kind. `reconnect_s` is the longest wait
+    before the first retry after an established connection was lost; a setting `reconnect_interval_s` wins.
+    `probe_takes_over` says that a probe from outside would take the account away from whoever serves it. `redelivers`
+    says whether the platform sends again what nobody acknowledged. `webhook_when`
+    (setting, value) tells the accounts whose platform calls us: at the path of their setting `webhook_path`, and on a
+    listener of their own where `webhook_bind` (host:port) is set, which is `webhook_default_bind` where there is no
+    port to share; with `webhook_encrypts` what they send has to be decrypted.
     """
 
     name: str
@@ -177,15 +245,35 @@ class ChannelSpec:
     serves: bool = True
     sends: bool = True
     wildcard: bool = False
-    idempotent_send: bool = False
+    idempotent_s: float | None = None
     reconnect_s: float = 5.0
     probe_takes_over: bool = False
+    redelivers: bool = True
     target_kinds: tuple[str, ...] = ("conversation",)
     threads: bool = False
     conversation_word: str = "conversation id"
     secrets_when: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-    cards: bool = False
+    send_options: tuple[SendOption, ...] = ()
     file_kinds: tuple[str, ...] = ()
+    file_limits: tuple[tuple[str, int], ...] = ()
+    webhook_when: tuple[str, str] | None = None
+    webhook_default_bind: str = ""
+    webhook_encrypts: bool = False
+
+    def file_limit(self, kind: str) -> int:
+        """The most bytes that a file of this kind may have."""
+        return dict(self.file_limits).get(kind, FILE_LIMIT_BYTES)
+
+    def webhook_path(self, settings: Mapping[str, object]) -> str | None:
+        """The path at which the platform calls an account with these settings; None where it does not."""
+        if self.webhook_when is None or settings.get(self.webhook_when[0]) != self.webhook_when[1]:
+            return None
+        default = next((s.default for s in self.settings if s.name == "webhook_path"), "")
+        return "/" + str(settings.get("webhook_path") or default).lstrip("/")
+
+    def needs_crypto(self, settings: Mapping[str, object]) -> bool:
+        """Whether an account with these settings cannot receive without the package that decrypts, see `aes`."""
+        return self.webhook_encrypts and self.webhook_path(settings) is not None
 
     def secrets_needed(self, settings: Mapping[str, object], *, receiving: bool = True) -> tuple[str, ...]:
         """The secrets that an account with these settings cannot do without, `receiving` or only sending."""
@@ -225,6 +313,18 @@ class Host(Protocol):
 
     def moved(self, old_conversation: str, new_conversation: str) -> None:
         """Say that a conversation goes on under a new id; believed only while the old one is allowed."""
+
+    def recalled(self, conversation: str, message_id: str) -> None:
+        """Say that a message was taken back by who wrote it: what is not answered yet will not be.
+
+        Blocks for a commit at most. Raises faults.NotStored.
+        """
+
+    def mounted(self, receiver: WebhookReceiver) -> AbstractContextManager[None]:
+        """Let the requests that come to the account's webhook path go to `receiver` while the block runs.
+
+        They come where the gateway has a port for them; none is larger than MAX_WEBHOOK_BYTES.
+        """
 
     def note(self, event: str, **details: object) -> None:
         """Log and count an oddity by name (skipped update, bad frame); ids are fine, text and secrets are not."""

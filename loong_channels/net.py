@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .decoding import load_json
 from .egress import Egress, EgressInvalid
 from .faults import BadAnswer, Fault, Interrupted, Refused
 from .net_sockets import IDLE_LIMIT_S, CertificateRefused, Watch
@@ -56,8 +57,8 @@ class HttpAnswer:
     def json(self) -> Any:
         """The body as JSON; raises BadAnswer when it is not."""
         try:
-            return jsonlib.loads(self.body)
-        except (ValueError, RecursionError):
+            return load_json(self.body)
+        except ValueError:
             raise BadAnswer(f"the answer (HTTP {self.status}) is not JSON") from None
 
 

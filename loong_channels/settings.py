@@ -1,10 +1,10 @@
-"""One row per setting: the table that drives parsing, defaults, validation, help and reload. Data only."""
+"""One row per setting: the table that drives parsing, defaults, validation, help and reload. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Setting"]
+__all__ = ["Setting", "host_and_port"]
 
 
 @dataclass(frozen=True)
@@ -31,3 +31,11 @@ class Setting:
     choices: tuple[str, ...] = ()
     reload: str = "hot"
     env: str | None = None
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """The parts of an address to listen at; "" as host is loopback. Raises ValueError with what was expected."""
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:
+        raise ValueError("expected host:port")
+    return host.strip("[]") or "127.0.0.1", int(port)

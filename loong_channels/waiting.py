@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Callable
 
-__all__ = ["Deadline", "StopToken"]
+__all__ = ["Deadline", "StopToken", "either"]
 
 
 class Deadline:
@@ -93,3 +93,13 @@ class StopToken:
         finally:
             with self._guard:
                 self._watchers.pop(key, None)
+
+
+@contextlib.contextmanager
+def either(*tokens: StopToken) -> Iterator[StopToken]:
+    """A token that is set as soon as one of `tokens` is, while the block is running."""
+    joined = StopToken()
+    with contextlib.ExitStack() as stack:
+        for token in tokens:
+            stack.enter_context(token.watch(joined.set))
+        yield joined

@@ -14,7 +14,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import websocket
-from websocket import ABNF
+from websocket import ABNF, _handshake
 from websocket._abnf import frame_buffer
 
 from .egress import Egress, Proxy
@@ -103,6 +103,9 @@ class WebSocket:
         self._wire.read_by(Deadline(seconds))
         try:
             opcode, data = self._library.recv_data()
+            if opcode == ABNF.OPCODE_TEXT:
+                text: str = data.decode("utf-8")
+                return text
         except NothingCame:
             return None
         except websocket.WebSocketConnectionClosedException:
@@ -116,7 +119,7 @@ class WebSocket:
         if opcode == ABNF.OPCODE_CLOSE:
             self.close()
             raise Closed(self._peer, *_close_words(data))
-        return data.decode("utf-8") if opcode == ABNF.OPCODE_TEXT else bytes(data)
+        return bytes(data)
 
     def send(self, data: str | bytes, *, deadline: Deadline) -> None:
         """Send one message. Blocks until the peer's socket has taken it; messages of several threads never mix.
@@ -136,7 +139,8 @@ class _Library(websocket.WebSocket):
     """The library's connection over our own wire, with a bound on what it gathers."""
 
     def __init__(self, wire: DuplexSocket, max_message_bytes: int) -> None:
-        super().__init__(enable_multithread=True)
+        # Its own look at UTF-8 takes 0.2 s for a megabyte and lets a text pass that ends within a character.
+        super().__init__(enable_multithread=True, skip_utf8_validation=True)
         self._wire = wire
         self._max_bytes = max_message_bytes
         self._gathered = 0
@@ -161,7 +165,24 @@ class _Library(websocket.WebSocket):
             )
             if self._gathered > self._max_bytes:
                 raise websocket.WebSocketPayloadException("the message is too long")
+            if not frame.fin and frame.opcode != ABNF.OPCODE_CONT:
+                # What follows is added to it; adding to bytes would copy all of them for each fragment.
+                frame.data = bytearray(frame.data)
         return frame
+
+
+class _NoCookies:
+    """In place of the library's cookie jar: it is the process's, and any server may set another's cookies in it."""
+
+    def add(self, set_cookie: str | None) -> None:
+        """Nothing."""
+
+    def get(self, host: str) -> str:  # noqa: ARG002  signature of what it stands for
+        """None."""
+        return ""
+
+
+_handshake.CookieJar = _NoCookies()  # type: ignore[assignment]
 
 
 class _BoundedFrames(frame_buffer):

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["ControlPlane", "SendOutcome", "SendRequest", "TurnRequest", "TurnResult"]
+__all__ = [
+    "ChannelOutcome",
+    "ChannelRequest",
+    "ControlPlane",
+    "ProbeOutcome",
+    "SecretsOutcome",
+    "SendFile",
+    "SendOutcome",
+    "SendRequest",
+    "TurnRequest",
+    "TurnResult",
+]
 
 
 @dataclass(frozen=True)
@@ -29,10 +40,23 @@ class TurnResult:
 
 
 @dataclass(frozen=True)
-class SendRequest:
-    """Send one text. `account` None means the channel's default, `target_kind` "" its usual kind of target.
+class SendFile:
+    """A file to send: `copy` is its name in the home's directory of outgoing files, `name` what is shown.
 
-    `wait_s` 0 returns as soon as it is on disk. `card` sends the text as a card, where the channel has such.
+    `kind` is that of contract.OutboundFile.
+    """
+
+    copy: str
+    name: str
+    kind: str = "file"
+
+
+@dataclass(frozen=True)
+class SendRequest:
+    """Send a text, what `options` (contract.SendOption by name) add, and files. At least one of the three is there.
+
+    `account` None means the channel's default, `target_kind` "" its usual kind of target. `wait_s` 0 returns as soon
+    as it is on disk.
     """
 
     channel: str
@@ -42,7 +66,8 @@ class SendRequest:
     text: str
     wait_s: float = 30.0
     idempotency_key: str | None = None
-    card: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
+    files: tuple[SendFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +82,51 @@ class SendOutcome:
     account: str
     message_ids: tuple[str, ...] = ()
     error: str = ""
+
+
+@dataclass(frozen=True)
+class ChannelRequest:
+    """Start, stop or restart one account. `action` is that word; `account` None means the one that is served.
+
+    `wait_s` is how long to wait for what becomes of it.
+    """
+
+    action: str
+    channel: str
+    account: str | None
+    wait_s: float = 20.0
+
+
+@dataclass(frozen=True)
+class ChannelOutcome:
+    """`outcome`: "started", "already_started", "restarted", "stopped", "already_stopped" or "stopping"."""
+
+    outcome: str
+    channel: str
+    account: str
+    phase: str
+    identity: str | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True)
+class ProbeOutcome:
+    """What a platform answered. `outcome`: "ok", "refused", "no_answer", "failed" or "not_asked"."""
+
+    outcome: str
+    detail: str
+    identity: str | None = None
+    elapsed_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class SecretsOutcome:
+    """What a reload did with one account: "restarted", "unchanged", "stopped" (it is kept off), "unavailable"."""
+
+    channel: str
+    account: str
+    outcome: str
+    detail: str = ""
 
 
 class ControlPlane(Protocol):
@@ -81,7 +151,20 @@ class ControlPlane(Protocol):
         """Run one turn in the lane of its session. Blocks up to `timeout_s`. Never raises for a provider's fault."""
 
     def send(self, request: SendRequest) -> SendOutcome:
-        """Put a text into the outbox and wait for its fate. Blocks up to `wait_s`.
+        """Put it into the outbox and wait for its fate. Blocks up to `wait_s`.
 
-        Raises CommandError for an unknown channel, account or target kind, StoreUnwritable when it cannot be kept.
+        Raises CommandError for an unknown channel, account or target kind, an option that the channel does not take,
+        a file that is no copy, StoreUnwritable when it cannot be kept.
         """
+
+    def channel(self, request: ChannelRequest) -> ChannelOutcome:
+        """Start, stop or restart one account. Blocks up to `wait_s`. Raises CommandError for one not served here."""
+
+    def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
+        """Ask a platform through the channel that serves the account. Blocks up to `timeout_s`.
+
+        Raises CommandError for an account that is not served here.
+        """
+
+    def reload_secrets(self) -> Sequence[SecretsOutcome]:
+        """Read all secrets of the accounts again and restart those that need it. Blocks for files and programs."""

@@ -13,8 +13,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # import from its own room and from rooms that stand before it, never from one behind it.
 FLOORS = """
 loong_channels loong_channels.settings loong_channels.waiting loong_channels.faults loong_channels.contract
-loong_channels.text loong_channels.aes loong_channels.net_sockets loong_channels.egress loong_channels.net_transport
-loong_channels.net loong_channels.net_duplex loong_channels.web_socket
+loong_channels.text loong_channels.files loong_channels.aes loong_channels.net_sockets loong_channels.egress
+loong_channels.text loong_channels.decoding loong_channels.aes loong_channels.net_sockets loong_channels.egress
+loong_channels.net_transport loong_channels.net loong_channels.net_duplex loong_channels.web_socket
 loong_channels.catalog loong_channels.feishu loong_channels.telegram loong_channels.wecom
 
 loong_gateway

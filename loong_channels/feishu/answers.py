@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import email.utils
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from loong_channels.decoding import load_json
 from loong_channels.faults import (
     BadAnswer,
     BadCredentials,
@@ -63,10 +63,12 @@ class TokenRefused(BadCredentials):
 def envelope(answer: HttpAnswer) -> Mapping[str, Any] | None:
     """The object of an answer, None when it is not one that the platform writes."""
     try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        body = load_json(answer.body)
+    except ValueError:
         return None
-    code = body.get("code") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        return None
+    code = body.get("code")
     return body if isinstance(code, int) and not isinstance(code, bool) else None
 
 
@@ -121,7 +123,7 @@ def _fault(what: str, answer: HttpAnswer, body: Mapping[str, Any], hide: Iterabl
     if code == _BEING_SENT:
         return Unreachable(message, maybe_processed=True)
     if code in _OVERLOAD_CODES or answer.status >= 500:
-        return Overloaded(message)
+        return Overloaded(message, retry_after_s=_retry_hint(answer))
     return Refused(message, code=str(code))
 
 
@@ -153,12 +155,17 @@ def _log_id(answer: HttpAnswer, details: Mapping[str, Any]) -> str:
 
 
 def _retry_after(answer: HttpAnswer, default_s: float) -> float:
+    hint = _retry_hint(answer)
+    return default_s if hint is None else hint
+
+
+def _retry_hint(answer: HttpAnswer) -> float | None:
     """How long to wait, 1 to 60 s: the platform's own header first, then the general one, a number or a date."""
     for name in ("x-ogw-ratelimit-reset", "retry-after"):
         seconds = _seconds(answer.headers.get(name, "").strip())
         if seconds is not None:
             return min(max(seconds, 1.0), _MAX_RETRY_S)
-    return default_s
+    return None
 
 
 def _seconds(text: str) -> float | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Callable
 from urllib.parse import quote, urlencode
 
 from loong_channels.faults import BadAnswer, BadCredentials, Fault, Overloaded, Refused
+from loong_channels.files import Form
 from loong_channels.net import Call, HttpAnswer, HttpClient, HttpStream
 from loong_channels.waiting import Deadline, StopToken
 
@@ -21,7 +21,7 @@ from .endpoint import Endpoint, read_endpoint
 from .identity import BotIdentity
 from .tokens import TokenCache
 
-__all__ = ["BASE_URLS", "Api", "Upload", "path_of"]
+__all__ = ["BASE_URLS", "Api", "path_of"]
 
 BASE_URLS = {"feishu": "https://open.feishu.cn", "lark": "https://open.larksuite.com"}
 
@@ -32,14 +32,6 @@ _MAX_TOKEN_S = 7200.0
 # Every look at the bot counts against the app's monthly quota.
 _IDENTITY_S = 600.0
 _NO_IDENTITY_S = 60.0
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A body that is not JSON, and its type."""
-
-    body: bytes
-    content_type: str
 
 
 def path_of(*parts: str) -> str:
@@ -82,7 +74,7 @@ class Api:
         deadline: Deadline,
         stop: StopToken | None = None,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | Upload | None = None,
+        body: Mapping[str, object] | Form | None = None,
     ) -> Mapping[str, Any]:
         """Carry out one call under the tenant token and return the answer's object, `data` and all.
 
@@ -188,11 +180,11 @@ class Api:
         stop: StopToken | None,
         *,
         query: Mapping[str, str] | None,
-        body: Mapping[str, object] | Upload | None,
+        body: Mapping[str, object] | Form | None,
     ) -> Call:
         url = f"{self._root}{path}?{urlencode(query)}" if query else f"{self._root}{path}"
         headers = {"Authorization": f"Bearer {token}"}
-        if isinstance(body, Upload):
+        if isinstance(body, Form):
             headers["Content-Type"] = body.content_type
             return Call(method, url, deadline, headers=headers, body=body.body, stop=stop)
         if body is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Callable
@@ -17,11 +18,12 @@ from loong_channels.contract import (
     Preview,
     Receipt,
 )
-from loong_channels.faults import Refused
+from loong_channels.faults import Interrupted, Refused
 from loong_channels.net import Egress, HttpClient
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import Deadline, StopToken, either
 
 from .api import BASE_URLS, Api
+from .fetching import Fetching
 from .messages import Messages, Style
 from .preview import GrowingCard
 from .reactions import Reactions
@@ -57,18 +59,28 @@ class Channel:
         )
         self._messages = Messages(self._api, self._style, self._note)
         self._reactions = Reactions(self._api, clock)
+        self._fetching = Fetching(self._api)
         self._previews = settings.get("streaming_mode") == "card"
         self._marks = bool(settings.get("ack_reactions"))
         self._host: Host | None = None
+        self._interrupted = StopToken()
 
     def run(self, host: Host, stop: StopToken) -> None:
         """See contract.Channel."""
         self._host = host
-        receive(self._account, self._api, host, stop, self._egress)
+        with either(stop, self._interrupted) as over, contextlib.suppress(Interrupted):
+            receive(self._account, self._api, host, over, self._egress)
+        if not stop.is_set():
+            raise Interrupted("interrupted")
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         """See contract.Channel."""
-        receipt = self._messages.deliver(outbound, deadline=deadline, stop=stop)
+        try:
+            receipt = self._messages.deliver(outbound, deadline=deadline, stop=stop)
+        except Refused:
+            # There will be no answer either.
+            self._reactions.clear(outbound.reply_to, deadline=deadline)
+            raise
         self._reactions.clear(outbound.reply_to, deadline=deadline)
         return receipt
 
@@ -94,16 +106,9 @@ class Channel:
         if self._marks and message_id is not None:
             self._reactions.mark(message_id, inbound.sent_ms, deadline=deadline)
 
-    def fetch(
-        self,
-        attachment: Attachment,
-        *,
-        max_bytes: int,  # noqa: ARG002  the contract's parameters
-        deadline: Deadline,  # noqa: ARG002
-        stop: StopToken,  # noqa: ARG002
-    ) -> Media:
+    def fetch(self, attachment: Attachment, *, max_bytes: int, deadline: Deadline, stop: StopToken) -> Media:
         """See contract.Channel."""
-        raise Refused(f"{attachment.kind}: files are not fetched here yet", code="not_supported")
+        return self._fetching.fetch(attachment, max_bytes=max_bytes, deadline=deadline, stop=stop)
 
     def probe(self, *, deadline: Deadline) -> str:
         """See contract.Channel."""
@@ -111,6 +116,7 @@ class Channel:
 
     def interrupt(self) -> None:
         """See contract.Channel."""
+        self._interrupted.set("interrupted")
         self._api.interrupt()
 
     def _note(self, event: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from loong_channels.text import clean, code_blocks, split
@@ -20,6 +21,8 @@ __all__ = [
     "defused",
     "first_piece",
     "has_markup",
+    "keyed_content",
+    "own_content",
     "post_content",
     "render",
     "text_content",
@@ -27,6 +30,8 @@ __all__ = [
 
 # Characters in one message; see spec.SPEC.
 CHUNK = 4000
+# What was uploaded as one of these can only be sent as this; everything else is a file.
+_SENT_AS = {"opus": "audio", "mp4": "media"}
 # The platform takes 30 KB and counts what its renderer adds.
 CARD_BYTES = 25_000
 # One of these makes Markdown of a text; a text without any reads better as a plain message.
@@ -41,7 +46,7 @@ _MENTION = re.compile(r"(<|&(?:lt|#0*60|#x0*3c);?)(?=[\s/]*at\b)", re.IGNORECASE
 
 @dataclass(frozen=True)
 class Content:
-    """What is sent. `msg_type` is "text", "post" or "interactive"; `content` is the JSON that it demands."""
+    """What is sent. `msg_type` is the platform's name for it; `content` is the JSON that it demands."""
 
     msg_type: str
     content: str = field(repr=False)
@@ -70,6 +75,24 @@ def card_content(markdown: str) -> Content:
         "body": {"elements": [{"tag": "markdown", "content": _harmless(markdown)}]},
     }
     return Content("interactive", _encoded(card))
+
+
+def keyed_content(name: str, key: str, file_type: str = "") -> Content:
+    """Something that was uploaded, by its key; `name` is "image_key" or "file_key", `file_type` the upload's."""
+    msg_type = "image" if name == "image_key" else _SENT_AS.get(file_type, "file")
+    return Content(msg_type, _encoded({name: key}))
+
+
+def own_content(extra: Mapping[str, object]) -> Content | None:
+    """What a part without a text is to be, by the options that an operator gave; None for a text."""
+    post = extra.get("post_json")
+    if isinstance(post, Mapping):
+        return Content("post", _encoded(post))
+    for name in ("image_key", "file_key"):
+        key = extra.get(name)
+        if isinstance(key, str):
+            return keyed_content(name, key, str(extra.get("file_type") or ""))
+    return None
 
 
 def render(text: str, markup: str, form: str) -> Content:

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from loong_channels.contract import Attachment
+from loong_channels.decoding import load_json
 from loong_channels.text import one_line
 
-from .decoding import load_json
 from .mentions import Mentions
 from .posts import card_text, read_post
 
-__all__ = ["Content", "read_content"]
+__all__ = ["CARD", "FORWARD", "Content", "read_content"]
 
+# Kinds of attachments whose text is fetched: the event holds nothing or only a part of it.
+FORWARD = "forward"
+CARD = "card"
 _MAX_NAME = 120
 _MAX_KEY = 256
 
@@ -37,19 +40,19 @@ def read_content(message: _Json, mentions: Mentions) -> Content | str:
     kind = message.get("message_type")
     if not isinstance(kind, str) or kind == "system":
         return "system_message"
+    files = _Files(str(message.get("message_id") or ""))
     if kind == "merge_forward":
         # Its content is a sentence, not JSON.
-        return Content("[forwarded messages]")
+        return Content("[forwarded messages]", files.whole(FORWARD))
     content = _decoded(message.get("content"))
     if content is None:
         return "unreadable_content"
-    files = _Files(str(message.get("message_id") or ""))
     if kind == "text":
         text = mentions.spelled_out(str(content.get("text") or ""))
     elif kind == "post":
         text = read_post(content, mentions, files.add)
     elif kind == "interactive":
-        text = card_text(content) or "[card]"
+        return Content(card_text(content) or "[card]", files.whole(CARD))
     else:
         reader = _READERS.get(kind)
         text = f"[{one_line(kind, 40).replace('_', ' ')}]" if reader is None else reader(content, files)
@@ -64,6 +67,10 @@ class _Files:
     def __init__(self, message_id: str) -> None:
         self._message_id = message_id
         self.found: list[Attachment] = []
+
+    def whole(self, kind: str) -> tuple[Attachment, ...]:
+        """The message itself, of which more can be had than came."""
+        return (Attachment(kind=kind, mime="text/plain", ref={"message_id": self._message_id}),)
 
     def add(self, kind: str, key: object, name: object = None) -> None:
         """Note a file. `kind` is the type of the message or node, `key` the platform's handle."""

@@ -29,6 +29,8 @@ AUTH_FAILED = 514
 FORBIDDEN = 403
 TOO_MANY_CONNECTIONS = 1000040350
 RATE_LIMITED = 99991400
+# Connections that leaked, or a second deployment: neither is over in a moment.
+CONFLICT_S = 300.0
 _RATE_LIMIT_S = 60.0
 _MAX_PING_S = 600
 _MAX_INTERVAL_S = 24 * 3600
@@ -111,7 +113,7 @@ def fault_of_code(code: int, message: str = "") -> Fault:
     if code in BUSY:
         return Overloaded(f"the platform cannot give an endpoint now: {said}")
     if code == TOO_MANY_CONNECTIONS:
-        return Conflict(f"the app has too many long connections: {said}")
+        return Conflict(f"the app has too many long connections: {said}", retry_after_s=CONFLICT_S)
     if code == RATE_LIMITED:
         return Throttled(f"the endpoint request: {said}", retry_after_s=_RATE_LIMIT_S, whole_account=True)
     if code == AUTH_FAILED:

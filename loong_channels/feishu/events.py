@@ -18,9 +18,10 @@ from .contents import Content, read_content
 from .identity import BotIdentity
 from .mentions import Mentions
 
-__all__ = ["EventReader", "Reading", "Skipped"]
+__all__ = ["EventReader", "Reading", "Recalled", "Skipped"]
 
 MESSAGE_EVENT = "im.message.receive_v1"
+RECALL_EVENT = "im.message.recalled_v1"
 # Events that come with everyday use of the app and mean nothing to a gateway.
 _EVERYDAY = frozenset(
     {
@@ -53,7 +54,18 @@ class Skipped:
     everyday: bool = False
 
 
-Reading = Union[Inbound, Skipped]
+@dataclass(frozen=True)
+class Recalled:
+    """A message was taken back by who wrote it, or by somebody who may.
+
+    https://open.feishu.cn/document/server-docs/im-v1/message/events/recalled
+    """
+
+    chat: str
+    message_id: str
+
+
+Reading = Union[Inbound, Recalled, Skipped]
 
 
 class EventReader:
@@ -92,9 +104,9 @@ class EventReader:
         if not isinstance(kind, str) or not _WORD.fullmatch(kind):
             return Skipped("no_event_type")
         event = envelope.get("event")
-        if kind != MESSAGE_EVENT or not isinstance(event, Mapping):
-            return Skipped(kind, _chat_of(event), everyday=kind in _EVERYDAY)
-        return self._message(header, event, received_ms)
+        if kind == MESSAGE_EVENT and isinstance(event, Mapping):
+            return self._message(header, event, received_ms)
+        return _other(kind, event)
 
     def _message(self, header: _Json, event: _Json, received_ms: int) -> Reading:
         message, sender = event["message"], event.get("sender") or {}
@@ -131,6 +143,12 @@ class EventReader:
             # Nothing but a call.
             return f"@{self._bot.name}" if self._bot.name else "@bot"
         return text
+
+
+def _other(kind: str, event: object) -> Reading:
+    if kind == RECALL_EVENT and isinstance(event, Mapping):
+        return Recalled(_id(event["chat_id"]), _id(event["message_id"]))
+    return Skipped(kind, _chat_of(event), everyday=kind in _EVERYDAY)
 
 
 def _id(value: object) -> str:

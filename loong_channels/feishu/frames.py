@@ -198,18 +198,24 @@ class Fragments:
     """Puts the pieces of pushes together; belongs to one connection. Not thread-safe.
 
     Sets of which nothing came for 10 s are forgotten, and the oldest when there are more than 64 or they hold more than
-    8 MiB. A forgotten push was never acknowledged, so the platform sends it again. `clock` returns monotonic seconds.
+    8 MiB. A forgotten push was never acknowledged, so the platform sends it again. `clock` returns monotonic seconds;
+    `lost` is told the id of a push that is forgotten, how many pieces of it came and how many there are.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        lost: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> None:
         self._clock = clock
+        self._lost = lost
         self._sets: OrderedDict[str, _Set] = OrderedDict()
         self._kept_bytes = 0
 
     @property
     def waiting(self) -> int:
         """How many pushes are incomplete."""
-        self._forget()
+        self.forget()
         return len(self._sets)
 
     @property
@@ -228,15 +234,24 @@ class Fragments:
         key = frame.header("message_id") or ""
         if not 0 < len(key) <= _MAX_ID:
             raise FrameInvalid("a fragment of no push")
-        self._forget()
+        self.forget()
         return self._keep(key, total, index, payload)
+
+    def forget(self) -> None:
+        """Drop the sets that have waited too long."""
+        limit_s = self._clock() - FORGET_AFTER_S
+        while self._sets:
+            key, oldest = next(iter(self._sets.items()))
+            if oldest.touched_s > limit_s:
+                return
+            self._lose(key)
 
     def _keep(self, key: str, total: int, index: int, payload: bytes) -> bytes | None:
         pieces = self._sets.get(key)
         if pieces is None:
             pieces = self._sets[key] = _Set(total)
         elif pieces.total != total:
-            self._drop(key)
+            self._lose(key)
             raise FrameInvalid("fragments that disagree about their number")
         replaced = pieces.pieces.get(index)
         cost = len(payload) + _PIECE_BYTES - (0 if replaced is None else len(replaced) + _PIECE_BYTES)
@@ -249,19 +264,16 @@ class Fragments:
             self._drop(key)
             return b"".join(pieces.pieces[number] for number in range(total))
         if pieces.size > MAX_SET_BYTES:
-            self._drop(key)
+            self._lose(key)
             raise FrameInvalid("a push that is too large")
         while len(self._sets) > MAX_SETS or self._kept_bytes > MAX_KEPT_BYTES:
-            self._drop(next(iter(self._sets)))
+            self._lose(next(iter(self._sets)))
         return None
 
-    def _forget(self) -> None:
-        limit_s = self._clock() - FORGET_AFTER_S
-        while self._sets:
-            key, oldest = next(iter(self._sets.items()))
-            if oldest.touched_s > limit_s:
-                return
-            self._drop(key)
+    def _lose(self, key: str) -> None:
+        pieces = self._sets[key]
+        self._drop(key)
+        self._lost(key, len(pieces.pieces), pieces.total)
 
     def _drop(self, key: str) -> None:
         self._kept_bytes -= self._sets.pop(key).size

@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Answer", "Head", "Request", "RequestRefused", "read_head"]
+from loong_channels.contract import WebhookAnswer
+
+__all__ = ["Head", "RequestRefused", "check_kind", "encoded", "read_head"]
 
 MAX_LINE_BYTES = 4096
 MAX_HEAD_BYTES = 16384
@@ -46,6 +48,11 @@ class RequestRefused(Exception):
         self.status = status
         self.reason = reason
 
+    @property
+    def answer(self) -> WebhookAnswer:
+        """What the peer is told."""
+        return WebhookAnswer(self.status, fields=(("Allow", "POST"),) if self.status == 405 else ())
+
 
 @dataclass(frozen=True)
 class Head:
@@ -58,35 +65,25 @@ class Head:
     wants_continue: bool
 
 
-@dataclass(frozen=True)
-class Request:
-    """A whole delivery."""
+def encoded(answer: WebhookAnswer) -> bytes:
+    """An answer as bytes on the wire; the connection ends behind it."""
+    lines = [
+        f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Error')}",
+        "Content-Type: application/json; charset=utf-8",
+        f"Content-Length: {len(answer.body)}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in answer.fields),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + answer.body
 
-    fields: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What is sent back; the connection ends behind it. `body` is JSON."""
-
-    status: int
-    body: bytes = b"{}"
-    retry_after_s: int | None = None
-
-    def encoded(self) -> bytes:
-        """The bytes on the wire."""
-        lines = [
-            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Error')}",
-            "Content-Type: application/json; charset=utf-8",
-            f"Content-Length: {len(self.body)}",
-            "Connection: close",
-        ]
-        if self.status == 405:
-            lines.append("Allow: POST")
-        if self.retry_after_s is not None:
-            lines.append(f"Retry-After: {self.retry_after_s}")
-        return "\r\n".join([*lines, "", ""]).encode("ascii") + self.body
+def check_kind(method: str, fields: Mapping[str, str]) -> None:
+    """Raises RequestRefused for what is no POST of plain JSON."""
+    if method != "POST":
+        raise RequestRefused(405, "another_method")
+    kind = fields.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" or "content-encoding" in fields:
+        raise RequestRefused(415, "no_json")
 
 
 def read_head(data: bytes, *, path: str, max_body_bytes: int) -> Head | None:
@@ -106,8 +103,7 @@ def read_head(data: bytes, *, path: str, max_body_bytes: int) -> Head | None:
         raise RequestRefused(400, "no_host")
     if target.partition("?")[0] != path:
         raise RequestRefused(404, "another_path")
-    if method != "POST":
-        raise RequestRefused(405, "another_method")
+    check_kind(method, fields)
     wants_continue = fields.get("expect", "").lower() == "100-continue"
     return Head(path, fields, _length(fields, max_body_bytes), end + 4, wants_continue)
 
@@ -165,7 +161,4 @@ def _length(fields: Mapping[str, str], max_body_bytes: int) -> int:
         raise RequestRefused(400, "bad_length")
     if int(length) > max_body_bytes:
         raise RequestRefused(413, "too_large")
-    kind = fields.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" or "content-encoding" in fields:
-        raise RequestRefused(415, "no_json")
     return int(length)

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable
 
+from loong_channels.contract import MAX_WEBHOOK_BYTES, WebhookAnswer, WebhookRequest
 from loong_channels.faults import Unreachable
 from loong_channels.net_sockets import reason_of
 from loong_channels.waiting import Deadline, StopToken
 
-from .hook_request import Answer, Head, Request, RequestRefused, read_head
+from .hook_request import Head, RequestRefused, encoded, read_head
 
 __all__ = ["HookLimits", "HookServer"]
 
@@ -37,7 +38,7 @@ class HookLimits:
     request_s: float = 5.0
     answer_s: float = 5.0
     linger_s: float = 1.0
-    body_bytes: int = 1 << 20
+    body_bytes: int = MAX_WEBHOOK_BYTES
     connections: int = 64
 
 
@@ -52,7 +53,7 @@ class HookServer:
         host: str,
         port: int,
         path: str,
-        answer: Callable[[Request], Answer],
+        answer: Callable[[WebhookRequest], WebhookAnswer],
         *,
         refused: Callable[[str], None],
         limits: HookLimits | None = None,
@@ -170,12 +171,12 @@ class HookServer:
             request = self._request(exchange)
         except RequestRefused as refusal:
             self._refused(refusal.reason)
-            self._reply(exchange, Answer(refusal.status))
+            self._reply(exchange, refusal.answer)
             return
         if request is not None:
             self._reply(exchange, self._answer(request))
 
-    def _request(self, exchange: _Exchange) -> Request | None:
+    def _request(self, exchange: _Exchange) -> WebhookRequest | None:
         if exchange.head is None:
             limits = self._limits
             exchange.head = read_head(
@@ -188,10 +189,10 @@ class HookServer:
         start, length = exchange.head.body_start, exchange.head.length
         if len(exchange.buffer) < start + length:
             return None
-        return Request(exchange.head.fields, bytes(exchange.buffer[start : start + length]))
+        return WebhookRequest("POST", exchange.head.fields, bytes(exchange.buffer[start : start + length]))
 
-    def _reply(self, exchange: _Exchange, answer: Answer) -> None:
-        exchange.answer = answer.encoded()
+    def _reply(self, exchange: _Exchange, answer: WebhookAnswer) -> None:
+        exchange.answer = encoded(answer)
         exchange.buffer.clear()
         exchange.deadline = Deadline(self._limits.answer_s)
         self._ready.modify(exchange.sock, selectors.EVENT_WRITE, exchange)
@@ -213,7 +214,7 @@ class HookServer:
             return
         if exchange.buffer and not exchange.answer and exchange.leaving_bytes is None:
             self._refused("too_slow")
-            self._reply(exchange, Answer(408))
+            self._reply(exchange, WebhookAnswer(408))
         else:
             self._end(exchange)
 

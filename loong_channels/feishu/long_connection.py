@@ -2,7 +2,8 @@
 
 A push must be acknowledged within 3 s, and the acknowledgement says that the event is on disk, not that it was
 answered. What is not acknowledged, or with code 500, the platform pushes again: after 15 s, 5 min, 1 h and 6 h.
-An app may hold several connections; each event goes to one of them.
+An app may hold several connections; each event goes to one of them. So an old one is replaced by a new one without a
+gap: for a moment both are served, in turns, and whatever comes twice is taken once, because the store knows it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from enum import Enum
 from typing import Callable, Protocol
 
 from loong_channels.contract import Host
+from loong_channels.decoding import load_json
 from loong_channels.egress import Egress
-from loong_channels.faults import BadCredentials, Conflict, Fault, Interrupted, Unreachable
+from loong_channels.faults import BadCredentials, Conflict, Fault, Unreachable
+from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 from loong_channels.web_socket import HandshakeRefused, WebSocket
 
-from .decoding import load_json
-from .endpoint import AUTH_FAILED, FORBIDDEN, TOO_MANY_CONNECTIONS, Endpoint
+from .endpoint import AUTH_FAILED, CONFLICT_S, FORBIDDEN, TOO_MANY_CONNECTIONS, Endpoint
 from .frames import CONTROL, DATA, Fragments, Frame, FrameInvalid, decode, encode, ping
 
 __all__ = ["FindEndpoint", "LongConnection", "Outcome", "Timing"]
@@ -28,10 +30,13 @@ __all__ = ["FindEndpoint", "LongConnection", "Outcome", "Timing"]
 _MAX_MESSAGE_BYTES = 2 << 20
 _CONNECT_S = 30.0
 _SEND_S = 3.0
-# While there are two connections nothing on either may wait for its acknowledgement longer than the platform does.
-_ROTATION_CONNECT_S = 2.0
-_ROTATION_DRAIN_S = 0.5
-_ROTATION_RETRY_S = 300.0
+_LEAST_LOOK_S = 0.01
+_MAX_ID = 64
+# While one connection is replaced by another nothing on either may wait longer than the platform does.
+_RENEWAL_STEP_S = 2.0
+_RENEWAL_LOOK_S = 0.05
+_RENEWAL_TURN_S = 0.5
+_RENEWAL_RETRY_S = 300.0
 
 
 class Outcome(Enum):
@@ -67,7 +72,7 @@ class Timing:
 class LongConnection:
     """Receives until stopped. `run` belongs to one thread; the stop token may be set by any.
 
-    `take` is given the payload of each whole push and returns when the event is stored or will never be.
+    `take` is given the payload of each whole push and its id, and returns when the event is stored or will never be.
     `_guard` protects the list of open connections.
     """
 
@@ -76,7 +81,7 @@ class LongConnection:
         find_endpoint: FindEndpoint,
         egress: Egress,
         host: Host,
-        take: Callable[[bytes], Outcome],
+        take: Callable[[bytes, str], Outcome],
         *,
         identity: str,
         timing: Timing | None = None,
@@ -96,27 +101,23 @@ class LongConnection:
         with stop.watch(self._close_all):
             try:
                 self._receive(stop)
-            except Interrupted:
-                if not stop.is_set():
-                    raise
             finally:
                 self._close_all()
 
     def _receive(self, stop: StopToken) -> None:
-        link = self._connect(Deadline(_CONNECT_S), stop)
-        renew_s = self._next_renewal(self._timing.max_age_s)
+        deadline = Deadline(_CONNECT_S)
+        link = self._open_link(self._find_endpoint(deadline, stop), deadline, stop)
+        renew_s = self._after(self._timing.max_age_s)
         while not stop.is_set():
-            link.step()
+            link.step(self._timing.look_s)
             if self._timing.clock() >= renew_s and not link.is_half_way:
-                renewed = self._renewed(link, stop)
-                renew_s = self._next_renewal(self._timing.max_age_s if renewed else _ROTATION_RETRY_S)
-                link = renewed or link
+                old, link = link, self._renewed(link, stop)
+                renew_s = self._after(_RENEWAL_RETRY_S if link is old else self._timing.max_age_s)
 
-    def _next_renewal(self, seconds: float) -> float:
+    def _after(self, seconds: float) -> float:
         return self._timing.clock() + seconds if self._timing.max_age_s > 0 else float("inf")
 
-    def _connect(self, deadline: Deadline, stop: StopToken) -> _Link:
-        endpoint = self._find_endpoint(deadline, stop)
+    def _open_link(self, endpoint: Endpoint, deadline: Deadline, stop: StopToken) -> _Link:
         try:
             socket = WebSocket.connect(
                 self._egress,
@@ -136,18 +137,27 @@ class LongConnection:
         link.ping()
         return link
 
-    def _renewed(self, old: _Link, stop: StopToken) -> _Link | None:
-        """A fresh connection in place of an old one, which is ended only then; None when there is none."""
+    def _renewed(self, old: _Link, stop: StopToken) -> _Link:
+        """A fresh connection in place of an old one, which is ended only when the platform has spoken on the new one.
+
+        Returns the old one where there is no other. Raises faults when both are lost.
+        """
+        lives = True
         try:
-            link = self._connect(Deadline(_ROTATION_CONNECT_S), stop)
-        except Interrupted:
-            raise
+            endpoint = self._find_endpoint(Deadline(_RENEWAL_STEP_S), stop)
+            lives = old.catch_up()
+            link = self._open_link(endpoint, Deadline(_RENEWAL_STEP_S), stop)
+            # What has arrived in part on the old one is waited for, as long as it is worth keeping.
+            while not link.is_acknowledged or (lives and old.is_half_way):
+                link.step(_RENEWAL_LOOK_S)
+                lives = lives and old.catch_up()
         except Fault as fault:
+            if not lives or stop.is_set():
+                raise
             # The old one may be as good as ever: a renewal is a precaution.
             self._host.note("connection_not_renewed", reason=type(fault).__name__)
             self._keep_only(old)
-            return None
-        old.drain(Deadline(_ROTATION_DRAIN_S))
+            return old
         self._keep_only(link)
         return link
 
@@ -174,7 +184,7 @@ class _Link:
         socket: WebSocket,
         endpoint: Endpoint,
         host: Host,
-        take: Callable[[bytes], Outcome],
+        take: Callable[[bytes, str], Outcome],
         identity: str,
         timing: Timing,
     ) -> None:
@@ -185,8 +195,10 @@ class _Link:
         self._take = take
         self._identity = identity
         self._timing = timing
-        self._fragments = Fragments(timing.clock)
+        self._fragments = Fragments(timing.clock, self._lost)
         self._pinged_s = timing.clock()
+        # The platform has spoken on it, so it takes us for connected.
+        self.is_acknowledged = False
         # When a frame must have come at the latest; None while no ping is unanswered.
         self._silent_until_s: float | None = None
 
@@ -203,30 +215,43 @@ class _Link:
             patience_s = max(self._timing.least_patience_s, self._config.ping_interval_s / 10)
             self._silent_until_s = self._pinged_s + patience_s
 
-    def step(self) -> None:
-        """Do what is due and wait for one frame. Blocks for some seconds at most; raises faults when it is over."""
+    def step(self, look_s: float) -> bool:
+        """Do what is due and wait for one frame; True when one came. Blocks for `look_s` and a commit.
+
+        Raises faults when the connection is over.
+        """
         now_s = self._timing.clock()
-        if self._silent_until_s is not None and now_s >= self._silent_until_s:
-            raise Unreachable("the long connection is silent: a ping was not answered", maybe_processed=True)
         due_s = self._pinged_s + self._config.ping_interval_s
-        if now_s >= due_s:
+        is_silent = self._silent_until_s is not None and now_s >= self._silent_until_s
+        if now_s >= due_s and not is_silent:
             self.ping()
-            return
-        message = self.socket.receive(max(0.01, min(self._timing.look_s, due_s - now_s)))
+            return False
+        # An answer may have come while we were kept from looking.
+        message = self.socket.receive(
+            _LEAST_LOOK_S if is_silent else max(_LEAST_LOOK_S, min(look_s, due_s - now_s))
+        )
         if message is not None:
             self._heard(message)
+            return True
+        self._fragments.forget()
+        if is_silent:
+            raise Unreachable("the long connection is silent: a ping was not answered", maybe_processed=True)
+        return False
 
-    def drain(self, deadline: Deadline) -> None:
-        """Handle what has arrived already. Blocks until a short silence or the deadline; never raises faults."""
+    def catch_up(self) -> bool:
+        """Handle what has arrived on a connection that is being replaced; False when it has ended.
+
+        Blocks for half a second at most, and a commit.
+        """
+        deadline = Deadline(_RENEWAL_TURN_S)
         try:
-            while not deadline.expired:
-                message = self.socket.receive(deadline.bounded(0.1))
-                if message is None:
-                    return
-                self._heard(message)
+            while self.step(_RENEWAL_LOOK_S) and not deadline.expired:
+                pass
         except Fault as fault:
-            # It is being replaced, and what was not acknowledged comes again.
+            # What was not acknowledged on it comes again.
             self._host.note("old_connection_ended", reason=type(fault).__name__)
+            return False
+        return True
 
     def _heard(self, message: str | bytes) -> None:
         self._silent_until_s = None
@@ -241,7 +266,8 @@ class _Link:
         if isinstance(message, str):
             raise FrameInvalid("text")
         frame = decode(message)
-        # Any frame shows that the platform takes us for connected; the first one usually answers the first ping.
+        # The first one usually answers the first ping.
+        self.is_acknowledged = True
         self._host.ready(self._identity)
         kind = frame.header("type")
         if frame.method == CONTROL:
@@ -261,8 +287,11 @@ class _Link:
         if payload is None:
             return
         started_s = time.monotonic()
-        outcome = self._take(payload)
+        outcome = self._take(payload, _id_of(frame))
         self._acknowledge(frame, outcome, time.monotonic() - started_s)
+
+    def _lost(self, push: str, came: int, pieces: int) -> None:
+        self._host.note("push_incomplete", push=one_line(push, _MAX_ID), pieces=f"{came}/{pieces}")
 
     def _acknowledge(self, frame: Frame, outcome: Outcome, seconds: float) -> None:
         """Send the frame back, as it came but for the payload; it may only travel on the connection that it came by."""
@@ -279,12 +308,17 @@ class _Link:
             raise FrameInvalid("a pong that cannot be read") from None
 
 
+def _id_of(frame: Frame) -> str:
+    """What a push is known by in logs: the id of its event, else its own."""
+    return one_line(frame.header("trace_id") or frame.header("message_id") or "", _MAX_ID)
+
+
 def _judged(refusal: HandshakeRefused) -> Fault:
     """The fault for a refused handshake, whose headers say why; without them it may be anything on the way."""
     status = refusal.headers.get("handshake-status", "").strip()
     code = refusal.headers.get("handshake-autherrcode", "").strip()
     if status == str(AUTH_FAILED) and code == str(TOO_MANY_CONNECTIONS):
-        return Conflict("the app has too many long connections")
+        return Conflict("the app has too many long connections", retry_after_s=CONFLICT_S)
     if status == str(FORBIDDEN):
         return BadCredentials("the platform refuses the long connection: it is not enabled for the app")
     return refusal

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 from loong_channels.contract import Outbound, Receipt
@@ -16,10 +16,11 @@ from loong_channels.text import clean
 from loong_channels.waiting import Deadline, StopToken
 
 from .api import Api, path_of
-from .content import Content, card_content, render, text_content
+from .content import Content, card_content, own_content, render, text_content
 from .targets import Target, message_id_of
+from .uploads import Uploads
 
-__all__ = ["Messages", "Style", "uuid_of"]
+__all__ = ["Key", "Messages", "Style", "uuid_of"]
 
 # Recalled, its topic is gone, deleted, not found.
 _GONE_CODES = frozenset({"230011", "230019", "230110", "231003"})
@@ -27,6 +28,7 @@ _GONE_WORDS = ("withdrawn", "not found")
 # Bad parameter, too long, bad card, and the same of cards on their own.
 _CONTENT_CODES = frozenset({"230001", "230025", "230099", "200621", "200860", "200861"})
 _RECALL_S = 5.0
+_LONGEST_UUID = 50
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,46 @@ def uuid_of(account: str, key: str, purpose: str) -> str:
     return hashlib.sha256("\0".join((account, key, purpose)).encode("utf-8", "replace")).hexdigest()[:40]
 
 
+@dataclass(frozen=True)
+class Key:
+    """What one part is known by: its key, or the uuid that an operator `chose` for it."""
+
+    key: str
+    chosen: str = ""
+
+    def uuid(self, account: str, purpose: str) -> str:
+        """The uuid of a try; the chosen one where it can be sent."""
+        if 0 < len(self.chosen) <= _LONGEST_UUID:
+            return self.chosen
+        return uuid_of(account, self.chosen or self.key, purpose)
+
+    def other(self) -> Key:
+        """The key for saying the same in another way, which must not be taken for the first."""
+        return replace(self, key=self.chosen or self.key, chosen="")
+
+
 class Messages:
-    """The messages of one bot. Stateless, so thread-safe. `note` hears of oddities, by name."""
+    """The messages of one bot. Thread-safe. `note` hears of oddities, by name."""
 
     def __init__(self, api: Api, style: Style, note: Callable[[str], None]) -> None:
         self._api = api
         self._style = style
         self._note = note
+        self._uploads = Uploads(api)
 
     def deliver(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         """Send one part of an answer, in place of its preview when it has one. Blocks; raises faults.
 
-        `outbound.extra` may hold "preview_message_id", "message_id" (see targets.Target) and "card", true for a text
-        that must be a card.
+        `outbound.extra` may hold "preview_message_id", "message_id" (see targets.Target) and the options of the spec.
         """
         target = self.target(outbound)
+        chosen = outbound.extra.get("uuid")
+        key = Key(outbound.idempotency_key, chosen if isinstance(chosen, str) else "")
+        own = self._own(outbound, deadline, stop)
+        if own is not None:
+            number = self.send(target, own, key, deadline=deadline, stop=stop)
+            self._uploads.forget(outbound)
+            return Receipt((number,))
         text = clean(outbound.text)
         if not text.strip():
             # Empty messages are refused.
@@ -70,7 +97,7 @@ class Messages:
             return Receipt((preview,))
         content = card_content(text) if outbound.extra.get("card") is True else None
         content = content or render(text, outbound.markup, self._style.form)
-        number = self._send_somehow(target, content, text, outbound.idempotency_key, deadline, stop)
+        number = self._send_somehow(target, content, text, key, deadline, stop)
         if preview is not None:
             self.recall(preview, deadline=deadline.within(_RECALL_S))
         return Receipt((number,))
@@ -80,7 +107,7 @@ class Messages:
         return Target.of(outbound.address, outbound.reply_to, outbound.extra, self._style.default_type)
 
     def send(
-        self, target: Target, content: Content, key: str, *, deadline: Deadline, stop: StopToken | None = None
+        self, target: Target, content: Content, key: Key, *, deadline: Deadline, stop: StopToken | None = None
     ) -> str:
         """Send one message and return its id. Blocks; raises faults.
 
@@ -94,6 +121,7 @@ class Messages:
                 if target.in_thread or not target.receive_id or not _is_gone(refusal):
                     raise
                 self._note("reply_target_gone")
+                key = key.other()
         body = self._body(content, key, "new")
         body["receive_id"] = target.receive_id
         data = self._api.data(
@@ -127,7 +155,7 @@ class Messages:
             self._api.call("recall", "DELETE", path_of("im", "v1", "messages", message_id), deadline=deadline)
 
     def _send_somehow(
-        self, target: Target, content: Content, text: str, key: str, deadline: Deadline, stop: StopToken
+        self, target: Target, content: Content, text: str, key: Key, deadline: Deadline, stop: StopToken
     ) -> str:
         """Send a message; as plain text when what it was to be is refused."""
         try:
@@ -137,14 +165,20 @@ class Messages:
             if content.msg_type == "text" or refusal.code not in _CONTENT_CODES or about_target:
                 raise
             self._note("markup_refused")
-        return self.send(target, text_content(text), key, deadline=deadline, stop=stop)
+        return self.send(target, text_content(text), key.other(), deadline=deadline, stop=stop)
+
+    def _own(self, outbound: Outbound, deadline: Deadline, stop: StopToken) -> Content | None:
+        """What a part is that is no text."""
+        if outbound.file is not None:
+            return self._uploads.content(outbound, deadline=deadline, stop=stop)
+        return own_content(outbound.extra)
 
     def _reply(
         self,
         target: Target,
         message_id: str,
         content: Content,
-        key: str,
+        key: Key,
         deadline: Deadline,
         stop: StopToken | None,
     ) -> str:
@@ -155,11 +189,11 @@ class Messages:
         data = self._api.data("reply", "POST", path, body=body, deadline=deadline, stop=stop)
         return _message_id("reply", data.get("message_id"))
 
-    def _body(self, content: Content, key: str, way: str) -> dict[str, object]:
+    def _body(self, content: Content, key: Key, way: str) -> dict[str, object]:
         return {
             "msg_type": content.msg_type,
             "content": content.content,
-            "uuid": uuid_of(self._style.account, key, f"{way}:{content.msg_type}"),
+            "uuid": key.uuid(self._style.account, f"{way}:{content.msg_type}"),
         }
 
     def _replace(self, preview: str, text: str, deadline: Deadline, stop: StopToken) -> bool:

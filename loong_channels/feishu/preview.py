@@ -15,7 +15,7 @@ from loong_channels.faults import BadAnswer, Fault, Interrupted, Overloaded, Ref
 from loong_channels.waiting import Deadline
 
 from .content import CARD_BYTES, Content, card_content, first_piece
-from .messages import Messages
+from .messages import Key, Messages
 from .targets import Target
 
 __all__ = ["GrowingCard"]
@@ -38,7 +38,7 @@ class GrowingCard:
         self._target = target
         self._clock = clock
         # The first card may have arrived although its answer was lost; under this key it arrives only once.
-        self._key = f"preview-{secrets.token_hex(16)}"
+        self._key = Key(f"preview-{secrets.token_hex(16)}")
         self._first: Content | None = None
         self._message_id: str | None = None
         self._shown = ""

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from typing import Callable
 
-from loong_channels.faults import Fault, Refused, Throttled
+from loong_channels.faults import Fault, Refused, Throttled, Unreachable
 from loong_channels.waiting import Deadline
 
 from .api import Api, path_of
@@ -21,9 +21,11 @@ __all__ = ["Reactions"]
 _EMOJI = "Typing"
 _MAX_MARKS = 1024
 _OLDEST_MS = 120_000
-# Marks are the first thing to go when the app's requests are limited, by the minute or by the month.
+# Marks are the first thing to go when the app's requests are limited, by the minute or by the month, or get lost.
 _PAUSE_S = 300.0
 _QUOTA_CODE = "99991403"
+# An answer may wait for its mark, so a mark that does not come soon is given up.
+_MARK_S = 2.0
 _CLEAR_S = 3.0
 
 
@@ -47,7 +49,7 @@ class Reactions:
         self._paused_until = 0.0
 
     def mark(self, message_id: str, sent_ms: int | None, *, deadline: Deadline) -> None:
-        """Mark a message, unless it is old or marks are paused. Blocks for one request; raises faults."""
+        """Mark a message, unless it is old or marks are paused. Blocks for one request, 2 s at most; raises faults."""
         if sent_ms is not None and self._wall_ms() - sent_ms > _OLDEST_MS:
             return
         with self._guard:
@@ -56,8 +58,8 @@ class Reactions:
         body = {"reaction_type": {"emoji_type": _EMOJI}}
         path = path_of("im", "v1", "messages", message_id, "reactions")
         try:
-            data = self._api.data("react", "POST", path, body=body, deadline=deadline)
-        except (Throttled, Refused) as fault:
+            data = self._api.data("react", "POST", path, body=body, deadline=deadline.within(_MARK_S))
+        except (Throttled, Refused, Unreachable) as fault:
             self._consider_pause(fault)
             raise
         reaction = data.get("reaction_id")
@@ -80,10 +82,10 @@ class Reactions:
         with contextlib.suppress(Fault):
             try:
                 self._api.call("unreact", "DELETE", path, deadline=deadline.within(_CLEAR_S))
-            except (Throttled, Refused) as fault:
+            except (Throttled, Refused, Unreachable) as fault:
                 self._consider_pause(fault)
 
-    def _consider_pause(self, fault: Throttled | Refused) -> None:
-        if isinstance(fault, Throttled) or fault.code == _QUOTA_CODE:
+    def _consider_pause(self, fault: Throttled | Refused | Unreachable) -> None:
+        if not isinstance(fault, Refused) or fault.code == _QUOTA_CODE:
             with self._guard:
                 self._paused_until = self._clock() + _PAUSE_S

@@ -6,13 +6,13 @@ import time
 from typing import Callable, Protocol
 
 from loong_channels.contract import Account, Host
+from loong_channels.decoding import load_json
 from loong_channels.egress import Egress
-from loong_channels.faults import BadAnswer, NotAccepted, Overloaded, Refused, Throttled
+from loong_channels.faults import BadAnswer, Interrupted, NotAccepted, Overloaded, Refused, Throttled
 from loong_channels.waiting import Deadline, StopToken
 
-from .decoding import load_json
 from .endpoint import Endpoint
-from .events import EventReader, Skipped
+from .events import EventReader, Recalled, Skipped
 from .identity import BotIdentity
 from .long_connection import LongConnection, Outcome, Timing
 from .webhook import Webhook, WebhookSettings
@@ -46,11 +46,24 @@ def receive(
 
     Blocks. Raises a fault when it is over; never connects again by itself.
     """
+    try:
+        _receive(account, api, host, stop, egress, timing)
+    except Interrupted:
+        if not stop.is_set():
+            raise
+
+
+def _receive(
+    account: Account,
+    api: ReceivingApi,
+    host: Host,
+    stop: StopToken,
+    egress: Egress,
+    timing: Timing | None,
+) -> None:
     settings = account.settings
     webhook = WebhookSettings.of(settings) if settings.get("mode") == "webhook" else None
     bot = _identify(api, host, stop)
-    if stop.is_set():
-        return
     reader = EventReader(
         account.id,
         str(settings["app_id"]),
@@ -83,23 +96,25 @@ class EventDesk:
         Raises NotAccepted; the platform must send the event again then.
         """
         reading = self._reader.read(envelope, self._now_ms())
-        if not isinstance(reading, Skipped):
+        if isinstance(reading, Recalled):
+            self._host.recalled(reading.chat, reading.message_id)
+        elif not isinstance(reading, Skipped):
             self._host.accept([reading])
         elif not reading.everyday:
             self._host.note("event_skipped", reason=reading.reason, chat=reading.chat)
 
-    def take_payload(self, payload: bytes) -> Outcome:
-        """As `take`, for the JSON of an event; says what became of it instead of raising."""
+    def take_payload(self, payload: bytes, push: str) -> Outcome:
+        """As `take`, for the JSON of an event; says what became of it instead of raising. `push` is its id for logs."""
         try:
             envelope = load_json(payload)
         except ValueError:
             # What was put together wrongly may come whole the next time, and that happens four times at most.
-            self._host.note("event_unreadable", size=len(payload))
+            self._host.note("event_unreadable", push=push, size=len(payload))
             return Outcome.NOT_TAKEN
         try:
             self.take(envelope)
         except NotAccepted as fault:
-            self._host.note("event_refused", reason=type(fault).__name__)
+            self._host.note("event_refused", push=push, reason=type(fault).__name__)
             return Outcome.NOT_TAKEN
         return Outcome.TAKEN
 

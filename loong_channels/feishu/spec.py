@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loong_channels.contract import ChannelSpec
+from loong_channels.contract import ChannelSpec, SendOption
 from loong_channels.settings import Setting
 
 __all__ = ["SPEC"]
@@ -48,8 +48,20 @@ _RECEIVING = (
         reload="channel",
         help="for webhook mode only: key of the event subscription",
     ),
-    Setting("webhook_bind", "text", "127.0.0.1:8080", reload="channel", help="where webhook mode listens"),
-    Setting("webhook_path", "text", "/feishu/events", reload="channel", help="path of the webhook"),
+    Setting(
+        "webhook_bind",
+        "text",
+        None,
+        reload="channel",
+        help="host:port of a listener of its own for webhook mode, besides the port of the gateway",
+    ),
+    Setting(
+        "webhook_path",
+        "text",
+        "/feishu/events",
+        reload="channel",
+        help="path at which the platform calls us in webhook mode",
+    ),
     Setting(
         "webhook_max_skew_s",
         "int",
@@ -58,6 +70,15 @@ _RECEIVING = (
         maximum=3600,
         reload="channel",
         help="how far the time of a signed request may be from ours",
+    ),
+    Setting(
+        "max_connection_age_s",
+        "int",
+        21600,
+        minimum=0,
+        maximum=7 * 24 * 3600,
+        reload="channel",
+        help="after how long a connection is replaced by a new one; 0 = never",
     ),
 )
 _TRUST = (
@@ -73,12 +94,13 @@ _TRUST = (
     Setting("require_mention", "bool", False, help="in groups, answer only when mentioned"),
     Setting("ignore_bot_messages", "bool", True, reload="channel", help="drop what other bots write"),
 )
+_RECEIVE_ID_TYPES = ("chat_id", "open_id", "union_id", "user_id", "email")
 _SENDING = (
     Setting(
         "receive_id_type",
         "choice",
         "chat_id",
-        choices=("chat_id", "open_id", "union_id", "user_id", "email"),
+        choices=_RECEIVE_ID_TYPES,
         reload="channel",
         help="what a target is whose form does not tell",
     ),
@@ -102,6 +124,22 @@ _SENDING = (
         "ack_reactions", "bool", False, reload="channel", help="mark each taken message until it is answered"
     ),
 )
+# https://open.feishu.cn/document/server-docs/im-v1/message-content-description/create_json
+_SEND_OPTIONS = (
+    SendOption("card", "flag", "send the text as Markdown in a card", "text", markdown=True),
+    SendOption("post_json", "json", "a post, as the platform defines its content", "alone", longest=30_000),
+    SendOption("image_key", "text", "an image that was uploaded before", "alone"),
+    SendOption("file_key", "text", "a file that was uploaded before", "alone"),
+    SendOption(
+        "file_type",
+        "choice",
+        "what the file is: opus is sent as a voice message, mp4 as a film",
+        "file",
+        choices=("opus", "mp4", "pdf", "doc", "xls", "ppt", "stream"),
+    ),
+    SendOption("receive_id_type", "choice", "what the target is", choices=_RECEIVE_ID_TYPES),
+    SendOption("uuid", "key", "sent twice within an hour it appears once", longest=50),
+)
 
 SPEC = ChannelSpec(
     name="feishu",
@@ -119,9 +157,15 @@ SPEC = ChannelSpec(
     aliases=("lark",),
     wildcard=True,
     # By `uuid`: https://open.feishu.cn/document/server-docs/im-v1/message/create - it holds for one hour.
-    idempotent_send=True,
+    idempotent_s=3600.0,
     reconnect_s=5.0,
     target_kinds=("receive_id", "message_reply"),
-    cards=True,
+    send_options=_SEND_OPTIONS,
+    file_kinds=("image", "file", "audio", "video"),
+    # https://open.feishu.cn/document/server-docs/im-v1/image/create and .../im-v1/file/create
+    file_limits=(("image", 10 << 20), ("file", 30 << 20), ("audio", 30 << 20), ("video", 30 << 20)),
     conversation_word="chat id",
+    webhook_when=("mode", "webhook"),
+    webhook_default_bind="127.0.0.1:8080",
+    webhook_encrypts=True,
 )

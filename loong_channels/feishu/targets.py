@@ -38,7 +38,8 @@ class Target:
 
         A conversation that is a message id stands for a reply to that message. Within a thread every part has to
         reply: to `reply_to`, to the message that `extra` keeps as "message_id", or to the message that began it.
-        Raises Refused (bad_target, no_thread).
+        "receive_id_type" in `extra` is what an operator says the id is, whatever its form. Raises Refused (bad_target,
+        no_thread).
         """
         conversation, thread = address.conversation, address.thread
         replied = message_id_of(reply_to)
@@ -46,7 +47,7 @@ class Target:
             return cls(reply_to=conversation, in_thread=thread is not None)
         if _ID.fullmatch(conversation) is None:
             raise Refused("an id of Feishu is printable ASCII without blanks", code="bad_target")
-        kind = receive_id_type(conversation, default_type)
+        kind = str(extra.get("receive_id_type") or receive_id_type(conversation, default_type))
         if thread is None:
             return cls(conversation, kind, replied)
         anchor = replied or message_id_of(extra.get("message_id")) or message_id_of(thread)

@@ -19,7 +19,7 @@ from loong_channels.faults import (
 )
 from loong_channels.waiting import Deadline, StopToken
 
-__all__ = ["TokenCache"]
+__all__ = ["TokenCache", "before_the_request"]
 
 # The platform issues a new token in the last half hour of the old one, and both are good until their own end.
 _EARLY_S = 600.0
@@ -137,13 +137,13 @@ class TokenCache:
             now = self._clock()
             if old is not None and now < old.valid_until:
                 return replace(old, fresh_until=min(now + _GRACE_S, old.valid_until))
-            raise _before_the_request(fault) from fault
+            raise before_the_request(fault) from fault
         now = self._clock()
         return _Token(value, now + max(good_for_s - _EARLY_S, _LEAST_USE_S), now + good_for_s)
 
 
-def _before_the_request(fault: Fault) -> Fault:
-    """The same fault, saying that what the token was wanted for has not been asked."""
+def before_the_request(fault: Fault) -> Fault:
+    """The same fault of a preparation (a token, an upload), saying that what it was for has not been asked."""
     if isinstance(fault, TimedOut):
         return TimedOut(str(fault), maybe_processed=False)
     if isinstance(fault, BadAnswer) or (isinstance(fault, Unreachable) and fault.maybe_processed):

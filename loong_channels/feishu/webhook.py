@@ -1,5 +1,7 @@
 """Webhook mode: what the platform posts to us is verified, decrypted and brought in; 200 means that it is on disk.
 
+The requests come over the gateway's port, over a listener of the account, or over both.
+
 Signature: hex(sha256(timestamp + nonce + encrypt_key + raw body)). Encryption: AES-256-CBC with sha256(encrypt_key),
 the first 16 bytes are the IV. https://open.feishu.cn/document (event subscription: encrypt key, verification)
 """
@@ -11,38 +13,42 @@ import binascii
 import hashlib
 import hmac
 import json
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Callable
 
 from loong_channels.aes import decrypt_cbc
-from loong_channels.contract import Host
+from loong_channels.contract import Host, WebhookAnswer, WebhookRequest
+from loong_channels.decoding import load_json
 from loong_channels.faults import BadCredentials, NotAccepted, Refused
+from loong_channels.settings import host_and_port
 from loong_channels.waiting import StopToken
 
-from .decoding import load_json
-from .hook_request import Answer, Request, RequestRefused
+from .hook_request import RequestRefused, check_kind
 from .hook_server import HookLimits, HookServer
+from .spec import SPEC
 
 __all__ = ["Webhook", "WebhookSettings", "decrypt_event"]
 
-_DEFAULT_BIND = "127.0.0.1:8080"
-_DEFAULT_PATH = "/feishu/events"
 _DEFAULT_SKEW_S = 300
 _MAX_CHALLENGE = 1024
 _RETRY_AFTER_S = 15
 _NOTE_INTERVAL_S = 10.0
 _BLOCK_BYTES = 16
+_LONGEST_WAIT_S = 60.0
 _SIGNATURE_FIELDS = ("x-lark-request-timestamp", "x-lark-request-nonce", "x-lark-signature")
 
 
 @dataclass(frozen=True)
 class WebhookSettings:
-    """Where to listen, and the secrets that tell the platform's requests from everybody else's."""
+    """Where requests come, and the secrets that tell the platform's from everybody else's.
 
-    host: str
-    port: int
+    `bind` is the address of the account's own listener, None where it has none.
+    """
+
+    bind: tuple[str, int] | None
     path: str
     verification_token: str = field(repr=False)
     encrypt_key: str = field(repr=False)
@@ -57,13 +63,15 @@ class WebhookSettings:
             if not isinstance(value, str) or not value:
                 raise BadCredentials(f"feishu.{name} is missing; configure {word} or {name}_env")
             secrets.append(value)
-        host, port = _bind(str(settings.get("webhook_bind") or _DEFAULT_BIND))
-        path = str(settings.get("webhook_path") or _DEFAULT_PATH)
+        bind = settings.get("webhook_bind")
+        try:
+            address = host_and_port(str(bind)) if bind else None
+        except ValueError as error:
+            raise Refused(f"feishu.webhook_bind: {error}", code="address") from None
         skew = settings.get("webhook_max_skew_s")
         return cls(
-            host,
-            port,
-            path if path.startswith("/") else f"/{path}",
+            address,
+            SPEC.webhook_path(settings) or "/",
             secrets[0],
             secrets[1],
             skew if isinstance(skew, int) and skew > 0 else _DEFAULT_SKEW_S,
@@ -71,7 +79,7 @@ class WebhookSettings:
 
 
 class Webhook:
-    """Listens for one account. `run` belongs to one thread; `answer` is called by it and is pure but for `take`.
+    """Receives for one account. `run` belongs to one thread; `answer` may be called by any, see WebhookReceiver.
 
     `take` stores a decoded event or raises NotAccepted. `now_s` returns seconds since the epoch.
     """
@@ -95,39 +103,50 @@ class Webhook:
         self._refusals = _Refusals(host)
 
     def run(self, stop: StopToken) -> None:
-        """Listen until `stop` is set. Blocks. Raises Unreachable, and CryptoMissing before anybody is kept waiting."""
+        """Receive until `stop` is set. Blocks. Raises Unreachable, and CryptoMissing before anybody is kept waiting."""
         decrypt_cbc(bytes(32), bytes(16), bytes(16))
         settings = self._settings
+        if settings.bind is None:
+            with self._host.mounted(self):
+                self._receives()
+                while not stop.wait(_LONGEST_WAIT_S):
+                    pass
+            return
         server = HookServer(
-            settings.host,
-            settings.port,
+            *settings.bind,
             settings.path,
             self.answer,
             refused=self._refusals.note,
             limits=self._limits,
         )
-        server.run(stop, self._listening)
+        with self._host.mounted(self):
+            server.run(stop, self._listening)
 
-    def answer(self, request: Request) -> Answer:
-        """Judge and take one delivery. Blocks for a commit; never raises."""
+    def answer(self, request: WebhookRequest) -> WebhookAnswer:
+        """See contract.WebhookReceiver."""
         try:
+            check_kind(request.method, request.fields)
             return self._judge(request)
         except RequestRefused as refusal:
             self._refusals.note(refusal.reason)
-            return Answer(refusal.status)
+            return refusal.answer
         except NotAccepted as fault:
             self._refusals.note(type(fault).__name__)
-            return Answer(503, retry_after_s=_RETRY_AFTER_S)
+            return WebhookAnswer(503, fields=(("Retry-After", str(_RETRY_AFTER_S)),))
         except Exception as error:  # noqa: BLE001 - one delivery must not end the listener; it comes again
             self._refusals.note(f"failed:{type(error).__name__}")
-            return Answer(500)
+            return WebhookAnswer(500)
 
     def _listening(self, port: int) -> None:
-        self._host.note("webhook_listens", host=self._settings.host, port=port)
+        host = self._settings.bind[0] if self._settings.bind else ""
+        self._host.note("webhook_listens", host=host, port=port)
+        self._receives()
+
+    def _receives(self) -> None:
         self._host.ready(self._identity)
         self._host.caught_up()
 
-    def _judge(self, request: Request) -> Answer:
+    def _judge(self, request: WebhookRequest) -> WebhookAnswer:
         is_signed = self._is_signed(request)
         try:
             envelope = self._opened(request.body)
@@ -141,15 +160,15 @@ class Webhook:
             if not isinstance(challenge, str) or len(challenge) > _MAX_CHALLENGE:
                 raise RequestRefused(400 if is_signed else 401, "unreadable")
             self._host.heard()
-            return Answer(200, json.dumps({"challenge": challenge}).encode())
+            return WebhookAnswer(200, json.dumps({"challenge": challenge}).encode())
         if not is_signed:
             raise RequestRefused(401, "unsigned")
         self._host.heard()
         self._take(envelope)
         self._host.caught_up()
-        return Answer(200)
+        return WebhookAnswer(200)
 
-    def _is_signed(self, request: Request) -> bool:
+    def _is_signed(self, request: WebhookRequest) -> bool:
         """Whether the request bears a good signature; False when it bears none. Raises RequestRefused for a bad one."""
         timestamp, nonce, signature = (request.fields.get(name) for name in _SIGNATURE_FIELDS)
         if timestamp is None and nonce is None and signature is None:
@@ -184,24 +203,29 @@ class Webhook:
 
 
 class _Refusals:
-    """Notes what was refused, each reason once in a while: whoever knocks must not fill the log. Used by one thread."""
+    """Notes what was refused, each reason once in a while: whoever knocks must not fill the log.
+
+    Thread-safe; `_guard` protects the counts.
+    """
 
     def __init__(self, host: Host, clock: Callable[[], float] = time.monotonic) -> None:
         self._host = host
         self._clock = clock
+        self._guard = threading.Lock()
         # Reasons are words of ours, so there are only so many.
         self._next_s: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
 
     def note(self, reason: str) -> None:
         """Count a refusal."""
-        times = self._unsaid.get(reason, 0) + 1
-        now_s = self._clock()
-        if now_s < self._next_s.get(reason, 0.0):
-            self._unsaid[reason] = times
-            return
-        self._unsaid[reason] = 0
-        self._next_s[reason] = now_s + _NOTE_INTERVAL_S
+        with self._guard:
+            times = self._unsaid.get(reason, 0) + 1
+            now_s = self._clock()
+            if now_s < self._next_s.get(reason, 0.0):
+                self._unsaid[reason] = times
+                return
+            self._unsaid[reason] = 0
+            self._next_s[reason] = now_s + _NOTE_INTERVAL_S
         self._host.note("webhook_refused", reason=reason, times=times)
 
 
@@ -219,10 +243,3 @@ def decrypt_event(encrypt_key: str, encrypted: str) -> bytes:
     if not 1 <= size <= _BLOCK_BYTES or plain[-size:] != bytes([size]) * size:
         raise ValueError("bad padding")
     return plain[:-size]
-
-
-def _bind(value: str) -> tuple[str, int]:
-    host, colon, port = value.rpartition(":")
-    if not colon or not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:
-        raise Refused("feishu.webhook_bind is not host:port", code="address")
-    return host.strip("[]") or "127.0.0.1", int(port)

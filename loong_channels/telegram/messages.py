@@ -6,19 +6,22 @@ https://core.telegram.org/bots/api#sendmessage
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Callable
 
-from loong_channels.contract import Address, Outbound, Receipt
+from loong_channels.contract import Address, Outbound, OutboundFile, Receipt
 from loong_channels.faults import BadAnswer, Fault, Overloaded, Refused, Unreachable
+from loong_channels.files import ending, form_with, read_file
 from loong_channels.text import clean, split
 from loong_channels.waiting import Deadline, StopToken
 
 from .api import BotApi
 from .markup import to_html
+from .spec import SPEC
 from .updates import message_number
 
 __all__ = ["Messages", "Place", "Text"]
@@ -29,6 +32,13 @@ _TOPIC = re.compile(r"[0-9]{1,18}\Z")
 # When the server counts differently than we do, pieces of half the size are surely small enough.
 _SMALLER_LIMIT = 2000
 _MAX_UNFINISHED = 256
+# How a file is sent, and the kinds of file that the method takes by the ending; every other file is a document.
+_DOCUMENT = ("sendDocument", "document")
+_WAYS = {
+    "image": ("sendPhoto", "photo", ()),
+    "audio": ("sendAudio", "audio", ("mp3", "m4a")),
+    "video": ("sendVideo", "video", ("mp4",)),
+}
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,8 @@ class Messages:
     def deliver(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         """Send one part of an answer, in place of its preview when it has one. Blocks; raises faults."""
         place = Place.of(outbound.address)
+        if outbound.file is not None:
+            return Receipt((self._send_file(place, outbound.file, outbound.reply_to, deadline, stop),))
         source = clean(outbound.text)
         if not source.strip():
             # Telegram has no empty messages, and cuts white space at the ends anyway.
@@ -172,6 +184,30 @@ class Messages:
         receipt = Receipt(self._send_whole(place, source, outbound, deadline, stop))
         self.delete(place, number, deadline=deadline.within(5))
         return receipt
+
+    def _send_file(
+        self, place: Place, file: OutboundFile, reply_to: str | None, deadline: Deadline, stop: StopToken
+    ) -> str:
+        """Send a file; a picture that is refused as one goes as a document."""
+        fields = {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in place.params.items()
+        }
+        number = message_number(reply_to, place.chat)
+        if number is not None:
+            reply = {"message_id": number, "allow_sending_without_reply": True}
+            fields["reply_parameters"] = json.dumps(reply)
+        data = read_file(file, SPEC.file_limit(file.kind))
+        method, part = _way_of(file)
+        while True:
+            form = form_with(fields, part, file.name, data)
+            try:
+                return _message_id(self._api.upload(method, form, deadline=deadline, stop=stop))
+            except Refused as refusal:
+                if refusal.code != "photo" or method == _DOCUMENT[0]:
+                    raise
+                self._note("photo_refused")
+                method, part = _DOCUMENT
 
     def _replace(self, place: Place, number: int, text: Text, deadline: Deadline, stop: StopToken) -> bool:
         """Turn a preview into the final text; False when it has to be sent anew."""
@@ -225,7 +261,13 @@ class Messages:
                 self._unfinished.popitem(last=False)
 
 
+def _way_of(file: OutboundFile) -> tuple[str, str]:
+    """The method for a file, and what it calls the file."""
+    method, part, endings = _WAYS.get(file.kind, (*_DOCUMENT, ()))
+    return (method, part) if not endings or ending(file.name) in endings else _DOCUMENT
+
+
 def _message_id(sent: object) -> str:
     if isinstance(sent, dict) and isinstance(sent.get("message_id"), int):
         return str(sent["message_id"])
-    raise BadAnswer("sendMessage: the answer names no message")
+    raise BadAnswer("the answer names no message")

@@ -64,5 +64,8 @@ SPEC = ChannelSpec(
     limit_unit="utf16",
     reconnect_s=1.0,
     threads=True,
+    file_kinds=("image", "file", "audio", "video"),
+    # https://core.telegram.org/bots/api#sending-files
+    file_limits=(("image", 10 << 20), ("file", 50 << 20), ("audio", 50 << 20), ("video", 50 << 20)),
     conversation_word="chat id",
 )

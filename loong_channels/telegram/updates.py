@@ -57,6 +57,7 @@ _MAX_NAME = 120
 # The year 2242.
 _END_OF_TIME_S = 1 << 33
 _MAX_REMEMBERED = 4096
+_MAX_SIZE = 1 << 52
 
 _Json = Mapping[str, Any]
 
@@ -342,6 +343,6 @@ def _attachment(kind: str, content: Any) -> Attachment:
         # The sender chooses the name: only its last part, without control characters, is believed.
         name=one_line(str(name).replace("\\", "/").rpartition("/")[2], _MAX_NAME) if name else None,
         mime=one_line(mime, _MAX_NAME) if mime else None,
-        size_bytes=size if isinstance(size, int) else None,
+        size_bytes=size if type(size) is int and 0 <= size < _MAX_SIZE else None,
         ref={"file_id": str(file["file_id"])},
     )

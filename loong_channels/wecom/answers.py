@@ -19,6 +19,7 @@ from .frames import Frame, tidy_message
 
 __all__ = [
     "ALREADY_RESPONDED",
+    "BAD_MEDIA_ID",
     "BAD_REQ_ID",
     "NOT_SUBSCRIBED",
     "STREAM_EXPIRED",
@@ -27,6 +28,7 @@ __all__ = [
     "fault_of",
     "pushable",
     "subscribe_fault",
+    "upload_fault",
 ]
 
 BAD_REQ_ID = 846605
@@ -35,6 +37,7 @@ TOO_FREQUENT = 846607
 STREAM_EXPIRED = 846608
 NOT_SUBSCRIBED = 846609
 TOO_LONG = 45002
+BAD_MEDIA_ID = 40007
 _API_LIMIT = 45009
 _BAD_CREDENTIALS = frozenset({853000, 40058})
 _SYSTEM_ERRORS = frozenset({-1, *range(500, 600)})
@@ -72,6 +75,14 @@ def subscribe_fault(answer: Frame) -> Fault:
     if code in _SYSTEM_ERRORS:
         return Overloaded(message, retry_after_s=_SYSTEM_PAUSE_S)
     return BadAnswer(message)
+
+
+def upload_fault(answer: Frame) -> Fault:
+    """The fault that a refused step of an upload stands for: the limit on uploads is none on messages."""
+    fault = fault_of("upload", answer)
+    if isinstance(fault, Throttled):
+        return Throttled(str(fault), retry_after_s=_API_PAUSE_S)
+    return fault
 
 
 def pushable(code: int) -> bool:

@@ -105,16 +105,18 @@ class CallbackReader:
     def _message(self, frame: Frame, place: _Place, received_ms: int) -> Reading:
         body = frame.body
         found = _Content()
-        found.take(body, str(body.get("msgtype") or ""))
+        found.take_one(body)
         if not found.texts and not found.attachments:
             return Skipped("unknown_msgtype", place.conversation)
         is_group = place.chat_type == "group"
         text = "\n".join(found.texts)
         if is_group:
             text = _MENTION.sub("", text.lstrip(), count=1) if text.lstrip().startswith("@") else text
-        quoted = _quoted(as_table(body.get("quote")))
+        quoted = _Content()
+        quoted.take_one(as_table(body.get("quote")))
+        quote = quoted.as_quote()
         message_id = as_text(body.get("msgid"))
-        if not text.strip() and not found.attachments and not quoted:
+        if not text.strip() and not found.attachments and not quote:
             # A group only calls the robot when it is mentioned; nothing but the mention is no question.
             return Skipped("empty", place.conversation)
         return Inbound(
@@ -122,11 +124,11 @@ class CallbackReader:
             event_id=message_id or f"req:{frame.req_id}",
             message_id=message_id,
             sender_id=place.sender,
-            text=clean(f"{quoted}{text.strip()}")[:_MAX_TEXT],
+            text=clean(f"{quote}{text.strip()}")[:_MAX_TEXT],
             received_ms=received_ms,
             sent_ms=_moment_ms(body.get("create_time")),
             kind="group" if is_group else "direct",
-            attachments=tuple(found.attachments),
+            attachments=(*found.attachments, *quoted.attachments),
             extra={"req_id": frame.req_id, "chat_type": place.chat_type},
         )
 
@@ -155,7 +157,9 @@ class _Content:
         self.texts: list[str] = []
         self.attachments: list[Attachment] = []
 
-    def take(self, holder: Mapping[str, Any], msgtype: str, depth: int = 0) -> None:
+    def take_one(self, holder: Mapping[str, Any], depth: int = 0) -> None:
+        """Take what a message, one of its items or a quote holds, by its `msgtype`."""
+        msgtype = str(holder.get("msgtype") or "")
         payload = as_table(holder.get(msgtype))
         if msgtype in ("text", "voice"):
             content = payload.get("content")
@@ -164,7 +168,7 @@ class _Content:
         elif msgtype == "mixed" and depth < _MAX_NESTING:
             items = payload.get("msg_item")
             for item in items[:_MAX_ITEMS] if isinstance(items, list) else ():
-                self.take(as_table(item), str(as_table(item).get("msgtype") or ""), depth + 1)
+                self.take_one(as_table(item), depth + 1)
         elif msgtype in _FILES:
             self.texts.append(f"[{msgtype}]")
             ref = _ids(payload, "aeskey")
@@ -172,6 +176,11 @@ class _Content:
             if isinstance(url, str):
                 ref["url"] = url[:8192]
             self.attachments.append(Attachment(kind=msgtype, ref=ref))
+
+    def as_quote(self) -> str:
+        """The texts as a Markdown quote that stands before another text; "" without any."""
+        lines = "\n".join(self.texts).strip().splitlines()
+        return "".join(f"> {line}\n" for line in lines) + "\n" if lines else ""
 
 
 def _place(body: Mapping[str, Any]) -> _Place | None:
@@ -184,14 +193,6 @@ def _place(body: Mapping[str, Any]) -> _Place | None:
     if sender is None or chat_type == "group":
         return None
     return _Place(sender, "single", sender)
-
-
-def _quoted(quote: Mapping[str, Any]) -> str:
-    """What the message answers, as a Markdown quote in front of it; "" when it answers nothing."""
-    content = _Content()
-    content.take(quote, str(quote.get("msgtype") or ""))
-    lines = "\n".join(content.texts).strip().splitlines()
-    return "".join(f"> {line}\n" for line in lines) + "\n" if lines else ""
 
 
 def _ids(table: Mapping[str, Any], *names: str) -> dict[str, object]:

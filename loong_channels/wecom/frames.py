@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loong_channels.decoding import load_json
+
 __all__ = [
     "EVENT_CALLBACK",
     "MESSAGE_CALLBACKS",
@@ -22,6 +24,9 @@ __all__ = [
     "RESPOND_WELCOME",
     "SEND",
     "SUBSCRIBE",
+    "UPLOAD_CHUNK",
+    "UPLOAD_FINISH",
+    "UPLOAD_INIT",
     "Frame",
     "as_table",
     "as_text",
@@ -36,6 +41,9 @@ PING = "ping"
 RESPOND = "aibot_respond_msg"
 RESPOND_WELCOME = "aibot_respond_welcome_msg"
 SEND = "aibot_send_msg"
+UPLOAD_INIT = "aibot_upload_media_init"
+UPLOAD_CHUNK = "aibot_upload_media_chunk"
+UPLOAD_FINISH = "aibot_upload_media_finish"
 EVENT_CALLBACK = "aibot_event_callback"
 # The second one is an older name of the first.
 MESSAGE_CALLBACKS = frozenset({"aibot_msg_callback", "aibot_callback"})
@@ -75,8 +83,8 @@ def parse(data: str | bytes) -> Frame | None:
     """The frame in a message; None when it is none. Takes any input; unknown fields do not matter."""
     try:
         # Bytes that are no UTF-8 are no JSON text either.
-        value = json.loads(data if isinstance(data, str) else data.decode("utf-8"))
-    except (ValueError, RecursionError):
+        value = load_json(data)
+    except ValueError:
         return None
     if not isinstance(value, dict):
         return None

@@ -52,13 +52,14 @@ class Ticket:
 
 
 class AckLines:
-    """Thread-safe; `_guard` protects the lines. `clock` returns monotonic seconds."""
+    """Thread-safe; `_guard` protects the lines. `clock` returns monotonic seconds, an answer is late after `ack_s`."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, ack_s: float = ACK_S) -> None:
         self._clock = clock
+        self.ack_s = ack_s
         self._guard = threading.Lock()
         self._lines: dict[str, deque[Ticket]] = {}
-        # Answers to loose frames that were given up, by request id.
+        # Answers to frames that were given up, by request id.
         self._owed: OrderedDict[str, int] = OrderedDict()
         self._ended = False
         self._swept_at = 0.0
@@ -81,7 +82,7 @@ class AckLines:
         with self._guard:
             if self._ended:
                 return None
-            if len(self._lines) > _SWEEP_ABOVE and self._clock() - self._swept_at >= ACK_S / 5:
+            if len(self._lines) > _SWEEP_ABOVE and self._clock() - self._swept_at >= self.ack_s / 5:
                 self._sweep()
             self._drop_overdue(req_id)
             if req_id in self._lines or len(self._lines) >= _MAX_LINES:
@@ -99,8 +100,8 @@ class AckLines:
                 return 0.0
             head = line[0]
             if head.loose and head.sent_at is not None:
-                return max(0.001, head.sent_at + ACK_S - self._clock())
-            return ACK_S
+                return max(0.001, head.sent_at + self.ack_s - self._clock())
+            return self.ack_s
 
     def sent(self, ticket: Ticket) -> None:
         """The frame left."""
@@ -109,16 +110,24 @@ class AckLines:
     def leave(self, ticket: Ticket) -> None:
         """Wait no longer for an answer, or for a turn."""
         with self._guard:
-            self._remove(ticket)
+            self._give_up(ticket)
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while somebody waits for an answer."""
+        with self._guard:
+            return any(not ticket.loose for line in self._lines.values() for ticket in line)
 
     def answered(self, frame: Frame) -> Ticket | None:
         """Settle the request that a frame answers; None when it answers none."""
         with self._guard:
             line = self._lines.get(frame.req_id)
-            if not line:
+            ticket = line[0] if line else None
+            if ticket is None or ticket.sent_at is None:
+                if not frame.cmd:
+                    self._was_owed(frame.req_id)
                 return None
-            ticket = line[0]
-            if ticket.sent_at is None or (frame.cmd and frame.cmd != ticket.cmd):
+            if frame.cmd and frame.cmd != ticket.cmd:
                 return None
             if self._was_owed(frame.req_id):
                 ticket.doubtful = frame
@@ -145,22 +154,29 @@ class AckLines:
         for ticket in tickets:
             ticket.changed.set()
 
-    def _remove(self, ticket: Ticket) -> None:
+    def _remove(self, ticket: Ticket) -> bool:
+        """Whether it was there."""
         line = self._lines.get(ticket.req_id)
         if line is None or ticket not in line:
-            return
+            return False
         line.remove(ticket)
         if line:
             line[0].changed.set()
         else:
             del self._lines[ticket.req_id]
+        return True
 
     def _drop_overdue(self, req_id: str) -> None:
         """Nobody waits for a loose ticket, so nobody else takes it out of the line when its answer is lost."""
         line = self._lines.get(req_id)
         if line and line[0].loose and self._is_overdue(line[0]):
-            self._remove(line[0])
-            self._owed[req_id] = self._owed.get(req_id, 0) + 1
+            self._give_up(line[0])
+
+    def _give_up(self, ticket: Ticket) -> None:
+        """Take a ticket out of its line; when its frame left, its answer may still come."""
+        # One that took a doubtful answer for its own is not counted, or every later frame would have to doubt.
+        if self._remove(ticket) and ticket.sent_at is not None and ticket.doubtful is None:
+            self._owed[ticket.req_id] = self._owed.get(ticket.req_id, 0) + 1
             if len(self._owed) > _MAX_OWED:
                 self._owed.popitem(last=False)
 
@@ -171,7 +187,7 @@ class AckLines:
         return owed > 0
 
     def _is_overdue(self, ticket: Ticket) -> bool:
-        return ticket.sent_at is not None and self._clock() - ticket.sent_at >= ACK_S
+        return ticket.sent_at is not None and self._clock() - ticket.sent_at >= self.ack_s
 
     def _sweep(self) -> None:
         self._swept_at = self._clock()

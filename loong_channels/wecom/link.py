@@ -42,7 +42,7 @@ TAKEN_OVER = "another connection has taken this robot over"
 class Link:
     """Thread-safe. `_guard` protects the fault that ended it; `_reading` is held by whoever reads.
 
-    `note` takes an event name to be counted.
+    `note` takes an event name to be counted; `ack_s` is how long an answer may take.
     """
 
     def __init__(
@@ -51,10 +51,11 @@ class Link:
         *,
         note: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        ack_s: float = ACK_S,
     ) -> None:
         self._socket = socket
         self._note = note
-        self._lines = AckLines(clock)
+        self._lines = AckLines(clock, ack_s=ack_s)
         self._guard = threading.Lock()
         self._reading = threading.Lock()
         self._fault: Fault | None = None
@@ -71,13 +72,14 @@ class Link:
         note: Callable[[str], None],
         opened: Callable[[Link], None],
         clock: Callable[[], float] = time.monotonic,
+        ack_s: float = ACK_S,
     ) -> Link:
         """Connect and subscribe. Blocks; raises faults. `opened` is told of the link before the first request.
 
         The server does not close a connection whose credentials it refuses, so that is done here.
         """
         socket = WebSocket.connect(egress, url, deadline=deadline.within(CONNECT_S), stop=stop)
-        link = cls(socket, note=note, clock=clock)
+        link = cls(socket, note=note, clock=clock, ack_s=ack_s)
         try:
             opened(link)
             answer = link.call(
@@ -96,6 +98,11 @@ class Link:
     def is_alive(self) -> bool:
         """False once something has ended it."""
         return self._fault is None
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while somebody waits for an answer, which has to be read."""
+        return self._lines.is_awaited
 
     @property
     def fault(self) -> Fault | None:
@@ -119,7 +126,7 @@ class Link:
         deadline: Deadline,
         stop: StopToken | None = None,
         req_id: str | None = None,
-        ack_s: float = ACK_S,
+        ack_s: float | None = None,
         leaving: Callable[[], None] | None = None,
     ) -> Frame:
         """Send a request and return its answer, whatever that says. Blocks; requests of one `req_id` go in turn.
@@ -135,7 +142,7 @@ class Link:
                 if leaving is not None:
                     leaving()
                 self._send(ticket, build(cmd, ticket.req_id, body), deadline.within(SEND_S))
-                return self._await_answer(ticket, deadline.within(ack_s), stop)
+                return self._await_answer(ticket, deadline.within(ack_s or self._lines.ack_s), stop)
         finally:
             self._lines.leave(ticket)
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
-from loong_channels.aes import decrypt_cbc
+from loong_channels.aes import check_decryption, decrypt_cbc
 from loong_channels.contract import Attachment, Media
 from loong_channels.egress import is_loopback
 from loong_channels.faults import BadAnswer, Overloaded, Refused
@@ -26,6 +26,8 @@ _MAX_BYTES = 20 << 20
 _BLOCK_BYTES = 32
 _KEY_BYTES = 32
 _MAX_NAME = 120
+_MIME = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
+_NO_MIME = frozenset({"application/octet-stream", "binary/octet-stream"})
 _NAME_EXTENDED = re.compile(r"filename\*\s*=\s*(?:UTF-8|utf-8)''([^;]+)")
 _NAME_PLAIN = re.compile(r'filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]+))')
 
@@ -37,23 +39,24 @@ class MediaStore:
         self._client = client
 
     def fetch(self, attachment: Attachment, *, max_bytes: int, deadline: Deadline, stop: StopToken) -> Media:
-        """The file behind an attachment. Blocks; raises faults, aes.CryptoMissing among them.
+        """The file behind an attachment. Blocks; raises faults: aes.CryptoMissing, and Refused (too_large) among them.
 
         Redirects are not followed: the address comes from the platform, where it leads on might come from anybody.
         """
         url, key = attachment.ref.get("url"), attachment.ref.get("aeskey")
         if not isinstance(url, str) or not _is_fetchable(url):
             raise Refused("the file has no address that may be fetched", code="media_address")
+        if key is not None:
+            check_decryption()
+        limit = min(max_bytes, _MAX_BYTES)
         call = Call("GET", url, deadline, stop=stop, first_byte_s=20.0, gap_s=20.0)
         with self._client.stream(call) as answer:
-            if answer.status >= 500:
-                raise Overloaded(f"the file cannot be had now (HTTP {answer.status})")
-            if answer.status != 200:
-                raise Refused(f"the file is not there any more (HTTP {answer.status})", code="media_gone")
-            content = answer.read_file(min(max_bytes, _MAX_BYTES) + _BLOCK_BYTES)
-        if key is not None:
-            content = unlock(content, str(key))
-        return Media(content, file_name(answer.headers))
+            _check_status(answer.status)
+            body = answer.read_file(limit if key is None else limit + _BLOCK_BYTES)
+        content = body if key is None else unlock(body, str(key))
+        if len(content) > limit:
+            raise Refused(f"the file has more than {limit} bytes", code="too_large")
+        return Media(content, file_name(answer.headers), _mime(answer.headers))
 
     def interrupt(self) -> None:
         """End everything that is under way, for good."""
@@ -89,6 +92,21 @@ def file_name(headers: Mapping[str, str]) -> str | None:
             return None
         name = (plain.group(1) or plain.group(2) or "").replace('\\"', '"')
     return one_line(name.replace("\\", "/").rpartition("/")[2], _MAX_NAME) or None
+
+
+def _check_status(status: int) -> None:
+    if status >= 500:
+        raise Overloaded(f"the file cannot be had now (HTTP {status})")
+    if 300 <= status < 400:
+        raise Refused(f"the file is said to be elsewhere (HTTP {status})", code="media_moved")
+    if status != 200:
+        raise Refused(f"the file is not there any more (HTTP {status})", code="media_gone")
+
+
+def _mime(headers: Mapping[str, str]) -> str | None:
+    """What the server says the file is; that of bytes in general is no word about this one."""
+    mime = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return mime if _MIME.fullmatch(mime) and mime not in _NO_MIME else None
 
 
 def _is_fetchable(url: str) -> bool:

@@ -13,9 +13,8 @@ from typing import Callable
 from loong_channels.faults import Fault
 from loong_channels.text import clean, split
 
-from .answers import TOO_FREQUENT
 from .frames import RESPOND
-from .lines import ACK_S, Ticket
+from .lines import Ticket
 from .link import Link
 from .spec import TEXT_LIMIT
 from .streams import Bubble, Bubbles, Place, stream_body
@@ -47,7 +46,7 @@ class GrowingAnswer:
         bubbles: Bubbles,
         *,
         link: Callable[[], Link | None],
-        ended: Callable[[GrowingAnswer], None],
+        ended: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
         self._place = place
@@ -79,20 +78,17 @@ class GrowingAnswer:
 
     def finish(self) -> Mapping[str, object]:
         """End the preview. The answer has the same stream by itself, and with it the same bubble."""
-        self._end()
+        self.abandon()
         return {}
 
     def abandon(self) -> None:
-        """End the preview; its bubble stays for another try, or until the conversation goes on without it."""
-        self._end()
+        """End the preview; its bubble stays for the answer or another try, or until the conversation goes on."""
+        self._over = True
+        self._ended()
         if self._frames:
             self._bubbles.leave(
                 self._place.conversation, Bubble(self._place.req_id, self._stream_id, self._shown)
             )
-
-    def _end(self) -> None:
-        self._over = True
-        self._ended(self)
 
     def _try(self, shown: str, *, repeat: bool = False) -> None:
         if not shown or self._over or (shown == self._shown and not repeat):
@@ -109,16 +105,11 @@ class GrowingAnswer:
             self._busy.release()
 
     def _may_send(self) -> bool:
-        waiting, now = self._waiting, self._clock()
-        if waiting is not None and not waiting.settled and now - self._last_at < ACK_S:
-            return False
-        self._waiting = None
-        code = 0 if waiting is None or waiting.answer is None else waiting.answer.code
-        if code == TOO_FREQUENT:
-            self._next_at = now + _PAUSE_S
-            return False
-        too_old = self._frames > 0 and now - self._first_at >= _LIFETIME_S
-        if code != 0 or too_old or self._frames >= _MAX_FRAMES:
+        waiting = self._waiting
+        # Whatever it was that was refused, a limit among it: from now on only the answer itself is worth a try.
+        refused = waiting is not None and waiting.answer is not None and waiting.answer.code != 0
+        too_old = self._frames > 0 and self._clock() - self._first_at >= _LIFETIME_S
+        if refused or too_old or self._frames >= _MAX_FRAMES:
             self._over = True
         return not self._over
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Callable
 
@@ -21,6 +22,7 @@ __all__ = ["Reception"]
 # Messages that came together are stored together; the wait for company is too short to be seen.
 _COMPANY_S = 0.001
 _BATCH = 64
+_LAST_BATCHES = 16
 
 
 class Reception:
@@ -51,16 +53,33 @@ class Reception:
     def run(self, stop: StopToken) -> None:
         """Receive until stopped. Blocks; raises the fault that ended the connection."""
         with self._link.reading():
-            while not stop.is_set():
-                self._keep_alive()
-                if self._holdback.is_full:
-                    # Leaving the rest to the socket is all that slows the platform down.
-                    self._heartbeat.excuse()
-                    stop.wait(self._next_look_s())
-                else:
-                    self._read()
-                self._hand_over()
-            self._holdback.hand_over(self._host, self._clock())
+            try:
+                while not stop.is_set():
+                    self._keep_alive()
+                    self._receive(stop)
+                    self._hand_over()
+                self._receive_rest()
+            finally:
+                # Nobody sends it again, so it is offered whatever has ended the connection.
+                self._holdback.hand_over(self._host, self._clock(), at_once=True)
+
+    def _receive(self, stop: StopToken) -> None:
+        """Read; but while the disk refuses a lot already, leave the rest to the socket: that slows the platform down.
+
+        Answers come the same way as messages, so whoever waits for one is not left alone.
+        """
+        if self._holdback.is_brimful or (self._holdback.is_full and not self._link.is_awaited):
+            self._heartbeat.excuse()
+            stop.wait(self._next_look_s())
+        else:
+            self._read(self._next_look_s())
+
+    def _receive_rest(self) -> None:
+        """Read what has come already: nobody will send it again."""
+        with contextlib.suppress(Fault):
+            for _ in range(_LAST_BATCHES):
+                if self._holdback.is_full or not self._read(_COMPANY_S):
+                    return
 
     def _next_look_s(self) -> float:
         now = self._clock()
@@ -68,19 +87,19 @@ class Reception:
         seconds = min(LOOK_S, self._heartbeat.due_in_s(now))
         return seconds if due_s is None else min(seconds, max(due_s, _COMPANY_S))
 
-    def _read(self) -> None:
-        """Read until nothing is there, or a batch is full."""
-        seconds = self._next_look_s()
+    def _read(self, seconds: float) -> bool:
+        """Read until nothing is there, or a batch is full: True then."""
         for _ in range(_BATCH):
             frame = self._link.read(seconds)
             if frame is None:
-                return
+                return False
             self._host.heard()
             self._take(frame)
             fault = self._link.fault
             if fault is not None:
                 raise fault
             seconds = _COMPANY_S
+        return True
 
     def _take(self, frame: Frame) -> None:
         if not frame.cmd and not frame.req_id:
@@ -90,7 +109,10 @@ class Reception:
             return
         reading = self._reader.read(frame, time.time_ns() // 1_000_000)
         if isinstance(reading, Inbound):
-            self._holdback.add(reading)
+            if not self._holdback.add(reading):
+                self._host.note(
+                    "message_dropped", chat=reading.address.conversation, msgid=reading.message_id
+                )
         elif isinstance(reading, TakenOver):
             # The server would leave this connection open, healthy to look at and deaf.
             fault = Conflict(TAKEN_OVER)

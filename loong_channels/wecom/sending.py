@@ -6,16 +6,18 @@ the answer is surely not there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable
 
-from loong_channels.contract import Outbound, Receipt
+from loong_channels.contract import Outbound, OutboundFile, Receipt
 from loong_channels.faults import Fault, Refused, Throttled, TimedOut, Unreachable
 from loong_channels.text import clean, measure, split
 from loong_channels.waiting import Deadline, StopToken
 
 from .answers import (
     ALREADY_RESPONDED,
+    BAD_MEDIA_ID,
     BAD_REQ_ID,
     TOO_FREQUENT,
     TOO_LONG,
@@ -27,6 +29,7 @@ from .link import Link
 from .memory import Remembered
 from .quota import Quota
 from .streams import Bubbles, Place, stream_body, stream_id_of
+from .uploads import Uploads
 
 __all__ = ["Sender"]
 
@@ -51,9 +54,10 @@ class _Way:
 class Sender:
     """Sends the parts of one account. Thread-safe. `note` takes an event name to be counted, and details."""
 
-    def __init__(self, quota: Quota, bubbles: Bubbles, note: Note) -> None:
+    def __init__(self, quota: Quota, bubbles: Bubbles, uploads: Uploads, note: Note) -> None:
         self._quota = quota
         self._bubbles = bubbles
+        self._uploads = uploads
         self._note = note
         # Streams whose last frame left without an answer: it may be there.
         self._in_doubt: Remembered[bool] = Remembered(_MAX_REMEMBERED)
@@ -66,19 +70,38 @@ class Sender:
         """Send one part. Blocks; raises faults."""
         place = self._place(outbound)
         self._quota.check(place.conversation)
-        text = clean(outbound.text)
+        way = _Way(link, place, deadline, stop)
+        if outbound.file is not None:
+            ids: tuple[str, ...] = (self._send_file(way, outbound.file, outbound.idempotency_key),)
+            # A bubble that was begun for the answer is not that of this message.
+            self._bubbles.end_other(link, place.conversation, "")
+        else:
+            stream_id = stream_id_of(outbound)
+            ids = self._send_text(way, stream_id, clean(outbound.text))
+            self._bubbles.end_other(link, place.conversation, stream_id)
+        return Receipt(ids)
+
+    def _send_file(self, way: _Way, file: OutboundFile, key: str) -> str:
+        """Upload a file and push a message with it: as a reply it would be the last one to its request."""
+        for last in (False, True):
+            body = self._uploads.message(way.link, file, key, deadline=way.deadline, stop=way.stop)
+            try:
+                return self._push(way, body)
+            except Refused as refusal:
+                if refusal.code != str(BAD_MEDIA_ID) or last:
+                    raise
+                self._uploads.forget(key)
+        raise AssertionError("the last try returns or raises")
+
+    def _send_text(self, way: _Way, stream_id: str, text: str) -> tuple[str, ...]:
         if not text.strip():
             raise Refused("the text has no visible character", code="empty")
-        stream_id = stream_id_of(outbound)
-        way = _Way(link, place, deadline, stop)
         try:
-            ids: tuple[str, ...] = (self._send_piece(way, stream_id, text),)
+            return (self._send_piece(way, stream_id, text),)
         except Refused as refusal:
             if refusal.code != str(TOO_LONG) or measure(text, "utf8") <= _SMALLER_LIMIT:
                 raise
-            ids = self._send_pieces(way, stream_id, text)
-        self._bubbles.end_other(link, place.conversation, stream_id)
-        return Receipt(ids)
+            return self._send_pieces(way, stream_id, text)
 
     def _place(self, outbound: Outbound) -> Place:
         place = Place.of(outbound)
@@ -106,9 +129,7 @@ class Sender:
                 self._quota.taken(place.conversation)
                 return stream_id
             self._note("pushed_instead_of_reply", chat=place.conversation)
-        message_id = self._push(way, text)
-        self._quota.taken(place.conversation)
-        return message_id
+        return self._push(way, {"msgtype": "markdown", "markdown": {"content": text}})
 
     def _reply(self, way: _Way, stream_id: str, text: str) -> bool:
         """Show the text as the answer; False when it cannot be shown so and must be pushed."""
@@ -145,21 +166,21 @@ class Sender:
         self._note("reply_refused", code=answer.code, reason=tidy_message(answer.errmsg))
         return False
 
-    def _push(self, way: _Way, text: str) -> str:
+    def _push(self, way: _Way, content: Mapping[str, object]) -> str:
         place = way.place
         body: dict[str, object] = {"chatid": place.conversation}
         if place.chat_type is not None:
             body["chat_type"] = place.chat_type
-        body.update(msgtype="markdown", markdown={"content": text})
         answer = way.link.call(
             SEND,
-            body,
+            {**body, **content},
             deadline=way.deadline,
             stop=way.stop,
             leaving=lambda: self._quota.spend(place.conversation),
         )
         if answer.code != 0:
             raise self._fault(way, "send", answer)
+        self._quota.taken(place.conversation)
         return as_text(answer.body.get("msgid")) or answer.req_id
 
     def _fault(self, way: _Way, action: str, answer: Frame) -> Fault:

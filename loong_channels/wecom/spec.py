@@ -105,5 +105,8 @@ SPEC = ChannelSpec(
     limit_unit="utf8",
     reconnect_s=5.0,
     probe_takes_over=True,
+    redelivers=False,
+    file_kinds=("image", "file", "audio", "video"),
+    file_limits=(("image", 10 << 20), ("file", 20 << 20), ("audio", 20 << 20), ("video", 10 << 20)),
     conversation_word="conversation id",
 )

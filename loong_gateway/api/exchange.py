@@ -10,7 +10,9 @@ import logging
 from dataclasses import dataclass
 from typing import Callable
 
+from loong_channels.contract import MAX_WEBHOOK_BYTES, WebhookRequest
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.messaging.webhooks import Webhooks
 
 from .answers import Answer, refusal_answer, render
 from .auth import Auth, bearer
@@ -27,6 +29,8 @@ __all__ = ["Exchange", "Rules"]
 logger = logging.getLogger("loong.http")
 
 ANSWER_S = 10.0
+# A platform sends its few bytes at once; whoever takes longer is somebody else.
+WEBHOOK_BODY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Rules:
     body_s: float
     keepalive_s: float
     stop: StopToken
+    webhooks: Webhooks
     scrub: Callable[[str], str] = str
 
 
@@ -121,6 +126,8 @@ class Exchange:
 
     def _answer(self, head: RequestHead) -> Answer | None:
         rules = self._rules
+        if rules.webhooks.has(head.path) and not rules.router.knows(head.path):
+            return self._deliver(head)
         probe = rules.router.probes(head.path)
         rules.guards.check(head, self.peer, self._connection.local_address, probe=probe)
         takeover = rules.router.takeover(head)
@@ -136,7 +143,26 @@ class Exchange:
             raise Refusal(405, "method_not_allowed")
         authenticated = self._authenticate(head, route)
         body = self._read_body(head, route)
-        return self._run(route, Request(body, authenticated))
+        return self._run(head, lambda: route.handler(Request(body, authenticated)))
+
+    def _deliver(self, head: RequestHead) -> Answer:
+        """A platform's call. It comes from anywhere and through any proxy: what tells it is its signature."""
+        body = b""
+        if head.method == "POST":
+            # Nobody has proven anything yet, so it gives way to newcomers until it is whole.
+            self._table.enter(self._connection, "waiting")
+            body = self._receive_body(head, MAX_WEBHOOK_BYTES, Deadline(WEBHOOK_BODY_S))
+            self._table.enter(self._connection, "busy")
+        # Copies of a field that may not be repeated make a value that nobody has signed.
+        fields = {name: ", ".join(v for other, v in head.fields if other == name) for name, _ in head.fields}
+        request = WebhookRequest(head.method, fields, body)
+        return self._run(head, lambda: self._taken(request, head))
+
+    def _taken(self, request: WebhookRequest, head: RequestHead) -> Answer:
+        answer = self._rules.webhooks.answer(head.path, request)
+        # A body that was not asked for is still on its way.
+        close = head.method != "POST" and head.has_body
+        return Answer(answer.status, answer.body, headers=answer.fields, close=close)
 
     def _options(self, head: RequestHead) -> Answer:
         if head.path != "*":
@@ -171,10 +197,12 @@ class Exchange:
             # Anything but JSON is what a form on a foreign page can send without asking first.
             if media_type is None or media_type.partition(";")[0].strip().lower() != "application/json":
                 raise Refusal(415, "unsupported_media_type")
-        reader = BodyReader(head, limit_bytes=route.body_bytes)
+        return self._receive_body(head, route.body_bytes, Deadline(self._rules.body_s))
+
+    def _receive_body(self, head: RequestHead, limit_bytes: int, deadline: Deadline) -> bytes:
+        reader = BodyReader(head, limit_bytes=limit_bytes)
         if reader.complete:
             return b""
-        deadline = Deadline(self._rules.body_s)
         if head.minor == 1 and head.get("expect") is not None and not self.wire.pending:
             self.wire.send(b"HTTP/1.1 100 Continue\r\n\r\n", deadline)
         try:
@@ -185,14 +213,14 @@ class Exchange:
         self.wire.unread(reader.rest)
         return reader.body
 
-    def _run(self, route: Route, request: Request) -> Answer:
+    def _run(self, head: RequestHead, handler: Callable[[], Answer]) -> Answer:
         try:
-            return route.handler(request)
+            return handler()
         except Refusal:
             raise
         except Exception:
             # A bug in one route answers one request with 500 and ends nothing else.
-            logger.exception("handler of %s %s failed", route.method, route.path)
+            logger.exception("handler of %s %s failed", head.method, head.path)
             raise Refusal(500, "internal") from None
 
     def _refuse(self, refusal: Refusal, head: RequestHead | None) -> None:

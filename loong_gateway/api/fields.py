@@ -10,7 +10,9 @@ __all__ = [
     "BadFields",
     "bounded_number",
     "json_object",
+    "object_list",
     "optional_flag",
+    "optional_object",
     "optional_text",
     "required_text",
 ]
@@ -57,6 +59,26 @@ def optional_flag(document: Mapping[str, object], name: str) -> bool:
     if value is not None and not isinstance(value, bool):
         raise BadFields(f"{name}: must be true or false")
     return bool(value)
+
+
+def optional_object(document: Mapping[str, object], name: str, *, most: int) -> Mapping[str, object]:
+    """An object of at most `most` members; an empty one when it is missing or null. Raises BadFields."""
+    value = document.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > most:
+        raise BadFields(f"{name}: must be an object of at most {most} members")
+    return value
+
+
+def object_list(document: Mapping[str, object], name: str, *, most: int) -> list[Mapping[str, object]]:
+    """A list of at most `most` objects; an empty one when it is missing or null. Raises BadFields."""
+    value = document.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > most or not all(isinstance(one, dict) for one in value):
+        raise BadFields(f"{name}: must be a list of at most {most} objects")
+    return value
 
 
 def optional_text(document: Mapping[str, object], name: str, *, longest: int = LONGEST_ID) -> str | None:

@@ -18,6 +18,7 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import GatewaySettings
 from loong_gateway.control import ControlPlane
+from loong_gateway.messaging.webhooks import Webhooks
 
 from .answers import refusal_answer, render
 from .auth import Auth
@@ -43,7 +44,8 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 class Listener:
     """Serves HTTP on sockets that are bound and listening. Owns them from here on.
 
-    `extra_routes` and `takeovers` are what later parts of the port add. `scrub` takes secrets out of error answers.
+    `extra_routes` and `takeovers` are what later parts of the port add. `webhooks` answers the platforms' requests.
+    `scrub` takes secrets out of error answers.
     """
 
     def __init__(  # noqa: PLR0913  the parts of the port meet here
@@ -57,6 +59,7 @@ class Listener:
         guards: Guards | None = None,
         extra_routes: Iterable[Route] = (),
         takeovers: Iterable[Takeover] = (),
+        webhooks: Webhooks | None = None,
         limits: Limits | None = None,
         scrub: Callable[[str], str] = str,
     ) -> None:
@@ -79,6 +82,7 @@ class Listener:
             body_s=settings.body_timeout_s,
             keepalive_s=settings.keepalive_s,
             stop=self._stop,
+            webhooks=webhooks or Webhooks(),
             scrub=scrub,
         )
         self._wake_reader, self._wake_writer = socket.socketpair()

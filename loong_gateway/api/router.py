@@ -79,6 +79,10 @@ class Router:
             self._by_path.setdefault(route.path, {})[route.method] = route
         self._takeovers = {takeover.protocol: takeover for takeover in takeovers}
 
+    def knows(self, path: str) -> bool:
+        """Whether the path is one of the gateway's own."""
+        return path in self._by_path
+
     def takeover(self, head: RequestHead) -> Takeover | None:
         """The protocol this request asks to switch to, if there is one here."""
         if head.method != "GET" or head.minor == 0 or "upgrade" not in head.words("connection"):

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from typing import Callable
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.control import ControlPlane, SendRequest, TurnRequest
+from loong_gateway.control import ChannelRequest, ControlPlane, SendFile, SendRequest, TurnRequest
 
 from .answers import Answer, error_answer, json_answer
 from .fields import (
     LONGEST_ID,
+    LONGEST_TEXT,
     BadFields,
     bounded_number,
     json_object,
+    object_list,
     optional_flag,
+    optional_object,
     optional_text,
     required_text,
 )
@@ -24,6 +27,10 @@ __all__ = ["control_routes"]
 
 LONGEST_TURN_S = 600.0
 LONGEST_WAIT_S = 120.0
+MOST_OPTIONS = 32
+MOST_FILES = 10
+LONGEST_PROBE_S = 30.0
+CHANNEL_ACTIONS = ("start", "stop", "restart")
 STOP_MESSAGES = {
     "requested": "gateway stop requested",
     "already_requested": "gateway stop already requested",
@@ -55,6 +62,9 @@ def control_routes(control: ControlPlane) -> list[Route]:
         Route("GET", "/v1/status", verbs.status),
         Route("POST", "/api/gateway/stop", _checked(verbs.stop, shape="control")),
         Route("POST", "/api/gateway/resume", _checked(verbs.resume, shape="control")),
+        Route("POST", "/api/gateway/channel", _checked(verbs.channel, shape="control")),
+        Route("POST", "/api/gateway/probe", _checked(verbs.probe, shape="control")),
+        Route("POST", "/api/gateway/secrets/reload", _checked(verbs.reload_secrets, shape="control")),
         Route("POST", "/api/gateway/send", _checked(verbs.send, shape="control")),
         Route("POST", "/v1/turn", _checked(verbs.turn, shape="plain"), shape="plain"),
     ]
@@ -110,6 +120,36 @@ class _Verbs:
         json_object(request.body)
         return json_answer(200, {"outcome": "resumed" if self._control.resume() else "already_running"})
 
+    def channel(self, request: Request) -> Answer:
+        document = json_object(request.body)
+        action = required_text(document, "action", longest=LONGEST_ID)
+        if action not in CHANNEL_ACTIONS:
+            raise BadFields(f"action must be one of {', '.join(CHANNEL_ACTIONS)}")
+        outcome = self._control.channel(
+            ChannelRequest(
+                action,
+                channel=required_text(document, "channel", longest=LONGEST_ID),
+                account=optional_text(document, "account"),
+                wait_s=bounded_number(document, "wait_s", default=20.0, minimum=0.0, maximum=LONGEST_WAIT_S),
+            )
+        )
+        return json_answer(200, vars(outcome))
+
+    def probe(self, request: Request) -> Answer:
+        document = json_object(request.body)
+        outcome = self._control.probe_channel(
+            required_text(document, "channel", longest=LONGEST_ID),
+            required_text(document, "account", longest=LONGEST_ID),
+            timeout_s=bounded_number(
+                document, "timeout_s", default=5.0, minimum=0.1, maximum=LONGEST_PROBE_S
+            ),
+        )
+        return json_answer(200, vars(outcome))
+
+    def reload_secrets(self, request: Request) -> Answer:
+        json_object(request.body)
+        return json_answer(200, {"accounts": [vars(outcome) for outcome in self._control.reload_secrets()]})
+
     def send(self, request: Request) -> Answer:
         document = json_object(request.body)
         outcome = self._control.send(
@@ -118,10 +158,11 @@ class _Verbs:
                 account=optional_text(document, "account"),
                 target=required_text(document, "target", longest=LONGEST_ID),
                 target_kind=optional_text(document, "target_kind") or "",
-                text=required_text(document, "text"),
+                text=optional_text(document, "text", longest=LONGEST_TEXT) or "",
                 wait_s=bounded_number(document, "wait_s", default=30.0, minimum=0.0, maximum=LONGEST_WAIT_S),
                 idempotency_key=optional_text(document, "idempotency_key"),
-                card=optional_flag(document, "card"),
+                options=_options(document),
+                files=tuple(_file(one) for one in object_list(document, "files", most=MOST_FILES)),
             )
         )
         return json_answer(
@@ -152,6 +193,20 @@ class _Verbs:
             status = FAULT_STATUS.get(result.error_code, 502)
             return error_answer(status, result.error_code, result.error, shape="plain")
         return json_answer(200, _turn_document(result.text, result.usage))
+
+
+def _options(document: Mapping[str, object]) -> Mapping[str, object]:
+    options = optional_object(document, "options", most=MOST_OPTIONS)
+    # Before there were options, this one was a member of the body.
+    return {**options, "card": True} if optional_flag(document, "card") else options
+
+
+def _file(member: Mapping[str, object]) -> SendFile:
+    return SendFile(
+        copy=required_text(member, "copy", longest=LONGEST_ID),
+        name=required_text(member, "name", longest=LONGEST_ID),
+        kind=optional_text(member, "kind") or "file",
+    )
 
 
 def _turn_document(text: str, usage: Mapping[str, int] | None) -> dict[str, object]:

@@ -38,12 +38,13 @@ class _Help(argparse.HelpFormatter):
 class _VerbParser(argparse.ArgumentParser):
     """An argument parser that raises instead of leaving, and prints help in the house's order.
 
-    `line` is the whole command line, from which a correction is made.
+    `line` is the whole command line, from which a correction is made; `words` are what follows the verb in it.
     """
 
     examples: tuple[str, ...] = ()
     exit_codes = USUAL_EXIT_CODES
     line: Sequence[str] = ()
+    words: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
         unknown = _mistyped(self)
@@ -61,7 +62,9 @@ class _VerbParser(argparse.ArgumentParser):
             formatter.start_section(group.title)
             formatter.add_arguments(group._group_actions)  # noqa: SLF001  argparse offers no other way
             formatter.end_section()
-        lines = [self.description or "", "", formatter.format_help().rstrip(), "", GLOBAL_LINE]
+        lines = [self.description or "", "", formatter.format_help().rstrip(), ""]
+        lines += [self.epilog] if self.epilog else []
+        lines.append(GLOBAL_LINE)
         lines += [f"Example: {example}" for example in self.examples[:2]]
         lines.append(f"Exit codes: {self.exit_codes}")
         return "\n".join(lines) + "\n"
@@ -73,7 +76,7 @@ def parse(verb: str, module: ModuleType, rest: list[str], line: Sequence[str] = 
     `line` is everything that was typed after `loong`; the fix of a mistake repeats it, corrected.
     Raises CommandError for what the verb does not take.
     """
-    parser = _build(verb, module, line)
+    parser = _build(verb, module, rest, line)
     namespace, unknown = parser.parse_known_args(rest)
     if unknown:
         raise _unexpected(parser, unknown[0])
@@ -86,7 +89,7 @@ def parse(verb: str, module: ModuleType, rest: list[str], line: Sequence[str] = 
     return namespace
 
 
-def _build(verb: str, module: ModuleType, line: Sequence[str]) -> _VerbParser:
+def _build(verb: str, module: ModuleType, words: Sequence[str], line: Sequence[str]) -> _VerbParser:
     parser = _VerbParser(
         prog=f"loong {verb}".strip(),
         description=_sentence(module.HELP),
@@ -96,6 +99,7 @@ def _build(verb: str, module: ModuleType, line: Sequence[str]) -> _VerbParser:
     )
     parser.examples = tuple(module.EXAMPLES)
     parser.exit_codes = getattr(module, "EXIT_CODES", USUAL_EXIT_CODES)
+    parser.words = words
     _add_globals(parser, json=getattr(module, "JSON", True))
     module.add_arguments(parser)
     parser.line = line

@@ -1,13 +1,15 @@
-"""`loong channels send`: one text to one target, through the running gateway or directly."""
+"""`loong channels send`: a text, files, or both to one target, through the running gateway or directly."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from loong_channels import catalog
-from loong_channels.contract import ChannelSpec
+from loong_channels.contract import ChannelSpec, OutboundFile
 from loong_channels.faults import Fault, Unreachable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError
@@ -16,29 +18,40 @@ from loong_gateway.base.wording import one_line
 from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
+from loong_gateway.commands.send_flags import add_option_flags, given_options
 from loong_gateway.commands.targets import check_target, refusal_fix
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.selectors import account_for, fallback_warning
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config
 from loong_gateway.messaging.local_send import DirectSend, Fate
-from loong_gateway.messaging.parts import address_of, check_card, check_target_kind
+from loong_gateway.messaging.parts import Contents, address_of, check_target_kind, operator_parts
+from loong_gateway.messaging.send_options import check_contents, checked_options, file_kind
 from loong_gateway.owner.client import ControlClient
+from loong_gateway.owner.lock import lock_state
 from loong_gateway.storage.local import LocalStore
+from loong_gateway.storage.outbox import Part
+from loong_gateway.storage.outgoing import Outgoing, check_source
 
-HELP = "send one text to a conversation"
+HELP = "send a text, files, or both to a conversation"
 EXAMPLES = (
-    "loong channels send telegram --target 123456789 --text hello",
     "date | loong channels send telegram --target 123456789 --text -",
+    "loong channels send telegram --target 123456789 --text report: --file report.pdf",
 )
 EXIT_CODES = "0 sent or kept; 1 the platform refused or did not confirm; 2 it was never asked"
 WAIT_S = 30.0
+# Long enough for a file, and the longest that an owner lets a caller wait.
+FILE_WAIT_S = 120.0
 ANSWER_S = 10.0
+# How long an owner that has just started may take until it can be asked.
+OWNER_WAIT_S = 5.0
+OWNER_LOOK_S = 0.1
 # Answers after which the text may have been taken; any other refusal came before that.
 UNCLEAR_STATUS = (500, 502, 504)
 # States in which the platform has not taken it and will not.
 NOT_TAKEN = ("failed", "expired", "refused")
 MAX_CHARACTERS = 200_000
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -51,9 +64,13 @@ class Order:
     spec: ChannelSpec
     target: str
     target_kind: str
-    text: str
+    contents: Contents
     selected_by_default: bool
-    card: bool = False
+
+    @property
+    def wait_s(self) -> float:
+        """How long to wait for the outcome, in seconds."""
+        return FILE_WAIT_S if self.contents.files else WAIT_S
 
 
 @dataclass(frozen=True)
@@ -70,15 +87,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of this verb."""
     parser.add_argument("channel_word", nargs="?", metavar="CHANNEL", help="telegram, ... (or --channel)")
     parser.add_argument("--channel", metavar="CHANNEL", help=argparse.SUPPRESS)
+    parser.usage = f"{parser.prog} CHANNEL --target ID [--text TEXT] [--file PATH] [--image PATH] [flags]"
     parser.add_argument("--target", "--receive-id", required=True, metavar="ID", help="where to send it")
-    parser.add_argument("--text", required=True, metavar="TEXT", help="what to send; - reads standard input")
-    parser.add_argument(
-        "--account", metavar="ID", help="the configured account; otherwise the channel's default"
-    )
+    parser.add_argument("--text", metavar="TEXT", help="what to send; - reads standard input")
+    parser.add_argument("--file", metavar="PATH", help="a file to send, after the text")
+    parser.add_argument("--image", metavar="PATH", help="a picture to send, after the text")
+    for name in ("file", "image"):
+        parser.add_argument(f"--{name}-path", dest=name, metavar="PATH", help=argparse.SUPPRESS)
+    parser.add_argument("--account", metavar="ID", help="the configured account; else the default")
     parser.add_argument(
         "--target-kind", metavar="KIND", help="what the target is; otherwise the channel's usual"
     )
-    parser.add_argument("--card", action="store_true", help="send it as a card with Markdown (feishu)")
+    add_option_flags(parser, getattr(parser, "words", ()))
     wait = parser.add_mutually_exclusive_group()
     wait.add_argument(
         "--wait", dest="wait", action="store_true", default=True, help="wait for the outcome (usual)"
@@ -94,16 +114,18 @@ def run(args: argparse.Namespace, context: Context) -> int:
     guessed = fallback_warning(order.config, order.channel.name, args.account)
     if guessed:
         context.err(guessed)
-    client = ControlClient(context.places)
-    alive = client.available()
-    outcome = _through_owner(client, order, wait=args.wait) if alive else _directly(context, order)
+    client = _owner(context)
+    if client is not None:
+        outcome = _through_owner(context, client, order, wait=args.wait)
+    else:
+        outcome = _directly(context, order)
     _report(context, order, outcome)
     return 0
 
 
 def _order(args: argparse.Namespace, context: Context) -> Order:
     name = chosen_channel(args.channel_word, args.channel)
-    text = _text(args.text, context)
+    text = "" if args.text is None else _text(args.text, context)
     target = args.target.strip()
     if not target:
         raise CommandError("channels.empty_target")
@@ -113,14 +135,23 @@ def _order(args: argparse.Namespace, context: Context) -> Order:
     spec = catalog.spec(name)
     kind = _target_kind(args.target_kind, spec)
     check_target(spec, target, kind)
-    if args.card:
-        check_card(spec)
+    options = checked_options(spec, given_options(args))
+    named = [(path, wanted) for wanted in ("image", "file") for path in [getattr(args, wanted)] if path]
+    files = tuple(_as_file(spec, path, wanted) for path, wanted in named)
+    check_contents(spec, text, options, tuple(file.kind for file in files))
     account = account_for(config, name, args.account)
     channel = config.channels[name]
     by_default = args.account is None
-    return Order(
-        config, channel, account, spec, target, kind, text, selected_by_default=by_default, card=args.card
-    )
+    contents = Contents(text, options, files)
+    return Order(config, channel, account, spec, target, kind, contents, selected_by_default=by_default)
+
+
+def _as_file(spec: ChannelSpec, path: str, wanted: str) -> OutboundFile:
+    """A file as the caller names it. Raises CommandError for one that cannot be sent."""
+    name = one_line(os.path.basename(path), LONGEST_NAME) or "file"
+    kind = file_kind(spec, name, wanted)
+    check_source(path, spec.file_limit(kind))
+    return OutboundFile(path, name, kind)
 
 
 def _text(given: str, context: Context) -> str:
@@ -167,19 +198,84 @@ def _warn_when_not_listed(context: Context, order: Order) -> None:
         )
 
 
-def _through_owner(client: ControlClient, order: Order, *, wait: bool) -> Outcome:
-    wait_s = WAIT_S if wait else 0.0
-    body = {
-        "channel": order.channel.name,
-        "account": order.account.id,
-        "target": order.target,
-        "target_kind": order.target_kind,
-        "text": order.text,
-        **({"card": True} if order.card else {}),
-        "wait_s": wait_s,
-        "idempotency_key": new_id("send"),
-    }
-    answer = _ask_owner(client, body, timeout_s=wait_s + ANSWER_S)
+def _owner(context: Context) -> ControlClient | None:
+    """Whoever holds this home, None when nobody does.
+
+    A connection of our own beside that of an owner could take the account away from it; so one that cannot be asked
+    yet is waited for, and one that stays silent ends the command.
+    """
+    client = ControlClient(context.places)
+    deadline = Deadline(OWNER_WAIT_S)
+    while not client.available():
+        if not lock_state(context.places).held:
+            return None
+        if deadline.expired:
+            raise CommandError("channels.gateway_silent", detail="it has not opened a port")
+        StopToken().wait(OWNER_LOOK_S)
+    return client
+
+
+@dataclass
+class _Copies:
+    """The copies of the files of an order, by name and as they are sent; `are_kept` once somebody else needs them."""
+
+    names: list[str] = field(default_factory=list)
+    files: list[OutboundFile] = field(default_factory=list)
+    are_kept: bool = False
+
+
+@contextlib.contextmanager
+def _copies(context: Context, order: Order) -> Iterator[_Copies]:
+    """Copy the files of an order; at the end the copies are removed unless they are said to be needed."""
+    outgoing = Outgoing(context.places.outgoing)
+    copies = _Copies()
+    if order.contents.files:
+        context.places.create()
+    try:
+        for file in order.contents.files:
+            limit_bytes = order.spec.file_limit(file.kind)
+            name = outgoing.keep(file.path, limit_bytes=limit_bytes)
+            copies.names.append(name)
+            copies.files.append(replace(file, path=outgoing.path_of(name, limit_bytes=limit_bytes)))
+        yield copies
+    finally:
+        if not copies.are_kept:
+            for name in copies.names:
+                outgoing.discard(name)
+
+
+def _through_owner(context: Context, client: ControlClient, order: Order, *, wait: bool) -> Outcome:
+    contents = order.contents
+    with _copies(context, order) as copies:
+        body: dict[str, object] = {
+            "channel": order.channel.name,
+            "account": order.account.id,
+            "target": order.target,
+            "target_kind": order.target_kind,
+            "text": contents.text,
+            "wait_s": order.wait_s if wait else 0.0,
+            "idempotency_key": new_id("send"),
+        }
+        if contents.options:
+            body["options"] = dict(contents.options)
+        if contents.files:
+            body["files"] = [
+                {"copy": copy, "name": file.name, "kind": file.kind}
+                for copy, file in zip(copies.names, contents.files)
+            ]
+        # From here on it may have been taken, even if this command is ended; whoever took it removes its copies.
+        copies.are_kept = True
+        try:
+            outcome = _outcome_of(client, body)
+        except CommandError as error:
+            copies.are_kept = error.code == "channels.no_outcome"
+            raise
+        copies.are_kept = outcome.state != "refused"
+    return outcome
+
+
+def _outcome_of(client: ControlClient, body: dict[str, object]) -> Outcome:
+    answer = _ask_owner(client, body, timeout_s=float(str(body["wait_s"])) + ANSWER_S)
     ids = answer.get("message_ids")
     kept = str(answer.get("id") or "")
     state = str(answer.get("state") or "unknown")
@@ -220,21 +316,30 @@ def _directly(context: Context, order: Order) -> Outcome:
         ) from error
     egress = egress_of(order.config.network, context.environ)
     channel = catalog.channel_class(order.channel.name)(account, egress)
-    sender = DirectSend(channel, order.spec, LocalStore(context.places), context.clock)
-    address = address_of(order.spec, order.account.id, order.target)
-    fate = sender.send(
-        address,
-        order.text,
-        ttl_s=order.config.delivery.push_ttl_s,
-        deadline=Deadline(WAIT_S),
-        stop=StopToken(),
-        card=order.card,
-    )
+    sender = DirectSend(channel, LocalStore(context.places), context.clock)
+    with _copies(context, order) as copies:
+        fate = sender.send(
+            _parts(context, order, copies.files), deadline=Deadline(order.wait_s), stop=StopToken()
+        )
+        copies.are_kept = not fate.recorded
     if not fate.recorded:
         context.err("warning: the outcome could not be written down; a gateway may send the text again")
     if fate.fault is not None:
         raise _fault_error(context, order, fate, fate.fault)
     return Outcome(fate.id, "sent", fate.message_ids)
+
+
+def _parts(context: Context, order: Order, files: list[OutboundFile]) -> list[Part]:
+    parts = operator_parts(
+        order.spec,
+        address_of(order.spec, order.account.id, order.target),
+        replace(order.contents, files=tuple(files)),
+        group=new_id("send"),
+        expires_ms=context.clock.wall_ms() + order.config.delivery.push_ttl_s * 1000,
+    )
+    if not parts:
+        raise CommandError("channels.empty_text")
+    return parts
 
 
 def _fault_error(context: Context, order: Order, fate: Fate, fault: Fault) -> CommandError:

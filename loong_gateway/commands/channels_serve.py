@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from loong_channels import catalog
+from loong_channels.aes import can_decrypt
 from loong_gateway.base.faults import CommandError
 from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
@@ -12,6 +14,7 @@ from loong_gateway.commands.config_access import load_config
 from loong_gateway.commands.starting import Announcer, check_may_start, show_warnings, stderr_for_log
 from loong_gateway.config.selectors import account_for, fallback_warning
 from loong_gateway.config.snapshot import AccountConfig, Config
+from loong_gateway.config.webhooks import bind_problem, path_problem
 from loong_gateway.daemon.launch import Launch, launch
 from loong_gateway.owner.lock import request_stop
 from loong_gateway.owner.status import collect
@@ -34,8 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--stop", action="store_true", help="ask a running serve of this home to stop")
     what.add_argument("--stop-duplicates", action="store_true", help="there are none: a lock sees to it")
     parser.add_argument("--port", type=int, metavar="N", help="the control port; 0 takes any free one")
-    parser.add_argument("--bind", metavar="ADDRESS", help="for callback channels; polling ones ignore it")
-    parser.add_argument("--path", metavar="PATH", help="for callback channels; polling ones ignore it")
+    parser.add_argument(
+        "--bind", metavar="HOST:PORT", help="where a webhook listens; other channels ignore it"
+    )
+    parser.add_argument("--path", metavar="PATH", help="path of a webhook; other channels ignore it")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -47,6 +52,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         return _stop(context, account, duplicates=args.stop_duplicates)
     check_may_start(context, config)
     _check_can_serve(config, account)
+    account = _listening(account, args.bind, args.path)
     show_warnings(context, config)
     warning = fallback_warning(config, family, args.account)
     if warning is not None:
@@ -66,6 +72,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
                 level="debug" if context.verbose else config.logging.level,
                 port=args.port,
                 once=args.once,
+                takes_webhooks=False,
             )
         )
 
@@ -81,6 +88,25 @@ def _check_can_serve(config: Config, account: AccountConfig) -> None:
             word=spec.conversation_word,
             path=config.path,
         )
+    if spec.needs_crypto(account.settings) and not can_decrypt():
+        raise CommandError("run.crypto_missing", channel=account.channel, account=account.id)
+
+
+def _listening(account: AccountConfig, bind: str | None, path: str | None) -> AccountConfig:
+    """The account with a listener of its own, where its platform calls us; the port is not shared with it here."""
+    spec = catalog.spec(account.channel)
+    configured = spec.webhook_path(account.settings)
+    if configured is None:
+        return account
+    address = bind or str(account.settings.get("webhook_bind") or spec.webhook_default_bind)
+    settings = {**account.settings, "webhook_bind": address, "webhook_path": path or configured}
+    for flag, problem in (
+        ("--bind", bind_problem(address)),
+        ("--path", path_problem(str(spec.webhook_path(settings)))),
+    ):
+        if problem:
+            raise CommandError("run.webhook_flag", flag=flag, detail=problem)
+    return replace(account, settings=settings)
 
 
 def _banner(config: Config, account: AccountConfig, *, by_default: bool) -> str:

@@ -26,6 +26,7 @@ EXIT_CODES = "0 no check fails; 1 a check fails; 2 it could not run"
 # Loaded by name, so that a Python without one of their modules still gets as far as saying so.
 DEEPER = (
     ("loong_gateway.doctor.configuration", "check_configuration"),
+    ("loong_gateway.doctor.channel_setup", "check_channel_setup"),
     ("loong_gateway.doctor.storage", "check_store"),
 )
 ASKING = ("loong_gateway.doctor.network", "check_network")

@@ -38,6 +38,7 @@ from loong_gateway.config.snapshot import (
     SecretRef,
 )
 from loong_gateway.config.tables import Reading, Table
+from loong_gateway.config.webhooks import check_webhooks
 
 __all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "validate", "validate_source"]
 
@@ -199,6 +200,7 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
     providers, active = read_providers(root, dev=dev)
     channels = read_channels(root)
     warn_shared_credentials(root, channels)
+    check_webhooks(root, channels)
     gateway = _gateway(tables["gateway"], read["gateway"], dev=dev)
     warn_what_will_not_work(root, channels, gateway, answers=bool(providers))
     return Config(

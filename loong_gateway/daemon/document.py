@@ -10,6 +10,7 @@ from loong_gateway.messaging.slot_state import SlotState
 __all__ = ["OwnerFacts", "degraded_reasons", "status_document"]
 
 INBOX_STATES = ("new", "claimed", "failed", "rejected")
+PUBLISHED_INCIDENTS = 5
 OUTBOX_STATES = ("queued", "sending", "unknown", "failed", "expired")
 
 
@@ -103,4 +104,15 @@ def _surface(state: SlotState, facts: OwnerFacts) -> dict[str, object]:
         "next_try_ms": state.next_try_ms,
         "where": state.where,
         "fix": state.fix,
+        "stopped_by": state.stopped_by,
+        "kicked_total": state.history.kicked_total,
+        "consecutive_failures": state.history.consecutive_failures,
+        "last_failure_ms": state.history.last_failure_ms,
+        "last_recovery_ms": state.history.last_recovery_ms,
+        "last_duplicate_reclaim_ms": state.history.last_duplicate_reclaim_ms,
+        "recent_incidents": [
+            # Who else held the credential is on another host, or at least not known here.
+            {**vars(incident), "owner_pids": []}
+            for incident in state.history.newest(PUBLISHED_INCIDENTS)
+        ],
     }

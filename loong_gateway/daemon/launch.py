@@ -23,16 +23,19 @@ from loong_gateway.config.outside import egress_of
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import ControlPlane
-from loong_gateway.daemon.runtime import Runtime, RuntimeParts
+from loong_gateway.daemon.parts import RuntimeParts
+from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
 from loong_gateway.messaging.terminal import TERMINAL_SPEC, Show, Terminal, terminal_account
+from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.owner import files as owner_files
 from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage.lock import StoreLock
+from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
 __all__ = ["Launch", "launch"]
@@ -47,7 +50,7 @@ class Launch:
     what shows a piece of the chat with the prompt after it.
 
     `announce` prints one line; `stderr` gets the log, None keeps it in the file. `once` ends the owner after the
-    first batch of each surface was taken and answered.
+    first batch of each surface was taken and answered. `takes_webhooks` lets platforms call at the port.
     """
 
     places: Places
@@ -64,6 +67,7 @@ class Launch:
     session: str | None = None
     terminal: tuple[TextIO, Show] | None = None
     once: bool = False
+    takes_webhooks: bool = True
 
 
 def launch(order: Launch) -> int:
@@ -128,6 +132,7 @@ def _with_store(
                 redactor=redactor,
                 clock=clock,
                 changed=changes,
+                outgoing=Outgoing(order.places.outgoing),
             ),
         )
         for account in order.accounts:
@@ -137,7 +142,9 @@ def _with_store(
                 places=order.places,
                 lock=lock,
                 bound=bound,
-                listener=lambda control: _listener(order, bound, credentials, threads, redactor, control),
+                listener=lambda control: _listener(
+                    order, bound, credentials, threads, redactor, control, engine.webhooks
+                ),
                 store=store,
                 engine=engine,
                 threads=threads,
@@ -165,6 +172,7 @@ def _listener(
     threads: ThreadRegistry,
     redactor: Redactor,
     control: ControlPlane,
+    webhooks: Webhooks,
 ) -> Listener:
     settings = order.config.gateway
     auth = Auth(
@@ -174,7 +182,15 @@ def _listener(
         window_s=settings.auth_window_s,
         lockout_s=settings.auth_lockout_s,
     )
-    return Listener(bound.sockets, control, auth, settings, threads, scrub=redactor.scrub)
+    return Listener(
+        bound.sockets,
+        control,
+        auth,
+        settings,
+        threads,
+        webhooks=webhooks if order.takes_webhooks else None,
+        scrub=redactor.scrub,
+    )
 
 
 def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clock) -> None:

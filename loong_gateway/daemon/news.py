@@ -36,7 +36,7 @@ class News:
             if self._said.get(_name(state)) != text:
                 self._said[_name(state)] = text
                 self.part(_name(state), text)
-        settled = all(state.trouble or state.phase == "ready" for state in states)
+        settled = all(state.trouble or state.phase in ("ready", "stopped") for state in states)
         if settled and not self._all_tried:
             self._all_tried = True
             ready = sum(1 for state in states if state.phase == "ready")
@@ -66,6 +66,8 @@ class News:
 def _about(state: SlotState) -> str:
     if state.phase == "ready":
         return f"ready as {state.identity}"
+    if state.stopped_by is not None:
+        return f"stopped by an {state.stopped_by}"
     return f"{state.phase}: {state.last_error}" if state.trouble else "connecting"
 
 

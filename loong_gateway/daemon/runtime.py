@@ -1,42 +1,34 @@
-"""The life of an owner: what starts and stops in which order, the heartbeat, and the answers of the control plane.
+"""The life of an owner: what starts and stops in which order, and the heartbeat.
 
 Before this: configuration, lock, port, store. Start: recovery, the port's threads, channels. Stop: no new work,
-channels stop receiving, running turns end or go back, what they produced is sent or stays queued, then the port, the
-store, the files, the lock. Everything here runs on the main thread unless it says otherwise.
+channels stop receiving what comes again, running turns end or go back, what they produced is sent or stays queued, all
+channels end, then the port, the store, the files, the lock. Everything here runs on the main thread unless it says
+otherwise.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from loong_channels.waiting import Deadline
-from loong_gateway import VERSION
-from loong_gateway.api.bind import Bound
 from loong_gateway.api.listener import Listener
-from loong_gateway.base.clock import Clock
-from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.base.process import identity
-from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.wording import plural
-from loong_gateway.control import ControlPlane, SendOutcome, SendRequest, TurnRequest, TurnResult
-from loong_gateway.daemon.document import OwnerFacts, status_document
+from loong_gateway.daemon.desk import Desk
+from loong_gateway.daemon.document import status_document
 from loong_gateway.daemon.main_loop import MainLoop, Timer
 from loong_gateway.daemon.news import News
+from loong_gateway.daemon.parts import LifeState, RuntimeParts
+from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.stop_ceiling import StopCeiling
-from loong_gateway.messaging.engine import Engine
 from loong_gateway.owner import lock as owner
-from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.files import keep_control_token, publish, retire, stop_requested
-from loong_gateway.owner.lock import OwnerLock
-from loong_gateway.owner.paths import Places
 from loong_gateway.storage import retention
 from loong_gateway.storage.connection import Connection
-from loong_gateway.storage.store import Store
 
-__all__ = ["Runtime", "RuntimeParts"]
+__all__ = ["Runtime"]
 
 logger = logging.getLogger("loong.runtime")
 
@@ -52,46 +44,16 @@ PROGRESS_AFTER_S = 10.0
 END_OF_SESSION = "foreground CLI host exited"
 
 
-@dataclass(frozen=True)
-class RuntimeParts:
-    """What the life is made of; the command opened everything, nothing has started yet.
-
-    `mode` and `session` are those of the status document, `token` is the control token. `listener` builds the port over
-    a control plane. `announce` prints a line for the person who started us. `once` stops after one batch of every
-    surface.
-    """
-
-    places: Places
-    lock: OwnerLock
-    bound: Bound
-    listener: Callable[[ControlPlane], Listener]
-    store: Store
-    engine: Engine
-    threads: ThreadRegistry
-    boots: Boots
-    clock: Clock
-    announce: Callable[[str], None]
-    token: str
-    mode: str
-    session: str | None = None
-    once: bool = False
-
-
 class Runtime:
-    """Implements control.ControlPlane. `run` belongs to the main thread, the control plane to any."""
+    """`run` belongs to the main thread; `note_change` and `end_of_session` may be called from any."""
 
     def __init__(self, parts: RuntimeParts) -> None:
         self._parts = parts
         self._engine = parts.engine
         self._clock = parts.clock
-        self._started_at_ms = parts.clock.wall_ms()
-        self._identity = identity()
+        self._life = LifeState()
+        self._report = Report(parts, self._life)
         self._news = News(parts.announce, parts.clock, stop_command=parts.places.command("gateway stop"))
-        self._phase = "starting"
-        self._channels_on = True
-        self._resume_asked = False
-        self._last_error: str | None = None
-        self._shutdown_reason: str | None = None
         self._ready_since_s: float | None = None
         self._progress_noted = False
         self._more_to_prune = False
@@ -108,6 +70,7 @@ class Runtime:
             ],
             parts.clock,
         )
+        self._desk = Desk(parts.engine, self._report, self._life, self._loop)
 
     def run(self) -> int:
         """Start everything, live until a stop is asked for, stop everything. Blocks; returns the exit code."""
@@ -119,9 +82,11 @@ class Runtime:
                 self._report_changes()
             self._stop(self._loop.stop_reason)
         except BaseException as error:
-            self._phase = "failed"
-            self._last_error = self._shutdown_reason = f"internal error: {type(error).__name__}: {error}"
-            self._retire(status_document(self._facts()))
+            self._life.phase = "failed"
+            self._life.last_error = self._life.shutdown_reason = (
+                f"internal error: {type(error).__name__}: {error}"
+            )
+            self._retire(self._report.document())
             raise
         finally:
             self._ceiling.over()
@@ -146,23 +111,23 @@ class Runtime:
         self._ceiling.start()
         early_ends = parts.boots.begin()
         limit = self._engine.config.gateway.crash_loop_boots
-        self._channels_on = not (limit and early_ends >= limit)
+        self._life.channels_on = not (limit and early_ends >= limit)
         self._publish()
         replies, messages = self._engine.recover()
         aside = parts.store.set_aside
         resumed = f"{plural(messages, 'message')} and {plural(replies, 'reply', 'replies')} resumed from disk"
         news = self._news
         news.part("store", f"ok, {resumed}" + (f"; a damaged one was set aside: {aside}" if aside else ""))
-        self._listener = parts.listener(self)
+        self._listener = parts.listener(self._desk)
         self._listener.start()
         news.part("port", f"{parts.bound.url}, token auth")
         news.part("provider", self._engine.provider_line())
-        if not self._channels_on:
+        if not self._life.channels_on:
             news.part(
                 "channels", f"off: {plural(early_ends, 'start')} in a row ended early; look: loong logs"
             )
-        self._engine.start(channels=self._channels_on)
-        self._phase = "running"
+        self._engine.start(channels=self._life.channels_on)
+        self._life.phase = "running"
         self._changed.set()
         self._report_changes()
 
@@ -188,7 +153,7 @@ class Runtime:
     def _report_changes(self) -> None:
         if self._changed.is_set():
             self._changed.clear()
-            if self._channels_on and self._phase == "running":
+            if self._life.channels_on and self._life.phase == "running":
                 self._news.surfaces(self._engine.supervisor.states())
             self._publish()
 
@@ -203,8 +168,8 @@ class Runtime:
             self._loop.ask_to_stop("gateway stop requested")
 
     def _tick(self) -> None:
-        if self._resume_asked and not self._channels_on:
-            self._channels_on = True
+        if self._life.resume_asked and not self._life.channels_on:
+            self._life.channels_on = True
             self._parts.boots.resume()
             self._changed.set()
         events = self._engine.metrics.events
@@ -215,14 +180,14 @@ class Runtime:
         if self._more_to_prune:
             self._prune()
         # Starts again what died.
-        self._engine.start(channels=self._channels_on)
+        self._engine.start(channels=self._life.channels_on)
         self._note_progress()
 
     def _note_progress(self) -> None:
         if self._progress_noted:
             return
         now_s = self._clock.monotonic_s()
-        if self.ready():
+        if self._report.unready():
             self._ready_since_s = None
         elif self._ready_since_s is None:
             self._ready_since_s = now_s
@@ -242,6 +207,7 @@ class Runtime:
 
         try:
             self._parts.store.submit(prune)
+            self._engine.sweep()
         except StoreUnwritable as error:
             # It comes round again; status shows that the store is unwritable.
             logger.warning("old rows were not removed: %s", error)
@@ -253,24 +219,27 @@ class Runtime:
         drain_s = self._engine.config.gateway.drain_s
         drain = Deadline(drain_s)
         self._ceiling.begin(drain_s + CEILING_EXTRA_S)
-        self._phase = "stopping"
-        self._shutdown_reason = f"shutdown requested: {reason}"
+        self._life.phase = "stopping"
+        self._life.shutdown_reason = f"shutdown requested: {reason}"
         self._publish()
         lanes = self._engine.lanes
         self._engine.close()
         self._news.stopping(lanes.snapshot().running, drain_s)
-        stuck = self._engine.supervisor.stop_receiving(drain.within(RECEIVING_STOP_S))
+        supervisor = self._engine.supervisor
+        stuck = supervisor.stop_receiving(drain.within(RECEIVING_STOP_S))
         while lanes.wait_idle(drain.within(STOP_STEP_S)) and not drain.expired and self._loop.times_asked < 2:
             self._loop.step(0.0)
         lanes.cut()
         left = lanes.wait_idle(Deadline(CUT_S))
-        self._engine.supervisor.close()
+        # What comes only once was received until now; nothing may be read any more when the store is closed.
+        stuck += supervisor.stop(Deadline(CLOSE_S))
+        supervisor.close()
         if left or stuck:
             logger.warning("%d tasks and the channels %s did not end in time", left, stuck)
         if self._listener is not None:
             self._listener.stop(Deadline(CLOSE_S))
-        self._phase = "stopped"
-        facts = self._facts()
+        self._life.phase = "stopped"
+        facts = self._report.facts()
         last_words = status_document(facts)
         parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
@@ -286,88 +255,7 @@ class Runtime:
     # What others are told
 
     def _publish(self) -> str | None:
-        return publish(self._parts.places, status_document(self._facts()))
-
-    def _facts(self) -> OwnerFacts:
-        parts = self._parts
-        rows = self._engine.row_counts()
-        return OwnerFacts(
-            owner_token=parts.lock.owner_token,
-            identity=self._identity,
-            phase=self._phase,
-            mode=parts.mode,
-            version=VERSION,
-            config_path=self._engine.config.path,
-            session=parts.session,
-            started_at_ms=self._started_at_ms,
-            now_ms=self._clock.wall_ms(),
-            ready=not self.ready(),
-            problems=tuple(self._problems()),
-            last_error=self._last_error,
-            shutdown_reason=self._shutdown_reason,
-            bind_address=parts.bound.address,
-            port=parts.bound.port,
-            port_source=parts.bound.source,
-            token_path=parts.places.control_token,
-            surfaces=self._engine.supervisor.states(),
-            inbox=rows.inbox,
-            outbox=rows.outbox,
-            provider=self._engine.provider_facts(),
-        )
-
-    def _problems(self) -> list[str]:
-        found = self._engine.problems()
-        if not self._channels_on:
-            found.append("crash_loop")
-        return found
-
-    # control.ControlPlane
-
-    def started(self) -> bool:
-        """See control.ControlPlane."""
-        return self._phase == "running" and (self._engine.supervisor.started() or not self._channels_on)
-
-    def ready(self) -> tuple[str, ...]:
-        """See control.ControlPlane."""
-        if self._phase != "running":
-            return (self._phase,)
-        reasons = [] if self.started() else ["starting"]
-        if self._parts.store.unwritable_reason() is not None:
-            reasons.append("store_unwritable")
-        return tuple(reasons)
-
-    def status(self) -> Mapping[str, object]:
-        """See control.ControlPlane."""
-        document = status_document(self._facts())
-        del document["owner_token"]
-        return document
-
-    def request_stop(self, reason: str) -> str:
-        """See control.ControlPlane."""
-        if self._loop.stop_reason is not None or self._phase == "stopping":
-            return "already_requested"
-        self._loop.ask_to_stop(reason)
-        return "requested"
-
-    def resume(self) -> bool:
-        """See control.ControlPlane."""
-        if self._channels_on:
-            return False
-        self._resume_asked = True
-        self._loop.wake()
-        return True
-
-    def turn(self, request: TurnRequest) -> TurnResult:
-        """See control.ControlPlane."""
-        if self._phase != "running":
-            return TurnResult("", error=f"the gateway is {self._phase}", error_code="stopping")
-        return self._engine.turn(request)
-
-    def send(self, request: SendRequest) -> SendOutcome:
-        """See control.ControlPlane."""
-        if self._phase != "running":
-            raise CommandError("run.not_up", phase=self._phase)
-        return self._engine.send(request)
+        return publish(self._parts.places, self._report.document())
 
 
 def _rows(counts: Mapping[tuple[str, str], Mapping[str, int]], *states: str) -> int:

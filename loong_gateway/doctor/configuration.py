@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from loong_channels import catalog
+from loong_channels.aes import CRYPTO_FIX, can_decrypt
 from loong_channels.contract import ChannelSpec
 from loong_gateway.config.diagnostics import as_lines
 from loong_gateway.config.secrets import SecretUnavailable, resolve
@@ -142,6 +143,9 @@ def _account(
         digests.setdefault(digest, []).append(f"{account.channel}/{account.id}")
     if not account.settings.get(spec.conversation_setting):
         checks.append(_empty_list(name, config, spec, account))
+    if spec.needs_crypto(account.settings) and not can_decrypt():
+        text = "the Python package cryptography is missing; webhook mode needs it."
+        checks.append(_tagged(failed(name, text, CRYPTO_FIX), account, "crypto_missing"))
     return checks or [passed(name, f"{spec.label}, {spec.transport}")]
 
 
@@ -168,7 +172,8 @@ def _empty_list(name: str, config: Config, spec: ChannelSpec, account: AccountCo
     return _tagged(
         failed(
             name,
-            f"{prefix}.{spec.conversation_setting} is empty; configure at least one trusted {noun} id.",
+            f"{prefix}.{spec.conversation_setting} is empty; configure at least one trusted {noun} id. "
+            "Until then nobody gets an answer, and this is the most common reason for none.",
             "add the id, then: loong validate-config",
         ),
         account,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Callable
 
 from loong_channels import catalog
 from loong_channels.contract import ChannelSpec
-from loong_channels.faults import BadCredentials, Fault
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.wording import ago, one_line
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.doctor.configuration import account_name, served_accounts
 from loong_gateway.doctor.contract import Check, Inspection, failed, passed, warned
+from loong_gateway.messaging.probing import probed
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.providers.factory import provider_of
-from loong_gateway.views.channels import surface_of
+from loong_gateway.views.channels import incidents_of, surface_of
 
 __all__ = ["check_network"]
 
@@ -38,6 +39,8 @@ def check_network(inspection: Inspection, skip_model_probe: bool, deadline: Dead
         known = _surface(name, inspection, account)
         if known is not None:
             checks += known
+        elif inspection.owner_alive and spec.probe_takes_over:
+            checks.append(passed(name, "not asked: the running gateway may have the account"))
         else:
             # Loaded here, not in several threads at once.
             catalog.channel_class(account.channel)
@@ -108,19 +111,17 @@ def _channel(
     """Ask the platform who we are."""
     try:
         resolved = resolve_account(spec, account, inspection.environ)
-        channel = catalog.channel_class(account.channel)(
-            resolved, egress_of(config.network, inspection.environ)
-        )
-        identity = channel.probe(deadline=deadline)
     except SecretUnavailable:
         # The check of the channel's credentials has said so.
         return []
-    except BadCredentials as error:
+    channel = catalog.channel_class(account.channel)(resolved, egress_of(config.network, inspection.environ))
+    answer = probed(lambda limit: channel.probe(deadline=limit), deadline.remaining(), inspection.clock)
+    if answer.outcome == "ok":
+        return [passed(name, f"answers as {answer.identity}")]
+    if answer.outcome == "refused":
         fix = "replace the credential, then: loong doctor"
-        return [_finding(name, f"{error}.", account, "auth_failed", fix)]
-    except Fault as error:
-        return [_finding(name, f"{error}.", account, "unreachable", None)]
-    return [passed(name, f"answers as {identity}")]
+        return [_finding(name, f"{answer.detail}.", account, "auth_failed", fix)]
+    return [_finding(name, f"{answer.detail}.", account, "unreachable", None)]
 
 
 def _finding(name: str, detail: str, account: AccountConfig, reason: str, fix: str | None) -> Check:
@@ -134,7 +135,24 @@ def _surface(name: str, inspection: Inspection, account: AccountConfig) -> list[
         return None
     phase = str(surface.get("phase"))
     if phase in ("ready", "starting", "connecting", "authenticating"):
-        return [passed(name, f"{phase} in the running gateway")]
-    detail = f"{phase}: {surface.get('last_error') or 'no reason given'}."
+        return [passed(name, f"{phase} in the running gateway{_past(inspection, surface)}")]
+    if surface.get("stopped_by"):
+        fix = f"loong gateway channel start {account.channel}={account.id}"
+        return [warned(name, f"kept off by an {surface['stopped_by']}.", fix)]
+    said = str(surface.get("last_error") or "no reason given").rstrip(".")
+    detail = f"{phase}: {said}{_past(inspection, surface)}."
     fix = str(surface.get("fix") or "see: loong gateway status")
     return [_finding(name, detail, account, phase, fix)]
+
+
+def _past(inspection: Inspection, surface: Mapping[str, object]) -> str:
+    """When the platform was heard last, and the newest incident."""
+    now_ms = inspection.clock.wall_ms()
+    heard_ms = surface.get("last_heard_ms")
+    text = f", heard {ago(heard_ms, now_ms)}" if isinstance(heard_ms, int) else ""
+    for one in incidents_of(surface)[:1]:
+        at_ms, count = one["at_ms"], one["count"]
+        times = f" x{count}" if isinstance(count, int) and count > 1 else ""
+        when = ago(at_ms if isinstance(at_ms, int) else None, now_ms)
+        text += f", newest incident {when}: {one['kind']}{times}, {one_line(one['detail'] or '-')}"
+    return text

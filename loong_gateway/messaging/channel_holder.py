@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from loong_channels.contract import Channel, ChannelSpec
+from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.faults import BadCredentials
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.threads import ThreadRegistry
@@ -13,10 +14,10 @@ from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.snapshot import AccountConfig, SecretRef
 from loong_gateway.messaging.typing_notices import TypingNotices
 
-__all__ = ["CannotServe", "ChannelHolder"]
+__all__ = ["CannotServe", "ChannelHolder", "OpenChannel"]
 
 RESTART_FIX = "set it for the service, then: loong gateway run --force"
-READ_AGAIN_FIX = "put the new credential there; it is read again at the next try"
+READ_AGAIN_FIX = "put the new credential there, then: loong secrets reload"
 
 
 class CannotServe(BadCredentials):
@@ -29,63 +30,104 @@ class CannotServe(BadCredentials):
         self.fix = fix
 
 
+@dataclass(frozen=True)
+class OpenChannel:
+    """How a channel comes to be. `resolve` reads the account's secrets and may block for that; it raises
+    SecretUnavailable. `build` makes the channel and connects to nothing."""
+
+    resolve: Callable[[ChannelSpec, AccountConfig], Account]
+    build: Callable[[Account], Channel]
+
+
+@dataclass(frozen=True)
+class _Held:
+    account: Account
+    channel: Channel
+    typing: TypingNotices
+
+
 class ChannelHolder:
-    """Opened and replaced by the account's own thread, read by all; `_guard` protects the two of them together."""
+    """Opened and replaced by the account's own thread, read by all; `_guard` protects what is held and how long."""
 
     def __init__(
         self,
         spec: ChannelSpec,
         account: AccountConfig,
         *,
-        open_channel: Callable[[AccountConfig], Channel],
+        opening: OpenChannel,
         threads: ThreadRegistry,
         clock: Clock,
     ) -> None:
+        self._spec = spec
         self._account = account
-        self._open_channel = open_channel
+        self._opening = opening
         self._threads = threads
         self._clock = clock
         refs = [account.settings.get(name) for name in spec.secrets_needed(account.settings)]
         self._refs: Sequence[SecretRef] = [ref for ref in refs if isinstance(ref, SecretRef)]
         self._guard = threading.Lock()
-        self._must_open = True
-        self._held: tuple[Channel, TypingNotices] | None = None
+        self._held: _Held | None = None
+        # How often the secrets were to be read, and up to which of these times they were; whether the channel may stay
+        # if they turn out to be the same.
+        self._wanted = 1
+        self._looked = 0
+        self._may_stay = True
 
     @property
     def channel(self) -> Channel | None:
         """The channel of this moment, None before the first was opened; never None again after that."""
         with self._guard:
-            return None if self._held is None else self._held[0]
+            return None if self._held is None else self._held.channel
 
     @property
     def typing(self) -> TypingNotices | None:
         """The typing notices of the channel of this moment."""
         with self._guard:
-            return None if self._held is None else self._held[1]
+            return None if self._held is None else self._held.typing
 
     def open(self) -> Channel:
         """The channel, opened first where that is necessary. Raises CannotServe when its secret cannot be had."""
-        held = self._held
-        if held is not None and not self._must_open:
-            return held[0]
+        with self._guard:
+            held, wanted, may_stay = self._held, self._wanted, self._may_stay
+            if held is not None and wanted == self._looked:
+                return held.channel
         try:
-            channel = self._open_channel(self._account)
+            account = self._opening.resolve(self._spec, self._account)
         except SecretUnavailable as error:
             fix = error.fix if self._is_read_again() else RESTART_FIX
             raise CannotServe(error.message, trouble="secret_missing", where=error.where, fix=fix) from error
+        if held is not None and may_stay and account == held.account:
+            self._open_with(held, wanted)
+            return held.channel
+        channel = self._opening.build(account)
         gate = f"{self._account.channel}={self._account.id}"
-        with self._guard:
-            self._held = (channel, TypingNotices(channel, gate, self._threads, self._clock))
-        self._must_open = False
+        self._open_with(
+            _Held(account, channel, TypingNotices(channel, gate, self._threads, self._clock)), wanted
+        )
         if held is not None:
             _close(held)
         return channel
 
     def doubt(self) -> tuple[str | None, str]:
         """The platform refused the credential: the next `open` reads it again. Returns where it is and what to do."""
-        self._must_open = True
+        self._look_again(may_stay=False)
         where = ", ".join(f"{ref.setting} ({ref.display})" for ref in self._refs) or None
         return where, READ_AGAIN_FIX if self._is_read_again() else RESTART_FIX
+
+    def reread(self) -> None:
+        """The next `open` reads the secrets again and replaces the channel if they are others."""
+        self._look_again(may_stay=True)
+
+    def has_new_secrets(self) -> bool:
+        """Read the secrets now: whether they differ from those in use. May block; raises SecretUnavailable."""
+        account = self._opening.resolve(self._spec, self._account)
+        with self._guard:
+            return self._held is not None and self._held.account != account
+
+    def retire(self) -> None:
+        """Close the channel; the next `open` makes another one."""
+        self._look_again(may_stay=False)
+        self.close()
 
     def close(self) -> None:
         """Wake every blocked call of the channel for good."""
@@ -94,12 +136,23 @@ class ChannelHolder:
         if held is not None:
             _close(held)
 
+    def _look_again(self, *, may_stay: bool) -> None:
+        with self._guard:
+            self._wanted += 1
+            self._may_stay = self._may_stay and may_stay
+
+    def _open_with(self, held: _Held, looked: int) -> None:
+        with self._guard:
+            self._held = held
+            self._looked = looked
+            # Unless it was asked for once more meanwhile.
+            self._may_stay = self._may_stay or self._wanted == looked
+
     def _is_read_again(self) -> bool:
         # A new value of a variable does not reach a running process.
         return bool(self._refs) and all(ref.form in ("file", "exec") for ref in self._refs)
 
 
-def _close(held: tuple[Channel, TypingNotices]) -> None:
-    channel, typing = held
-    typing.stop()
-    channel.interrupt()
+def _close(held: _Held) -> None:
+    held.typing.stop()
+    held.channel.interrupt()

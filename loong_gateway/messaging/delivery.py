@@ -9,6 +9,7 @@ the rest of its group ends.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -38,6 +39,7 @@ from loong_gateway.messaging.surfaces import Surface, Surfaces
 from loong_gateway.storage import outbox
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.outbox import OutboxRow
+from loong_gateway.storage.outgoing import discard
 from loong_gateway.storage.store import Store
 
 __all__ = ["STORE_GATE", "Delivery", "DeliveryTask", "Fate"]
@@ -45,6 +47,7 @@ __all__ = ["STORE_GATE", "Delivery", "DeliveryTask", "Fate"]
 logger = logging.getLogger("loong.delivery")
 
 SEND_LIMIT_S = 60.0
+FILE_LIMIT_S = 300.0
 RESEND_AFTER_S = 0.5
 RESEND_GROWTH = 4.0
 RESEND_CAP_S = 60.0
@@ -152,23 +155,34 @@ class Delivery:
         for index, row in enumerate(rows):
             way = self._way_out(row, stop)
             if isinstance(way, Halt):
-                return self._halt(row, way)
-            if row.state != "sending":
-                self._store.write(functools.partial(outbox.mark_sending, id=row.id))
-            result = self._send(way, row, stop)
+                return self._halt(row, way, rows[index:])
+            sending = row if row.state == "sending" else self._mark_sending(row)
+            result = self._send(way, sending, stop)
             if isinstance(result, Halt):
-                return self._halt(dataclasses.replace(row, state="sending"), result)
+                return self._halt(sending, result, rows[index:])
             message_ids += result.message_ids
             way.sent()
             self._count("sent", row)
-            # Nothing waits for this commit: it is kept until it is on disk, and what is stored later stands behind it.
-            self._store.submit(functools.partial(outbox.mark_sent, id=row.id, message_ids=result.message_ids))
+            self._record_sent(row, result)
             if index + 1 < len(rows):
-                following = rows[index + 1]
-                self._store.write(functools.partial(outbox.mark_sending, id=following.id))
-                rows[index + 1] = dataclasses.replace(following, state="sending")
+                rows[index + 1] = self._mark_sending(rows[index + 1])
         self._settled(rows[0].group, Fate("sent", tuple(message_ids)))
         return None
+
+    def _record_sent(self, row: OutboxRow, receipt: Receipt) -> None:
+        record = functools.partial(outbox.mark_sent, id=row.id, message_ids=receipt.message_ids)
+        # Nothing waits for this commit: it is kept until it is on disk, and what is stored later stands behind it.
+        self._store.submit(record)
+        if row.outbound.file is not None:
+            # A row that may have to be sent again needs its file; later somebody else removes it.
+            with contextlib.suppress(StoreUnwritable):
+                self._store.write(_nothing)
+                discard(row.outbound.file.path)
+
+    def _mark_sending(self, row: OutboxRow) -> OutboxRow:
+        now_ms = self._clock.wall_ms()
+        self._store.write(functools.partial(outbox.mark_sending, id=row.id, now_ms=now_ms))
+        return dataclasses.replace(row, state="sending", tried_ms=row.tried_ms or now_ms)
 
     def _way_out(self, row: OutboxRow, stop: StopToken) -> Surface | Halt:
         """The surface that can send the row now."""
@@ -181,13 +195,25 @@ class Delivery:
         if row.inbox_seq is not None and not surface.allows(address):
             return Halt(fate=Fate("cancelled", error="the conversation is no longer allowed"))
         wait_s = max(self._parking.wait_s(address), (row.not_before_ms - self._clock.wall_ms()) / 1000)
-        return Halt(wait_s, not_before_s=wait_s) if wait_s > 0 else surface
+        if wait_s > 0:
+            return Halt(wait_s, not_before_s=wait_s)
+        if row.resends and not self._may_resend(surface, row, most=outbox.MAX_RESENDS + 1):
+            # What made a repetition harmless has run out while it waited.
+            return Halt(fate=Fate("unknown", error=row.last_error or "it may have been sent before"))
+        return surface
+
+    def _may_resend(self, surface: Surface, row: OutboxRow, *, most: int) -> bool:
+        """Whether a part that may have arrived may be sent once more; `most` times where it can appear twice."""
+        if outbox.is_harmless(row.tried_ms, self._clock.wall_ms(), surface.spec.idempotent_s):
+            return True
+        return self._config().delivery.ambiguous == "resend" and row.resends < most
 
     def _send(self, surface: Surface, row: OutboxRow, stop: StopToken) -> Receipt | Halt:
         outbound = dataclasses.replace(row.outbound, address=surface.current(row.outbound.address))
+        deadline = Deadline(SEND_LIMIT_S if outbound.file is None else FILE_LIMIT_S)
         try:
             return send_patiently(
-                surface.channel, outbound, deadline=Deadline(SEND_LIMIT_S), stop=stop, moved=surface.moved
+                surface.channel, outbound, deadline=deadline, stop=stop, moved=surface.moved
             )
         except Fault as fault:
             return self._about(fault, surface, row)
@@ -222,20 +248,22 @@ class Delivery:
     def _about_unknown(self, surface: Surface, row: OutboxRow, text: str, *, resends: int) -> Halt:
         """The platform may or may not have the message: again with the same key, or leave it to a person."""
         self._count("send_unknown", row)
-        resend = self._config().delivery.ambiguous == "resend" and row.resends < resends
-        if surface.spec.idempotent_send or resend:
+        if self._may_resend(surface, row, most=resends):
             wait_s = min(RESEND_CAP_S, RESEND_AFTER_S * RESEND_GROWTH ** min(row.resends, 8))
             return Halt(jittered(wait_s), error=text, attempt=True, resend=True)
         return Halt(fate=Fate("unknown", error=text))
 
-    def _halt(self, row: OutboxRow, halt: Halt) -> Later | None:
-        """Record why a part goes no further; the one place where that is written."""
+    def _halt(self, row: OutboxRow, halt: Halt, left: Sequence[OutboxRow]) -> Later | None:
+        """Record why a part goes no further; the one place where that is written. `left` are it and those after it."""
         if halt.fate is not None:
             self._store.write(functools.partial(_end, row=row, fate=halt.fate))
             self._count(halt.fate.state, row)
             logger.warning(
                 "%s to %s %s: %s", row.group, row.outbound.address.lane, halt.fate.state, halt.fate.error
             )
+            for ended in left[1:] if halt.fate.state == "unknown" else left:
+                if ended.outbound.file is not None:
+                    discard(ended.outbound.file.path)
             self._settled(row.group, halt.fate)
             return None
         if row.state == "sending":
@@ -282,6 +310,10 @@ class DeliveryTask:
 
     def abandoned(self) -> None:
         """Nothing to undo: the row stays `sending` and is settled at the next start."""
+
+
+def _nothing(conn: Connection) -> None:
+    """Waiting for it means waiting for everything before it."""
 
 
 def _end(conn: Connection, *, row: OutboxRow, fate: Fate) -> None:

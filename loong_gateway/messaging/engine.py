@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -9,34 +10,40 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from loong_channels import catalog
-from loong_channels.contract import Channel, ChannelSpec
+from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.egress import Egress
 from loong_gateway import VERSION
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.clock_steps import ClockSteps
-from loong_gateway.base.faults import StoreUnwritable
+from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import plural
 from loong_gateway.config import secrets
 from loong_gateway.config.outside import resolve_account
+from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.logs.redaction import Redactor
+from loong_gateway.messaging.channel_control import ChannelControl
+from loong_gateway.messaging.channel_holder import OpenChannel
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.intake import Intake
 from loong_gateway.messaging.lanes import Lanes
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.recalls import Recalls
 from loong_gateway.messaging.request_task import RequestTask
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
+from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.providers.contract import Provider
 from loong_gateway.providers.factory import provider_of
 from loong_gateway.storage import counters, cursors, inbox, outbox
+from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
 __all__ = ["Engine", "EngineParts", "RowCounts"]
@@ -55,6 +62,7 @@ class EngineParts:
     redactor: Redactor
     clock: Clock
     changed: Callable[[], None]
+    outgoing: Outgoing
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class Engine:
         self.config = config
         self.metrics = Metrics()
         self.supervisor = Supervisor()
+        self.channels = ChannelControl(self.supervisor, parts.clock)
+        self.webhooks = Webhooks()
         self._parts = parts
         self._parking = Parking(parts.clock)
         # Protects the provider while it is built.
@@ -121,17 +131,20 @@ class Engine:
             config=lambda: self.config,
             ready_to_send=self._ready_to_send,
             last_error=self._last_error,
+            outgoing=parts.outgoing,
             clock=parts.clock,
         )
 
     def _make_slot_services(self) -> SlotServices:
         parts = self._parts
         return SlotServices(
-            open_channel=self._open_channel,
+            opening=OpenChannel(self._resolve_account, self._build_channel),
             accept=self._intake.accept,
             cursor=lambda name: parts.store.read(lambda conn: cursors.get(conn, name)),
             opened=self.lanes.open_gate,
             changed=parts.changed,
+            recall=Recalls(parts.store, self.lanes, self.turns, self.metrics).recall,
+            webhooks=self.webhooks,
             moves=Moves(parts.store),
             parking=self._parking,
             threads=parts.threads,
@@ -143,11 +156,15 @@ class Engine:
 
     def add_account(self, account: AccountConfig) -> None:
         """Supervise one account from the next `start` on."""
+        path = catalog.spec(account.channel).webhook_path(account.settings)
+        if path is not None:
+            self.webhooks.reserve(path)
         self.supervisor.add_if_absent(account, lambda: self._slot(account))
 
     def attach(self, spec: ChannelSpec, account: AccountConfig, channel: Channel) -> None:
         """Supervise a channel that exists already and is not in the config: the terminal."""
-        services = replace(self._slot_services, open_channel=lambda _: channel)
+        opening = replace(self._slot_services.opening, build=lambda _: channel)
+        services = replace(self._slot_services, opening=opening)
         self.supervisor.add_if_absent(account, lambda: Slot(spec, account, services, is_attached=True))
 
     def _slot(self, account: AccountConfig, *, receives: bool = True) -> Slot:
@@ -160,11 +177,15 @@ class Engine:
         """
         store = self._parts.store
         limit = self.config.delivery.max_crash_attempts
-        idempotent = {spec.name for spec in self.supervisor.specs() if spec.idempotent_send}
+        self._add_senders()
+        specs = self.supervisor.specs()
+        idempotent = {spec.name: spec.idempotent_s for spec in specs if spec.idempotent_s is not None}
         resend = self.config.delivery.ambiguous == "resend"
-        store.write(lambda conn: outbox.recover(conn, resend=resend, idempotent_channels=idempotent))
+        now_ms = self._parts.clock.wall_ms()
+        store.write(lambda conn: outbox.recover(conn, now_ms=now_ms, resend=resend, idempotent=idempotent))
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
         self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
+        self._sends.sweep()
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:
             self.lanes.offer(lane, DeliveryTask(self.delivery, group))
@@ -283,6 +304,10 @@ class Engine:
         """See control.ControlPlane."""
         return self._sends.send(request)
 
+    def sweep(self) -> None:
+        """Remove what was kept for sending and is not needed any more. Raises StoreUnwritable."""
+        self._sends.sweep()
+
     def close(self) -> None:
         """Take no further work; who waits for an answer that will not be given is told."""
         for task in self.lanes.close():
@@ -293,6 +318,14 @@ class Engine:
         """Wake what waits for the disk, now that its state changed; from any thread."""
         if self._parts.store.unwritable_reason() is None:
             self.lanes.open_gate(STORE_GATE)
+
+    def _add_senders(self) -> None:
+        """See to it that what an operator had sent leaves, also from an account that this owner does not serve."""
+        for channel, account in self._parts.store.read(outbox.senders):
+            # One that is gone from the config, or switched off, lets it expire.
+            with contextlib.suppress(CommandError):
+                found = account_for(self.config, channel, account)
+                self.supervisor.add_if_absent(found, functools.partial(self._slot, found, receives=False))
 
     def _ready_to_send(self, account: AccountConfig) -> None:
         slot = self.supervisor.add_if_absent(account, lambda: self._slot(account, receives=False))
@@ -310,13 +343,16 @@ class Engine:
         self._parts.redactor.register(value)
         return value
 
-    def _open_channel(self, account: AccountConfig) -> Channel:
-        opened = resolve_account(catalog.spec(account.channel), account, self._parts.environ)
+    def _resolve_account(self, spec: ChannelSpec, account: AccountConfig) -> Account:
+        opened = resolve_account(spec, account, self._parts.environ)
         for name, value in account.settings.items():
             secret = opened.settings[name]
             if isinstance(value, SecretRef) and isinstance(secret, str):
                 self._parts.redactor.register(secret)
-        channel: Channel = catalog.channel_class(account.channel)(opened, self._parts.egress)
+        return opened
+
+    def _build_channel(self, account: Account) -> Channel:
+        channel: Channel = catalog.channel_class(account.channel)(account, self._parts.egress)
         return channel
 
     def _status_line(self) -> str:

@@ -12,7 +12,7 @@ import collections
 import heapq
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -137,8 +137,13 @@ class Lanes:
         self._opened_at: dict[str, int] = {}
 
     def full(self, lanes: Iterable[str]) -> bool:
-        """True when one of these lanes, or all lanes together, may take no more from outside."""
+        """True when one of these lanes, or all lanes together, may take no more from outside.
+
+        Never after `close`: what is still taken then stays in the store and waits for the next start.
+        """
         with self._guard:
+            if self._closing:
+                return False
             if self._waiting >= self._total_limit:
                 return True
             found = (self._lanes.get(name) for name in lanes)
@@ -221,12 +226,12 @@ class Lanes:
                 self._run_ended.wait(deadline.remaining())
             return len(self._active)
 
-    def interrupt(self, lane: str, reason: str) -> bool:
-        """Stop what runs in a lane if a user may stop it; whether it did."""
+    def interrupt(self, lane: str, reason: str, *, only: Callable[[Task], bool] = lambda _: True) -> bool:
+        """Stop what runs in a lane if a user may stop it and it is `only` what is meant; whether it did."""
         with self._guard:
             entry = self._lanes.get(lane)
             run = None if entry is None else entry.run
-        if run is None or not run.task.user_may_stop:
+        if run is None or not run.task.user_may_stop or not only(run.task):
             return False
         run.stop.set(reason)
         return True

@@ -1,4 +1,4 @@
-"""Sends one text without a gateway: kept in the outbox, sent part by part, every outcome recorded."""
+"""Sends the parts of one message without a gateway: kept in the outbox, sent part by part, every outcome recorded."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from loong_channels.contract import Address, Channel, ChannelSpec, Outbound
+from loong_channels.contract import Address, Channel, Outbound
 from loong_channels.faults import Fault, Throttled
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.base.ids import new_id
-from loong_gateway.messaging.parts import make_parts, operator_markup
 from loong_gateway.messaging.sending import send_patiently
 from loong_gateway.storage import outbox
 from loong_gateway.storage.connection import Connection
@@ -38,31 +36,21 @@ class Fate:
 
 
 class DirectSend:
-    """Sends texts through one channel account. Used from one thread."""
+    """Sends through one channel account. Used from one thread."""
 
-    def __init__(self, channel: Channel, spec: ChannelSpec, store: LocalStore, clock: Clock) -> None:
+    def __init__(self, channel: Channel, store: LocalStore, clock: Clock) -> None:
         self._channel = channel
-        self._spec = spec
         self._store = store
         self._clock = clock
         self._recorded = True
 
-    def send(
-        self,
-        address: Address,
-        text: str,
-        *,
-        ttl_s: float,
-        deadline: Deadline,
-        stop: StopToken,
-        card: bool = False,
-    ) -> Fate:
-        """Split, keep and send `text`, as a card where `card`. Blocks until the deadline at the latest.
+    def send(self, rows: Sequence[outbox.Part], *, deadline: Deadline, stop: StopToken) -> Fate:
+        """Keep and send the parts of one group, at least one. Blocks until the deadline at the latest.
 
         What was not taken when this returns is given up, so that nothing arrives after the caller was told.
-        Raises CommandError when the store is held, StoreUnwritable when it cannot keep the text.
+        Raises CommandError when the store is held, StoreUnwritable when it cannot keep the parts.
         """
-        rows = self._rows(address, text, ttl_s, card=card)
+        address = rows[0].outbound.address
         now_ms = self._clock.wall_ms()
         self._store.write(lambda conn: outbox.add(conn, rows, now_ms=now_ms, first_sending=True))
         taken: list[str] = []
@@ -78,19 +66,8 @@ class DirectSend:
                 raise
             taken += receipt_ids
             following = rows[index + 1].id if index + 1 < len(rows) else None
-            self._record(_taken(row.id, receipt_ids, following))
+            self._record(_taken(row.id, receipt_ids, following, self._clock.wall_ms()))
         return Fate(rows[0].group, len(rows), len(rows), tuple(taken), None, self._recorded)
-
-    def _rows(self, address: Address, text: str, ttl_s: float, *, card: bool) -> list[outbox.Part]:
-        return make_parts(
-            self._spec,
-            address,
-            text,
-            group=new_id("send"),
-            expires_ms=self._clock.wall_ms() + int(ttl_s * 1000),
-            markup=operator_markup(self._spec, card=card),
-            extra={"card": True} if card else {},
-        )
 
     def _deliver(
         self, outbound: Outbound, deadline: Deadline, stop: StopToken
@@ -120,11 +97,13 @@ class DirectSend:
             self._recorded = False
 
 
-def _taken(part: str, message_ids: Sequence[str], following: str | None) -> Callable[[Connection], None]:
+def _taken(
+    part: str, message_ids: Sequence[str], following: str | None, now_ms: int
+) -> Callable[[Connection], None]:
     def op(conn: Connection) -> None:
         outbox.mark_sent(conn, part, message_ids)
         if following is not None:
-            outbox.mark_sending(conn, following)
+            outbox.mark_sending(conn, following, now_ms)
 
     return op
 

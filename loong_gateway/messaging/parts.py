@@ -1,17 +1,37 @@
-"""One text for one address, cut into the rows of the outbox. Pure; every way of sending uses it."""
+"""What is to be said to one address, cut into the rows of the outbox. Pure; every way of sending uses it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from loong_channels.contract import Address, ChannelSpec, Outbound
+from loong_channels.contract import Address, ChannelSpec, Outbound, OutboundFile
 from loong_channels.text import split
 from loong_gateway.base.faults import CommandError
+from loong_gateway.messaging.send_options import extra_for
 from loong_gateway.storage.outbox import Part
 
-__all__ = ["address_of", "check_card", "check_target_kind", "make_parts", "operator_markup"]
+__all__ = [
+    "Contents",
+    "address_of",
+    "check_target_kind",
+    "make_parts",
+    "operator_parts",
+]
 
 NOTHING: Mapping[str, object] = {}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an operator has sent: a text, then what `options` add to it, then files. Any of them may be missing.
+
+    `options` are checked (send_options.check_options); `files` are copies of the gateway's own.
+    """
+
+    text: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+    files: tuple[OutboundFile, ...] = ()
 
 
 def address_of(spec: ChannelSpec, account: str, target: str) -> Address:
@@ -25,17 +45,6 @@ def check_target_kind(spec: ChannelSpec, given: str) -> None:
     if given not in spec.target_kinds:
         allowed = " or ".join(spec.target_kinds)
         raise CommandError("channels.target_kind", channel=spec.name, given=given, allowed=allowed)
-
-
-def check_card(spec: ChannelSpec) -> None:
-    """Raise CommandError `channels.no_cards` for a channel that has none."""
-    if not spec.cards:
-        raise CommandError("channels.no_cards", channel=spec.name)
-
-
-def operator_markup(spec: ChannelSpec, *, card: bool) -> str:
-    """How an operator's text is read: where there are cards, Markdown is for them and all else is sent as it is."""
-    return "plain" if spec.cards and not card else "markdown"
 
 
 def make_parts(  # noqa: PLR0913  one row of the outbox has as many columns
@@ -57,12 +66,8 @@ def make_parts(  # noqa: PLR0913  one row of the outbox has as many columns
     `first_extra`; every part gets `extra`.
     """
     return [
-        Part(
-            id=f"{group}-{number}",
-            group=group,
-            part=number,
-            inbox_seq=inbox_seq,
-            outbound=Outbound(
+        _part(
+            Outbound(
                 address=address,
                 text=piece,
                 idempotency_key=f"{group}-{number}",
@@ -70,7 +75,42 @@ def make_parts(  # noqa: PLR0913  one row of the outbox has as many columns
                 markup=markup,
                 extra=extra if number else {**extra, **first_extra},
             ),
-            expires_ms=expires_ms,
+            group,
+            number,
+            expires_ms,
+            inbox_seq,
         )
         for number, piece in enumerate(split(text, spec.text_limit, spec.limit_unit))
     ]
+
+
+def operator_parts(
+    spec: ChannelSpec, address: Address, contents: Contents, *, group: str, expires_ms: int
+) -> list[Part]:
+    """The parts of what an operator has sent: the pieces of the text, what stands alone, the files, in this order."""
+    options = {option: contents.options.get(option.name) for option in spec.send_options}
+    given = {option: value for option, value in options.items() if value not in (None, False)}
+    pieces: list[tuple[str, Mapping[str, object], OutboundFile | None]] = [
+        (piece, NOTHING, None) for piece in split(contents.text, spec.text_limit, spec.limit_unit)
+    ]
+    pieces += [
+        ("", {option.name: value}, None) for option, value in given.items() if option.goes_with == "alone"
+    ]
+    pieces += [("", NOTHING, file) for file in contents.files]
+    is_plain = any(option.markdown for option in options) and not any(option.markdown for option in given)
+    parts = []
+    for number, (text, own, file) in enumerate(pieces):
+        outbound = Outbound(
+            address=address,
+            text=text,
+            idempotency_key=f"{group}-{number}",
+            markup="plain" if is_plain else "markdown",
+            extra={**extra_for(given, "text" if text else "file", number), **own},
+            file=file,
+        )
+        parts.append(_part(outbound, group, number, expires_ms, None))
+    return parts
+
+
+def _part(outbound: Outbound, group: str, number: int, expires_ms: int, inbox_seq: int | None) -> Part:
+    return Part(f"{group}-{number}", group, number, inbox_seq, outbound, expires_ms)

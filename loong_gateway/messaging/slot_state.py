@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["PHASES", "SENDABLE", "SlotState"]
+from loong_gateway.messaging.incidents import NO_HISTORY, History
+
+__all__ = ["PHASES", "SENDABLE", "WELL", "SlotState"]
 
 PHASES = (
     "starting",
@@ -19,6 +23,14 @@ PHASES = (
     "stopped",
 )
 SENDABLE = frozenset({"ready", "degraded", "conflict"})
+# What is said of a surface that nothing ails.
+WELL: Mapping[str, Any] = {
+    "trouble": "",
+    "last_error": None,
+    "where": None,
+    "fix": None,
+    "next_try_ms": None,
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +38,10 @@ class SlotState:
     """A surface at a moment. Times are wall-clock milliseconds, None where it never happened.
 
     `trouble` is "" or the code of what needs attention: "auth_failed", "conflict", "unreachable", "secret_missing",
-    "allow_list_empty", "throttled" or "lane_full". `restarts` counts connections after the first. `started`: a first
-    try was made.
+    "allow_list_empty", "crypto_missing", "throttled" or "lane_full". `restarts` counts connections after the first.
+    `started`: a first try was made. `stopped_by` is "operator" while somebody keeps the account off. The three
+    clocks: `last_heard_ms` is when anything came from the platform, `last_inbound_ms` a new message,
+    `last_outbound_ms` when a send succeeded.
     """
 
     channel: str
@@ -45,3 +59,5 @@ class SlotState:
     last_outbound_ms: int | None = None
     restarts: int = 0
     started: bool = False
+    stopped_by: str | None = None
+    history: History = NO_HISTORY

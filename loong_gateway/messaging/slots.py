@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from loong_channels.contract import Address, Channel, ChannelSpec, Cursor, Inbound, Preview
-from loong_channels.faults import Busy, Fault, NotStored
+from loong_channels.aes import CRYPTO_FIX, can_decrypt
+from loong_channels.contract import (
+    Address,
+    Channel,
+    ChannelSpec,
+    Cursor,
+    Inbound,
+    Preview,
+    WebhookReceiver,
+)
+from loong_channels.faults import Busy, Fault, NotStored, Unreachable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import AccountConfig
-from loong_gateway.messaging.channel_holder import CannotServe, ChannelHolder
+from loong_gateway.messaging.channel_holder import CannotServe, ChannelHolder, OpenChannel
 from loong_gateway.messaging.channel_life import ChannelLife, phase_of
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.sessions import session_key
-from loong_gateway.messaging.slot_state import SENDABLE, SlotState
+from loong_gateway.messaging.slot_record import SlotRecord
+from loong_gateway.messaging.slot_state import WELL, SlotState
 from loong_gateway.messaging.trust import TrustPolicy, allows_conversation, policy_of
+from loong_gateway.messaging.webhooks import Webhooks
 
 __all__ = ["Slot", "SlotServices"]
 
@@ -37,16 +47,18 @@ BUSY_SHOWN_AFTER_S = 10.0
 class SlotServices:
     """What every slot shares.
 
-    `open_channel` resolves the account's secrets and builds its channel; it raises SecretUnavailable. `accept` takes a
-    batch in. `opened` is told the name of a gate when its account can send again. `changed` is told that a state
-    changed; both are called from any thread and return at once. `cursor` reads a stored cursor.
+    `opening` makes a channel. `accept` takes a batch in. `opened` is told the name of a gate when its account can send
+    again. `changed` is told that a state changed; both are called from any thread and return at once. `cursor` reads a
+    stored cursor. `recall` gives up a message by channel, account, conversation and message id.
     """
 
-    open_channel: Callable[[AccountConfig], Channel]
+    opening: OpenChannel
     accept: Callable[[TrustPolicy, Sequence[Inbound], Cursor | None], int]
     cursor: Callable[[str], str | None]
     opened: Callable[[str], None]
     changed: Callable[[], None]
+    recall: Callable[[str, str, str, str], None]
+    webhooks: Webhooks
     moves: Moves
     parking: Parking
     threads: ThreadRegistry
@@ -57,9 +69,8 @@ class SlotServices:
 class Slot:
     """Implements `contract.Host` for its channel and `surfaces.Surface` for the gateway.
 
-    Thread-safe; `_guard` protects the state and is never held during I/O. `is_attached` marks the terminal of
-    `gateway run --session`; a slot that does not receive only sends, for an account that this owner does not serve.
-    Neither is listed as a surface.
+    Thread-safe. `is_attached` marks the terminal of `gateway run --session`; a slot that does not receive only sends,
+    for an account that this owner does not serve. Neither is listed as a surface.
     """
 
     def __init__(
@@ -80,15 +91,12 @@ class Slot:
         self._account = account
         self._services = services
         self._logger = logging.getLogger(f"loong.channel.{account.channel}.{account.id}")
-        self._guard = threading.Lock()
-        self._state = SlotState(account.channel, account.id, services.clock.wall_ms())
-        # When something last happened: part of the state, but new with every message.
-        self._stamps: dict[str, int] = {}
+        self._record = SlotRecord(account.channel, account.id, services.clock, services.changed)
         self._policy = self._read_policy()
         self._holder = ChannelHolder(
             spec,
             account,
-            open_channel=services.open_channel,
+            opening=services.opening,
             threads=services.threads,
             clock=services.clock,
         )
@@ -96,13 +104,11 @@ class Slot:
             account,
             self._holder,
             serve=self._serve,
-            report=self._set,
+            report=self._record.set,
             reconnect_s=_reconnect_s(account, spec),
             threads=services.threads,
             clock=services.clock,
         )
-        self._sendable = False
-        # Written by the channel's thread only.
         self._caught_up = False
         self._busy_since_s: float | None = None
 
@@ -113,8 +119,23 @@ class Slot:
         self._life.start()
 
     def stop_receiving(self) -> None:
-        """Ask the channel to take nothing more; what is being sent goes on. Returns at once."""
-        self._set(phase="stopping", next_try_ms=None)
+        """The gateway stops: take nothing more that comes again; what is being sent goes on. Returns at once.
+
+        Where the platform sends nothing again, the channel goes on receiving until `stop`: what comes is stored, and
+        answered after the next start.
+        """
+        self._record.stopping()
+        if self.stops_at_once:
+            self._life.stop()
+
+    @property
+    def stops_at_once(self) -> bool:
+        """False while people's messages would be lost if nobody received them during a drain."""
+        return self.spec.redelivers or not self._receives
+
+    def stop(self) -> None:
+        """Ask the channel to take nothing more, for good. Returns at once."""
+        self._record.stopping()
         self._life.stop()
 
     def close(self) -> None:
@@ -135,8 +156,42 @@ class Slot:
 
     def state(self) -> SlotState:
         """The state of this moment."""
-        with self._guard:
-            return replace(self._state, **self._stamps)  # type: ignore[arg-type]
+        return self._record.state()
+
+    # What an operator does with a slot
+
+    @property
+    def is_off(self) -> bool:
+        """True while an operator keeps the account off."""
+        return self._life.is_off
+
+    def switch_off(self) -> None:
+        """Keep the account off until `restart`; what is being sent breaks off and is sent then. Returns at once."""
+        self._record.set(phase="stopping", **WELL, started=True, stopped_by="operator")
+        self._life.switch_off()
+
+    def restart(self) -> int:
+        """Connect anew at once with the secrets read again. Returns at once, with a number for `wait_turn`."""
+        turns = self._record.turns
+        self._holder.reread()
+        self._record.set(phase="starting", stopped_by=None, next_try_ms=None)
+        self._life.restart()
+        return turns
+
+    def wait_turn(self, turns: int, deadline: Deadline) -> bool:
+        """Block until the account became ready or failed after `restart`; False when the deadline came first."""
+        return self._record.wait_turn(turns, deadline)
+
+    def has_new_secrets(self) -> bool:
+        """Read the secrets now: whether they differ from those in use. May block; raises SecretUnavailable."""
+        return self._holder.has_new_secrets()
+
+    def probe(self, deadline: Deadline) -> str:
+        """Ask the platform through the channel that runs; returns the public identity. Blocks; raises faults."""
+        channel = None if self.is_off else self._holder.channel
+        if channel is None:
+            raise Unreachable(self.state().last_error or "not connected yet", maybe_processed=False)
+        return channel.probe(deadline=deadline)
 
     # contract.Host
 
@@ -146,16 +201,18 @@ class Slot:
         try:
             taken = self._services.accept(self._policy, batch, self._own(cursor))
         except Busy as fault:
-            if self._busy_since_s is None:
+            # Requests of a platform come in many threads; which of them writes this is no matter.
+            busy_since_s = self._busy_since_s
+            if busy_since_s is None:
                 self._busy_since_s = now_s
-            elif now_s - self._busy_since_s >= BUSY_SHOWN_AFTER_S and not self._state.trouble:
-                self._set(phase="degraded", trouble="lane_full", last_error=str(fault))
+            elif now_s - busy_since_s >= BUSY_SHOWN_AFTER_S and not self._record.trouble:
+                self._record.set(phase="degraded", trouble="lane_full", last_error=str(fault))
             raise
         self._busy_since_s = None
-        if self._state.trouble == "lane_full":
-            self._set(phase="ready", trouble="", last_error=None)
+        if self._record.trouble == "lane_full":
+            self._record.set(phase="ready", trouble="", last_error=None)
         if taken:
-            self._stamp("last_inbound_ms")
+            self._record.stamp("last_inbound_ms")
 
     def cursor(self, name: str) -> str | None:
         """See contract.Host."""
@@ -167,23 +224,13 @@ class Slot:
     def ready(self, identity: str) -> None:
         """See contract.Host."""
         self._life.worked()
-        if self._state.phase == "ready" or self._life.is_stopping:
-            return
-        self._set(
-            phase="ready",
-            trouble="",
-            identity=identity,
-            last_error=None,
-            where=None,
-            fix=None,
-            next_try_ms=None,
-        )
-        self._logger.info("ready as %s", identity)
-        self._services.opened(self.gate)
+        if not self._life.is_ending and self._record.ready(identity):
+            self._logger.info("ready as %s", identity)
+            self._services.opened(self.gate)
 
     def heard(self) -> None:
         """See contract.Host."""
-        self._stamp("last_heard_ms")
+        self._record.stamp("last_heard_ms")
 
     def caught_up(self) -> None:
         """See contract.Host."""
@@ -206,6 +253,19 @@ class Slot:
                 new_conversation,
                 self.spec.conversation_setting,
             )
+
+    def recalled(self, conversation: str, message_id: str) -> None:
+        """See contract.Host."""
+        try:
+            self._services.recall(self._account.channel, self._account.id, conversation, message_id)
+        except StoreUnwritable as error:
+            raise NotStored(str(error)) from error
+
+    def mounted(self, receiver: WebhookReceiver) -> AbstractContextManager[None]:
+        """See contract.Host."""
+        path = self.spec.webhook_path(self._account.settings)
+        assert path is not None, "this account is not called by its platform"
+        return self._services.webhooks.mounted(path, receiver)
 
     def note(self, event: str, **details: object) -> None:
         """See contract.Host."""
@@ -230,8 +290,7 @@ class Slot:
 
     def can_send(self) -> bool:
         """See surfaces.Surface."""
-        with self._guard:
-            return self._sendable and self._holder.channel is not None
+        return self._record.sendable and self._holder.channel is not None
 
     def allows(self, address: Address) -> bool:
         """See surfaces.Surface."""
@@ -266,36 +325,23 @@ class Slot:
 
     def sent(self) -> None:
         """See surfaces.Surface."""
-        self._stamp("last_outbound_ms")
+        self._record.stamp("last_outbound_ms")
 
     def trouble(self, fault: Fault) -> None:
         """See surfaces.Surface."""
         phase, trouble = phase_of(fault)
-        self._set(phase=phase, trouble=trouble, last_error=str(fault))
+        self._record.set(phase=phase, failed=fault, trouble=trouble, last_error=str(fault))
 
     def _serve(self, channel: Channel, stop: StopToken) -> None:
         # A surface in trouble keeps saying so until the platform has acknowledged it again.
-        self._set(phase=None if self._state.trouble else "connecting", started=True)
+        self._record.set(phase=None if self._record.trouble else "connecting", started=True)
         if self._receives:
             _require_allow_list(self._policy, self._account, self.spec)
+            _require_crypto(self._account, self.spec)
             channel.run(self, stop)
         else:
             self.ready("sending only")
             _wait_for(stop)
-
-    def _stamp(self, name: str) -> None:
-        with self._guard:
-            self._stamps[name] = self._services.clock.wall_ms()
-
-    def _set(self, *, phase: str | None = None, **changes: object) -> None:
-        with self._guard:
-            if phase is not None and phase != self._state.phase:
-                changes.update(phase=phase, since_ms=self._services.clock.wall_ms())
-                # While stopping, what was being answered may still leave.
-                if phase not in ("stopping", "stopped"):
-                    self._sendable = phase in SENDABLE
-            self._state = replace(self._state, **changes)  # type: ignore[arg-type]
-        self._services.changed()
 
     def _own(self, cursor: Cursor | None) -> Cursor | None:
         return None if cursor is None else Cursor(f"{self.gate}:{cursor.name}", cursor.value)
@@ -316,6 +362,16 @@ def _require_allow_list(policy: TrustPolicy, account: AccountConfig, spec: Chann
         where=setting,
         fix="list who may talk to it there, then: loong gateway run --force",
     )
+
+
+def _require_crypto(account: AccountConfig, spec: ChannelSpec) -> None:
+    if spec.needs_crypto(account.settings) and not can_decrypt():
+        raise CannotServe(
+            "the Python package cryptography is missing, without which no webhook can be read",
+            trouble="crypto_missing",
+            where=f"{account.channel}.{spec.webhook_when[0]}" if spec.webhook_when else None,
+            fix=f"{CRYPTO_FIX}, then: loong gateway run --force",
+        )
 
 
 def _reconnect_s(account: AccountConfig, spec: ChannelSpec) -> float:

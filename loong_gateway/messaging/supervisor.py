@@ -45,7 +45,7 @@ class Supervisor:
 
     def states(self) -> Sequence[SlotState]:
         """The states of the configured surfaces, by channel and account."""
-        return [slot.state() for _, slot in sorted(self._slots.items()) if slot.is_listed]
+        return [slot.state() for slot in self.listed()]
 
     def specs(self) -> Sequence[ChannelSpec]:
         """What is known of the channels behind the slots."""
@@ -59,11 +59,26 @@ class Supervisor:
         """True once every surface has taken a batch or has heard that there is none."""
         return all(slot.served_once() for slot in self._slots.values() if slot.is_listed)
 
+    def listed(self) -> Sequence[Slot]:
+        """The slots of the configured surfaces, by channel and account."""
+        return [slot for _, slot in sorted(self._slots.items()) if slot.is_listed]
+
     def stop_receiving(self, deadline: Deadline) -> list[str]:
-        """Stop all channels in parallel; blocks until they ended or the deadline. Returns the gates that did not."""
-        for slot in self._slots.values():
+        """Stop receiving what comes again, in parallel; blocks until that ended or the deadline.
+
+        What comes only once is received until `stop`. Returns the gates that did not end.
+        """
+        slots = list(self._slots.values())
+        for slot in slots:
             slot.stop_receiving()
-        return [slot.gate for slot in self._slots.values() if not slot.join(deadline)]
+        return [slot.gate for slot in slots if slot.stops_at_once and not slot.join(deadline)]
+
+    def stop(self, deadline: Deadline) -> list[str]:
+        """Stop all channels in parallel; blocks until they ended or the deadline. Returns the gates that did not."""
+        slots = list(self._slots.values())
+        for slot in slots:
+            slot.stop()
+        return [slot.gate for slot in slots if not slot.join(deadline)]
 
     def close(self) -> None:
         """Wake every blocked call of every channel for good."""

@@ -115,6 +115,10 @@ class Turns:
         self._fresh.put(row)
         return TurnTask(self, row.seq)
 
+    def forget(self, seq: int) -> None:
+        """Let the store say what became of a message, and not what is remembered of it here."""
+        self._fresh.take(seq)
+
     def run_message(self, seq: int, stop: StopToken) -> Later | None:
         """Answer one row of the inbox. Blocks until the reply's rows are on disk; the reply is sent by what follows."""
         # An answer that could not be kept would be paid for again and again.
@@ -124,6 +128,9 @@ class Turns:
             row = self._fresh.take(seq) or self._store.read(lambda conn: inbox.load(conn, seq))
             if row is None:
                 return None
+            if row.state not in inbox.PENDING:
+                # It was taken back, or settled by a turn that was given up: then its answer waits to be sent.
+                return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
             outcome = self._answer(row, stop)
         except StoreUnwritable:
             return Later(TurnTask(self, seq), STORE_WAIT_S, STORE_GATE)

@@ -129,9 +129,10 @@ class OwnerLock:
                 raise _already_active(places)
             _pause(_RETRY_S)
         lock = cls(places, descriptor, verb, lost_after_s)
+        # At once: until then the file tells who looks of an owner that is gone.
+        lock.beat()
         lock.repaired = narrow_modes(places)
         lock.set_aside = clear_leftovers(places)
-        lock.beat()
         return lock
 
     @property

@@ -74,6 +74,19 @@ _SURFACE_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
     ("where", _TEXT, None),
     ("trouble", _TEXT, None),
     ("last_heard_ms", _NUMBER, None),
+    ("stopped_by", _TEXT, None),
+    ("kicked_total", _NUMBER, 0),
+    ("consecutive_failures", _NUMBER, 0),
+    ("last_failure_ms", _NUMBER, None),
+    ("last_recovery_ms", _NUMBER, None),
+    ("last_duplicate_reclaim_ms", _NUMBER, None),
+)
+_INCIDENT_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
+    ("at_ms", _NUMBER, 0),
+    ("kind", _TEXT, "failure"),
+    ("detail", _TEXT, None),
+    ("first_ms", _NUMBER, None),
+    ("count", _NUMBER, 1),
 )
 _PROVIDER_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
     ("profile", _TEXT, None),
@@ -323,6 +336,14 @@ def _surface(item: dict[str, object]) -> dict[str, object]:
         counts = item.get(name)
         known = counts if isinstance(counts, dict) else {}
         surface[name] = {state: _int(known.get(state)) for state in states}
+    surface["recent_incidents"] = [
+        {
+            **_cast(one, _INCIDENT_FIELDS),
+            "owner_pids": [pid for pid in _list(one.get("owner_pids")) if _int(pid)],
+        }
+        for one in _list(item.get("recent_incidents"))
+        if isinstance(one, dict)
+    ]
     return surface
 
 

@@ -193,8 +193,10 @@ def _surface_count(seen: Observation) -> str:
     if not surfaces:
         return "no surface is enabled"
     under_way = sum(1 for s in surfaces if s["phase"] in _ON_THE_WAY)
-    connecting = f", {under_way} still connecting" if under_way else ""
-    return f"{ready} of {_counted(len(surfaces), 'surface', 'surfaces')} ready{connecting}"
+    kept_off = sum(1 for s in surfaces if s["stopped_by"])
+    more = f", {under_way} still connecting" if under_way else ""
+    more += f", {kept_off} stopped by an operator" if kept_off else ""
+    return f"{ready} of {_counted(len(surfaces), 'surface', 'surfaces')} ready{more}"
 
 
 def _surface_problem(surface: dict[str, object], now_ms: int, places: Places) -> list[str]:
@@ -210,7 +212,9 @@ def _surface_problem(surface: dict[str, object], now_ms: int, places: Places) ->
     if waiting and surface["phase"] in _KEEPS_REPLIES:
         line += f" {_counted(waiting, 'reply is', 'replies are')} kept."
     row = _surface_row(surface)
-    fix = surface["fix"] or (_with_flags(row[2], places) if row and row[2] else None)
+    fix = surface["fix"]
+    if not fix and row and row[2]:
+        fix = _with_flags(row[2].format_map({"surface": _name(surface, "=")}), places)
     return [line, *_where_and_fix(surface["where"], fix)]
 
 
@@ -246,6 +250,7 @@ def _reason_row(code: str, seen: Observation, places: Places) -> tuple[str, str 
         "runtime_dir": places.runtime_dir,
         "store": places.store,
         "config": document["config_path"],
+        "surface": "CHANNEL=ACCOUNT",
     }
     where = None if row[1] is None else row[1].format_map(values)
     fix = None if row[2] is None else _with_flags(row[2], places).format_map(values)

@@ -18,6 +18,7 @@ from loong_gateway.storage.counters import bump
 from loong_gateway.storage.payloads import checked, decode_inbound, encode_inbound, storable
 
 __all__ = [
+    "PENDING",
     "InboxRow",
     "Recovered",
     "add",
@@ -25,6 +26,7 @@ __all__ = [
     "counts",
     "exists",
     "fail",
+    "find",
     "finish",
     "give_back",
     "load",
@@ -33,6 +35,9 @@ __all__ = [
     "recover",
     "settle",
 ]
+
+# The states of a message that is still to be answered.
+PENDING = frozenset({"new", "claimed"})
 
 # "DO NOTHING" covers uniqueness only; "OR IGNORE" would also swallow a row that breaks another rule.
 _INSERT = """INSERT INTO inbox(channel, account, conversation, event_id, message_id, lane, sent_ms, received_ms,
@@ -112,6 +117,18 @@ def load(conn: sqlite3.Connection, seq: int) -> InboxRow | None:
 def exists(conn: sqlite3.Connection, seq: int) -> bool:
     """Whether there is a row of this number, in whatever state."""
     return conn.execute("SELECT 1 FROM inbox WHERE seq = ?", (seq,)).fetchone() is not None
+
+
+def find(
+    conn: sqlite3.Connection, channel: str, account: str, conversation: str, message_id: str
+) -> tuple[int, str] | None:
+    """(seq, lane) of the message with this id, if it is still to be answered."""
+    row = conn.execute(
+        "SELECT seq, lane FROM inbox WHERE channel = ? AND account = ? AND conversation = ? AND message_id = ?"
+        " AND state IN ('new', 'claimed')",
+        (channel, account, storable(conversation), storable(message_id)),
+    ).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]))
 
 
 def claim(conn: sqlite3.Connection, seq: int) -> bool:

@@ -97,7 +97,14 @@ def _first_shape(conn: sqlite3.Connection) -> None:
         conn.execute(statement)
 
 
-STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (("first_shape", _first_shape),)
+def _first_try(conn: sqlite3.Connection) -> None:
+    conn.execute("ALTER TABLE outbox ADD COLUMN tried_ms INTEGER NOT NULL DEFAULT 0")
+
+
+STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
+    ("first_shape", _first_shape),
+    ("first_try", _first_try),
+)
 
 
 def unknown_steps(conn: sqlite3.Connection) -> list[str]:

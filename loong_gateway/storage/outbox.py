@@ -3,15 +3,17 @@
 Functions on a connection, to be run inside a store operation; they may be run again after a failure.
 States: queued -> sending (written before the first byte) -> sent | queued again | unknown (nobody knows whether it
 arrived, and it is held) | failed | expired | cancelled. Parts of a group are sent one after the other. `attempts`
-counts the tries that were begun and not taken back, `resends` those that may have made a second copy.
+counts the tries that were begun and not taken back, `resends` those that may have made a second copy. `tried_ms` is
+when the first try began of which it is not sure that it never arrived; 0 while there is none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +29,16 @@ __all__ = [
     "add",
     "counts",
     "end_group",
+    "files",
     "group",
     "hold",
+    "is_harmless",
     "mark_queued",
     "mark_sending",
     "mark_sent",
     "pending",
     "recover",
+    "senders",
     "shift",
     "state_of",
 ]
@@ -43,12 +48,13 @@ UNSENT = frozenset({"queued", "sending"})
 # How often a part of unknown fate is sent again before a person must look.
 MAX_RESENDS = 10
 
-_INSERT = """INSERT INTO outbox(id, grp, part, inbox_seq, channel, account, lane, state, attempts, expires_ms,
-    stored_ms, crc, payload) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING"""
+_INSERT = """INSERT INTO outbox(id, grp, part, inbox_seq, channel, account, lane, state, attempts, tried_ms,
+    expires_ms, stored_ms, crc, payload) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING"""
 _SELECT = """SELECT has_payload, id, part, inbox_seq, state, attempts, not_before_ms, expires_ms, last_error,
-    resends, message_ids, crc, payload FROM outbox WHERE grp = ? ORDER BY part"""
+    resends, message_ids, tried_ms, crc, payload FROM outbox WHERE grp = ? ORDER BY part"""
 _INTERRUPTED = "the gateway ended while it was being sent"
 _DAMAGED = "a stored part is damaged; it was set aside in its row"
+_NONE: Mapping[str, float] = {}
 # What a group is, given the states of its parts: the first of these that any part is in.
 _PRECEDENCE = ("failed", "expired", "cancelled", "unknown", "sending", "queued", "sent")
 
@@ -81,6 +87,15 @@ class OutboxRow:
     last_error: str | None
     resends: int = 0
     message_ids: tuple[str, ...] = ()
+    tried_ms: int = 0
+
+
+def is_harmless(tried_ms: int, now_ms: int, idempotent_s: float | None) -> bool:
+    """Whether a part of unknown fate can be sent again without appearing twice.
+
+    `idempotent_s` is that of its channel. After a clock that was set back by more than that, nothing is known.
+    """
+    return idempotent_s is not None and abs(now_ms - tried_ms) <= idempotent_s * 1000
 
 
 def add(
@@ -107,6 +122,7 @@ def add(
             storable(address.lane),
             state,
             int(sending),
+            now_ms if sending else 0,
             part.expires_ms,
             now_ms,
             zlib.crc32(payload),
@@ -125,6 +141,7 @@ def add(
                     not_before_ms=0,
                     expires_ms=part.expires_ms,
                     last_error=None,
+                    tried_ms=now_ms if sending else 0,
                 )
             )
     return added
@@ -145,12 +162,13 @@ def group(conn: sqlite3.Connection, group: str) -> list[OutboxRow]:
         return []
 
 
-def mark_sending(conn: sqlite3.Connection, id: str) -> bool:
+def mark_sending(conn: sqlite3.Connection, id: str, now_ms: int) -> bool:
     """queued -> sending, one more attempt. Commit it before the first byte leaves."""
     return _changed(
         conn,
-        "UPDATE outbox SET state = 'sending', attempts = attempts + 1 WHERE id = ? AND state = 'queued'",
-        (id,),
+        "UPDATE outbox SET state = 'sending', attempts = attempts + 1,"
+        " tried_ms = CASE tried_ms WHEN 0 THEN ? ELSE tried_ms END WHERE id = ? AND state = 'queued'",
+        (now_ms, id),
     )
 
 
@@ -175,12 +193,14 @@ def mark_queued(
     """sending, unknown or queued -> queued, not to be tried before a time.
 
     `count` False takes the attempt back; `resend` says that it may arrive twice, which is counted in `resends`.
+    Without any such try the part surely never arrived, and `tried_ms` begins anew.
     """
     return _changed(
         conn,
         "UPDATE outbox SET state = 'queued', attempts = max(0, attempts - ?), resends = resends + ?,"
+        " tried_ms = CASE resends + ? WHEN 0 THEN 0 ELSE tried_ms END,"
         " not_before_ms = ?, last_error = ? WHERE id = ? AND state IN ('sending', 'unknown', 'queued')",
-        (int(not count), int(resend), not_before_ms, storable(error) or None, id),
+        (int(not count), int(resend), int(resend), not_before_ms, storable(error) or None, id),
     )
 
 
@@ -205,27 +225,33 @@ def shift(conn: sqlite3.Connection, by_ms: int) -> int:
     """Move the times of everything that is still to be sent along with a wall clock that was set; returns how many."""
     return conn.execute(
         "UPDATE outbox SET expires_ms = expires_ms + ?,"
-        " not_before_ms = CASE not_before_ms WHEN 0 THEN 0 ELSE max(1, not_before_ms + ?) END"
+        " not_before_ms = CASE not_before_ms WHEN 0 THEN 0 ELSE max(1, not_before_ms + ?) END,"
+        " tried_ms = CASE tried_ms WHEN 0 THEN 0 ELSE max(1, tried_ms + ?) END"
         " WHERE state IN ('queued', 'sending')",
-        (by_ms, by_ms),
+        (by_ms, by_ms, by_ms),
     ).rowcount
 
 
 def recover(
     conn: sqlite3.Connection,
     *,
+    now_ms: int = 0,
     resend: bool = True,
-    idempotent_channels: Collection[str] = (),
+    idempotent: Mapping[str, float] = _NONE,
     max_resends: int = MAX_RESENDS,
 ) -> int:
     """Take over from a process that died; returns how many parts were being sent. Run it before anything is sent.
 
-    sending -> queued where the platform drops a repetition by its key, and, with `resend`, everywhere else up to
-    `max_resends` times per part; sending -> unknown otherwise. What was held before stays held: a person decides.
+    sending -> queued where the platform still drops a repetition by its key (`idempotent` has the seconds, by
+    channel, and is measured against `now_ms`), and, with `resend`, everywhere else up to `max_resends` times per
+    part; sending -> unknown otherwise. What was held before stays held: a person decides.
     """
-    interrupted = conn.execute("SELECT id, channel, resends FROM outbox WHERE state = 'sending'").fetchall()
-    for id, channel, resends in interrupted:
-        if channel in idempotent_channels or (resend and resends < max_resends):
+    interrupted = conn.execute(
+        "SELECT id, channel, resends, tried_ms FROM outbox WHERE state = 'sending'"
+    ).fetchall()
+    for id, channel, resends, tried_ms in interrupted:
+        harmless = is_harmless(tried_ms, now_ms, idempotent.get(channel))
+        if harmless or (resend and resends < max_resends):
             mark_queued(conn, id, 0, _INTERRUPTED, resend=True)
         else:
             hold(conn, id, _INTERRUPTED)
@@ -240,6 +266,29 @@ def pending(conn: sqlite3.Connection) -> list[tuple[str, str, int]]:
     ):
         groups.setdefault(name, (name, lane, not_before_ms))
     return list(groups.values())
+
+
+def senders(conn: sqlite3.Connection) -> list[tuple[str, str]]:
+    """(channel, account) of everything that was not written in answer to a message and is still to be sent."""
+    return conn.execute(
+        "SELECT DISTINCT channel, account FROM outbox"
+        " WHERE state IN ('queued', 'sending') AND inbox_seq IS NULL ORDER BY channel, account"
+    ).fetchall()
+
+
+def files(conn: sqlite3.Connection) -> dict[str, str]:
+    """The paths of files that rows name which have not ended, with their state. Reads payloads, so ask seldom."""
+    found: dict[str, str] = {}
+    for state, payload in conn.execute(
+        "SELECT state, payload FROM outbox WHERE state IN ('queued', 'sending', 'unknown')"
+        " AND instr(payload, CAST('\"file\":' AS BLOB))"
+    ):
+        # A damaged row cannot be sent, so it needs no file.
+        with contextlib.suppress(TypeError, ValueError):
+            file = decode_outbound(payload).file
+            if file is not None:
+                found[file.path] = str(state)
+    return found
 
 
 def counts(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, int]]:
@@ -262,7 +311,7 @@ def state_of(conn: sqlite3.Connection, group: str) -> str | None:
 
 def _row(group: str, found: tuple[Any, ...]) -> OutboxRow:
     (_, id, part, inbox_seq, state, attempts, not_before_ms, expires_ms, last_error) = found[:9]
-    resends, ids, crc, payload = found[9:]
+    resends, ids, tried_ms, crc, payload = found[9:]
     return OutboxRow(
         id=str(id),
         group=group,
@@ -276,6 +325,7 @@ def _row(group: str, found: tuple[Any, ...]) -> OutboxRow:
         last_error=last_error,
         resends=int(resends),
         message_ids=() if ids is None else tuple(json.loads(ids)),
+        tried_ms=int(tried_ms),
     )
 
 

@@ -124,6 +124,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "set {table}.enabled = false",
         2,
     ),
+    "config.webhook.taken": (
+        "{second} cannot have it: {first} has the same {name}",
+        None,
+        "give each account its own {name}, or disable one",
+        2,
+    ),
     "config.allow_list.empty": (
         "is empty, so {channel}/{account} serves nobody",
         None,

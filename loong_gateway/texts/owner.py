@@ -182,7 +182,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "surface.auth_failed": (
         "the platform refused the credential",
         None,
-        "correct the credential, then: loong gateway stop",
+        "correct the credential, then: loong secrets reload",
         1,
     ),
     "surface.secret_missing": (
@@ -224,7 +224,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "surface.conflict": (
         "another process took this bot's connection",
         None,
-        "stop the other holder, then: loong gateway status",
+        "stop the other holder, then: loong gateway channel restart {surface}",
         1,
     ),
     "surface.backoff": (

@@ -27,10 +27,28 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "make room there or correct its mode, then: loong gateway run",
         75,
     ),
+    "run.webhook_flag": (
+        "{flag}: {detail}",
+        None,
+        "loong channels serve feishu --bind 127.0.0.1:8080 --path /feishu/events",
+        2,
+    ),
+    "run.crypto_missing": (
+        "{channel}/{account} receives by webhook, and the Python package cryptography is missing",
+        None,
+        "pip install 'loong[crypto]'",
+        2,
+    ),
     "run.not_up": (
         "the gateway is {phase}; it takes no work now",
         None,
         "loong gateway status",
+        2,
+    ),
+    "run.channels_off": (
+        "the channels are kept off: too many starts in a row ended early",
+        None,
+        "find the cause: loong logs --lines 50    then: loong gateway resume",
         2,
     ),
     "run.force_needs_yes": (

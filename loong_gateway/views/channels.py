@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from loong_channels import catalog
+from loong_channels.aes import CRYPTO_FIX, can_decrypt
 from loong_channels.catalog import KnownChannel
 from loong_channels.contract import ChannelSpec
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config, SecretRef
 
-__all__ = ["account_issues", "account_troubles", "channels_document", "spec_of", "surface_of"]
+__all__ = ["account_issues", "account_troubles", "channels_document", "incidents_of", "spec_of", "surface_of"]
 
 SCHEMA_VERSION = 2
 Json = Mapping[str, object]
@@ -76,6 +77,15 @@ def surface_of(status: Json | None, channel: str, account: str) -> Json | None:
     return None
 
 
+def incidents_of(surface: Json) -> list[dict[str, object]]:
+    """The newest incidents of a live surface, the newest first, as the contract writes them and with `count`."""
+    found = surface.get("recent_incidents")
+    return [
+        {name: one.get(name) for name in ("at_ms", "kind", "detail", "owner_pids", "count")}
+        for one in (found if isinstance(found, list) else ())
+    ]
+
+
 def account_issues(
     spec: ChannelSpec, account: AccountConfig, environ: Mapping[str, str], operation: str
 ) -> list[str]:
@@ -101,6 +111,8 @@ def account_troubles(
         issues.append(
             (text, f"list who may talk to it in {spec.conversation_setting}, then: loong validate-config")
         )
+    if operation == "serve" and spec.needs_crypto(account.settings) and not can_decrypt():
+        issues.append(("the Python package cryptography is missing; webhook mode needs it", CRYPTO_FIX))
     return issues
 
 
@@ -244,19 +256,18 @@ def _runtime(account: AccountConfig, status: Json | None) -> dict[str, object] |
     inbox = surface.get("inbox")
     active = _whole(inbox.get("claimed")) if isinstance(inbox, Mapping) else 0
     moments = [_whole(surface.get(name)) for name in ("last_inbound_ms", "last_outbound_ms")]
-    trouble = surface.get("phase") not in ("ready", "stopped", "stopping")
     return {
         "running": running,
         "stale": bool(status.get("stale")),
         "busy": active > 0,
         "active_runs": active,
-        "consecutive_failures": _whole(surface.get("restarts")) if trouble else 0,
+        "consecutive_failures": _whole(surface.get("consecutive_failures")),
         "last_run_activity_at": max(moments) or None,
         "last_heartbeat_at": status.get("last_heartbeat_at"),
-        "last_failure_at": surface.get("since_ms") if surface.get("last_error") and trouble else None,
-        "last_recovery_at": None if trouble else surface.get("since_ms"),
+        "last_failure_at": surface.get("last_failure_ms"),
+        "last_recovery_at": surface.get("last_recovery_ms"),
         "last_error": surface.get("last_error"),
-        "last_duplicate_reclaim_at": None,
+        "last_duplicate_reclaim_at": surface.get("last_duplicate_reclaim_ms"),
         "pid": status.get("pid") if alive else None,
         "account_id": account.id,
         "account_label": account.label,
@@ -265,7 +276,7 @@ def _runtime(account: AccountConfig, status: Json | None) -> dict[str, object] |
         "stale_instances": 1 if status.get("stale") else 0,
         "duplicate_owner_pids": [],
         "last_duplicate_reclaim_cleanup_owner_pids": [],
-        "recent_incidents": [],
+        "recent_incidents": incidents_of(surface),
     }
 
 

@@ -11,12 +11,15 @@ from typing import Callable, cast
 
 from loong_gateway.config.snapshot import Config
 from loong_gateway.storage.facts import StoreFacts
+from loong_gateway.texts import find
+from loong_gateway.views.channels import incidents_of
 
 __all__ = ["CONTRACT_OWNER_FIELDS", "operator_summary"]
 
 SCHEMA_VERSION = 2
 NO_WORK_UNITS = "work units are not in this build yet"
 SERVICE_READY = ("ready",)
+NEWEST_INCIDENTS = 5
 RETRYING = ("backoff", "auth_failed", "conflict", "degraded")
 # The owner's fields as the contract lists them; what a status document holds besides is not repeated here.
 CONTRACT_OWNER_FIELDS = (
@@ -133,15 +136,36 @@ def _surface(entry: Json, status: Json) -> dict[str, object]:
         "mention_gated_account_count": 0,
         "default_configured_account_id": entry["default_configured_account_id"],
         "runtime_attention_account_count": len(attention),
-        "runtime_attention_reasons": [str(surface.get("phase")) for surface in attention],
+        "runtime_attention_reasons": [
+            str(surface.get("trouble") or surface.get("phase")) for surface in attention
+        ],
         "runtime_attention_remediations": [
-            str(surface["fix"]) for surface in attention if surface.get("fix")
+            remedy for remedy in (_remedy(surface) for surface in attention) if remedy
         ],
         "preferred_runtime_owner_pids": [status["pid"]] if status.get("running") and live else [],
-        "recent_runtime_incidents": [],
+        "recent_runtime_incidents": _incidents(live.values()),
         "service_enabled": any(_healths(account)[1] in ("ready", "misconfigured") for account in accounts),
         "service_ready": any(surface.get("phase") in SERVICE_READY for surface in live.values()),
     }
+
+
+def _remedy(surface: Json) -> str | None:
+    """What to do about a surface: by its own word, else by that of its trouble."""
+    if surface.get("fix"):
+        return str(surface["fix"])
+    row = find(f"surface.{surface.get('trouble')}") or find(f"surface.{surface.get('phase')}")
+    fix = None if row is None else row[2]
+    return None if fix is None else fix.format(surface=f"{surface['channel']}={surface['account']}")
+
+
+def _incidents(live: Iterable[Json]) -> list[dict[str, object]]:
+    """The newest incidents of all accounts of a channel, each with the account it belongs to."""
+    found = [
+        {**incident, "account_id": surface.get("account")}
+        for surface in live
+        for incident in incidents_of(surface)
+    ]
+    return sorted(found, key=lambda one: cast(int, one["at_ms"]), reverse=True)[:NEWEST_INCIDENTS]
 
 
 def _healths(account: Json) -> list[str]:
@@ -167,7 +191,9 @@ def _channels(surfaces: Sequence[Json], channels: Json) -> dict[str, object]:
         "runtime_attention_surface": _ids(enabled, lambda s: bool(s["runtime_attention_account_count"])),
         "retrying_surface": _ids(enabled, lambda s: bool(s["runtime_attention_account_count"])),
         "stale_surface": [],
-        "duplicate_surface": [],
+        "duplicate_surface": _ids(
+            enabled, lambda s: "conflict" in cast("list[str]", s["runtime_attention_reasons"])
+        ),
     }
     return {
         "catalog_channel_count": summary["total_surface_count"],

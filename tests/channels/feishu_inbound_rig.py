@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import importlib
 import json
 import threading
 from collections.abc import Iterator
@@ -21,6 +24,8 @@ from tests.fakes.feishu_long_connection import FakeLongConnection
 
 BOT = BotIdentity("ou_bot", "loong-bot")
 APP = "cli_a1b2c3"
+KEY = "test key"
+NOW_S = 1_736_480_000
 
 
 class StubApi:
@@ -130,4 +135,28 @@ def message(number: int = 1, text: str | None = None, **fields: Any) -> dict[str
                 "content": json.dumps(inner, ensure_ascii=False),
             },
         },
+    }
+
+
+def encrypted(value: object, key: str = KEY, iv: bytes = bytes(range(16))) -> bytes:
+    """A body as the platform sends it; `value` is JSON or the plain bytes, padded here unless already whole."""
+    plain = value if isinstance(value, bytes) else json.dumps(value).encode()
+    if not isinstance(value, bytes):
+        size = 16 - len(plain) % 16
+        plain += bytes([size]) * size
+    ciphers = importlib.import_module("cryptography.hazmat.primitives.ciphers")
+    cipher = ciphers.Cipher(
+        ciphers.algorithms.AES(hashlib.sha256(key.encode()).digest()), ciphers.modes.CBC(iv)
+    ).encryptor()
+    sealed = iv + cipher.update(plain) + cipher.finalize()
+    return json.dumps({"encrypt": base64.b64encode(sealed).decode()}).encode()
+
+
+def signed(body: bytes, *, at_s: int = NOW_S, nonce: str = "nonce-1", key: str = KEY) -> dict[str, str]:
+    """The fields with which the platform signs a body."""
+    text = f"{at_s}{nonce}{key}".encode() + body
+    return {
+        "X-Lark-Request-Timestamp": str(at_s),
+        "X-Lark-Request-Nonce": nonce,
+        "X-Lark-Signature": hashlib.sha256(text).hexdigest(),
     }

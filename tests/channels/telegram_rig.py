@@ -8,7 +8,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
-from loong_channels.contract import Account, Address, Cursor, Inbound, Outbound, Receipt
+from loong_channels.contract import (
+    Account,
+    Address,
+    Cursor,
+    Inbound,
+    Outbound,
+    Receipt,
+    WebhookReceiver,
+)
 from loong_channels.net import Egress
 from loong_channels.telegram.channel import Channel
 from loong_channels.waiting import Deadline, StopToken
@@ -27,6 +35,8 @@ class RecordingHost:
         self.cursors: dict[str, str] = dict(cursors or {})
         self.identities: list[str] = []
         self.moves: list[tuple[str, str]] = []
+        self.recalls: list[tuple[str, str]] = []
+        self.receiver: WebhookReceiver | None = None
         self.notes: list[tuple[str, dict[str, object]]] = []
         self.heard_count = 0
         self.rounds = 0
@@ -65,6 +75,20 @@ class RecordingHost:
     def moved(self, old_conversation: str, new_conversation: str) -> None:
         with self.changed:
             self.moves.append((old_conversation, new_conversation))
+
+    def recalled(self, conversation: str, message_id: str) -> None:
+        with self.changed:
+            if self.refusals:
+                raise self.refusals.pop(0)
+            self.recalls.append((conversation, message_id))
+
+    @contextlib.contextmanager
+    def mounted(self, receiver: WebhookReceiver) -> Iterator[None]:
+        self.receiver = receiver
+        try:
+            yield
+        finally:
+            self.receiver = None
 
     def note(self, event: str, **details: object) -> None:
         with self.changed:

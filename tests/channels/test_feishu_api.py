@@ -123,6 +123,14 @@ def test_a_wait_is_taken_from_the_headers_and_bounded(
     assert (fault.retry_after_s, fault.whole_account) == (seconds, whole_account)
 
 
+def test_a_platform_that_fails_may_say_when_to_come_back() -> None:
+    body = {"code": 2200, "msg": "internal"}
+    for headers, seconds in (({"retry-after": "7"}, 7.0), ({}, None)):
+        fault = fault_of(500, body, headers)
+        assert isinstance(fault, faults.Overloaded)
+        assert fault.retry_after_s == seconds
+
+
 def test_a_wait_may_be_a_date() -> None:
     later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=31)
     fault = fault_of(429, b"slow down", {"retry-after": email.utils.format_datetime(later, usegmt=True)})

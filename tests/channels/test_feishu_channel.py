@@ -14,6 +14,7 @@ import pytest
 
 from loong_channels import catalog, faults
 from loong_channels.contract import Account, Inbound
+from loong_channels.feishu import reactions
 from loong_channels.feishu.channel import Channel
 from loong_channels.feishu.spec import SPEC
 from loong_channels.net import Egress
@@ -51,7 +52,8 @@ def test_webhook_secrets_are_needed_in_webhook_mode_only() -> None:
 
 def test_the_spec_tells_the_gateway_what_it_must_know() -> None:
     assert catalog.spec("lark") is SPEC
-    assert (SPEC.wildcard, SPEC.idempotent_send, SPEC.cards, SPEC.threads) == (True, True, True, False)
+    assert (SPEC.wildcard, SPEC.idempotent_s, SPEC.threads) == (True, 3600.0, False)
+    assert [option.name for option in SPEC.send_options if option.markdown] == ["card"]
     assert SPEC.target_kinds == catalog.KNOWN["feishu"].target_kinds
     assert SPEC.aliases == catalog.KNOWN["feishu"].aliases
     defaults = {setting.name: setting.default for setting in SPEC.settings}
@@ -139,6 +141,30 @@ def test_a_mark_stays_until_the_answer_is_out(fake: FakeFeishu) -> None:
     assert said.reactions
     send(channel, "answer", reply_to=said.message_id)
     assert said.reactions == {}
+    assert fake.texts() == ["answer"]
+
+
+def test_a_mark_goes_with_an_answer_that_is_refused_for_good(fake: FakeFeishu) -> None:
+    said = fake.say(CHAT)
+    channel = make_channel(fake, ack_reactions=True)
+    channel.acknowledge(inbound(said.message_id), deadline=Deadline(5))
+    fake.refuse("reply", 230022)
+    with pytest.raises(faults.Refused):
+        send(channel, "answer", reply_to=said.message_id)
+    assert said.reactions == {}
+
+
+def test_a_slow_mark_holds_no_answer_up(fake: FakeFeishu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reactions, "_MARK_S", 0.05)
+    said = fake.say(CHAT)
+    channel = make_channel(fake, ack_reactions=True)
+    channel.probe(deadline=Deadline(5))
+    fake.fault("react", "hang", times=None)
+    with pytest.raises(faults.TimedOut):
+        channel.acknowledge(inbound(said.message_id), deadline=Deadline(60))
+    channel.acknowledge(inbound(fake.say(CHAT).message_id), deadline=Deadline(60))
+    assert len(fake.calls("react")) == 1
+    send(channel, "answer", reply_to=said.message_id)
     assert fake.texts() == ["answer"]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from loong_channels.contract import Inbound
-from loong_channels.feishu.decoding import load_json
-from loong_channels.feishu.events import EventReader, Skipped
+from loong_channels.decoding import load_json
+from loong_channels.feishu.events import EventReader, Reading, Recalled, Skipped
 from loong_channels.feishu.identity import BotIdentity
 
 APP = "cli_a1b2c3"
@@ -199,7 +199,7 @@ def test_posts_become_paragraphs_with_their_files() -> None:
         "Report\nlook at\n[this](https://x.example/)[SMILE]\n@Ann Lee@all\n[image][video]\n"
         "```python\nprint(1)\n```\n\n---\n**bold**!"
     )
-    assert [(a.kind, a.ref["file_key"], a.ref["type"]) for a in inbound.attachments] == [
+    assert [(a.kind, a.ref.get("file_key"), a.ref.get("type")) for a in inbound.attachments] == [
         ("image", "img_1", "image"),
         ("video", "file_1", "file"),
     ]
@@ -235,12 +235,17 @@ def test_posts_become_paragraphs_with_their_files() -> None:
         ("location", {"name": "Here", "latitude": "1.5", "longitude": "2"}, "[location Here, 1.5, 2]", None),
         ("todo", {"task_id": "t"}, "[todo]", None),
         ("video_chat", {}, "[video chat]", None),
-        ("merge_forward", "Merged and Forwarded Message", "[forwarded messages]", None),
+        (
+            "merge_forward",
+            "Merged and Forwarded Message",
+            "[forwarded messages]",
+            ("forward", None, None, None),
+        ),
         (
             "interactive",
             {"title": "T", "elements": [[{"tag": "text", "text": "a"}, {"tag": "text", "text": "b"}]]},
             "T\na\nb",
-            None,
+            ("card", None, None, None),
         ),
         (
             "interactive",
@@ -249,15 +254,15 @@ def test_posts_become_paragraphs_with_their_files() -> None:
                 "body": {"elements": [{"content": "c"}]},
             },
             "H\nc",
-            None,
+            ("card", None, None, None),
         ),
-        ("interactive", {"card_id": "7"}, "[card]", None),
+        ("interactive", {"card_id": "7"}, "[card]", ("card", None, None, None)),
     ],
 )
 def test_other_contents(kind: str, content: object, text: str, attachment: tuple[object, ...] | None) -> None:
     inbound = taken(event(content, kind))
     assert inbound.text == text
-    found = [(a.kind, a.name, a.ref["file_key"], a.ref["type"]) for a in inbound.attachments]
+    found = [(a.kind, a.name, a.ref.get("file_key"), a.ref.get("type")) for a in inbound.attachments]
     assert found == ([] if attachment is None else [attachment])
     assert all(a.ref["message_id"] == "om_1" for a in inbound.attachments)
 
@@ -307,12 +312,22 @@ def test_other_events_are_named_with_their_chat_and_the_everyday_ones_are_quiet(
     for kind in (
         "im.chat.member.bot.added_v1",
         "im.chat.disbanded_v1",
-        "im.message.recalled_v1",
         "of.the_future",
     ):
         assert other(kind) == Skipped(kind, "oc_1")
     assert other("im.message.message_read_v1").everyday
     assert other("im.message.reaction.created_v1").everyday
+
+
+def test_a_message_that_is_taken_back_is_named() -> None:
+    def recall(**event: object) -> Reading:
+        header = {"event_type": "im.message.recalled_v1", "app_id": APP}
+        return read({"schema": "2.0", "header": header, "event": event})
+
+    whole = {"chat_id": "oc_1", "message_id": "om_1", "recall_time": "1774004591214", "recall_type": "x"}
+    assert recall(**whole) == Recalled("oc_1", "om_1")
+    for broken in ({}, {"chat_id": "oc_1"}, {**whole, "message_id": ["x"]}):
+        assert isinstance(recall(**broken), Skipped)
 
 
 def test_a_moment_that_makes_no_sense_is_none() -> None:

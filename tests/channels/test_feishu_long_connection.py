@@ -15,10 +15,11 @@ from loong_channels.contract import Inbound
 from loong_channels.feishu.endpoint import ClientConfig, Endpoint, read_endpoint
 from loong_channels.feishu.identity import BotIdentity
 from loong_channels.feishu.long_connection import Timing
+from loong_gateway.messaging.backoff import Backoff
 from tests.channels.feishu_inbound_rig import BOT, Receiving, StubApi, message, receiving
 from tests.channels.telegram_rig import RecordingHost
 from tests.clocks import HandClock
-from tests.fakes.feishu_long_connection import FakeLongConnection, Push
+from tests.fakes.feishu_long_connection import FakeLongConnection, Link, Push
 from tests.fakes.feishu_wire import pack
 
 
@@ -142,16 +143,22 @@ def test_fragments_in_any_order_are_one_event_acknowledged_once() -> None:
 
 
 def test_an_incomplete_push_is_not_acknowledged_and_its_redelivery_is_taken() -> None:
+    clock = HandClock()
     with FakeLongConnection() as fake:
         host = RecordingHost()
-        with receiving(StubApi(fake), host):
+        with receiving(StubApi(fake), host, quick(clock)):
             one = Push("ev-1", json.dumps(message(1)).encode(), pieces=3)
             fake.push_again(one, only=[0, 2])
             fake.push(message(2))
             assert one.codes == []
+            # Ten seconds after its last piece it is forgotten, which is told once.
+            clock.advance(11)
+            _, details = host.wait_for(lambda: [n for n in host.notes if n[0] == "push_incomplete"])[0]
+            assert (details["pieces"], len(str(details["push"]))) == ("2/3", 36)
             assert fake.redeliver() == 1
             fake.wait_for(lambda: one.codes == [200])
             assert events_of(host) == ["ev-2", "ev-1"]
+        assert note_names(host).count("push_incomplete") == 1
         assert fake.complaints == []
 
 
@@ -181,6 +188,8 @@ def test_a_payload_that_is_no_json_is_asked_for_again() -> None:
         with receiving(StubApi(fake), host):
             for payload in (b"{", b"", b"\xff\xfe", b"[" * 100_000):
                 assert fake.push(payload).codes == [500]
+            assert all(len(str(d["push"])) == 36 for n, d in host.notes if n == "event_unreadable")
+            assert note_names(host).count("event_unreadable") == 4
             fake.push(message(1))
         assert events_of(host) == ["ev-1"]
         assert fake.complaints == []
@@ -332,6 +341,9 @@ def test_what_the_endpoint_request_says_has_a_name(
         error = Receiving(StubApi(fake), RecordingHost()).ended()
         assert type(error) is expected
         assert fake.endpoint_requests == 1
+        # What only a person can change is tried again slowly.
+        slowly = isinstance(error, (faults.BadCredentials, faults.Conflict))
+        assert Backoff(5.0).next_s(error) >= 270 if slowly else Backoff(5.0).next_s(error) <= 60
 
 
 def test_a_wrong_secret_and_too_many_connections_are_named() -> None:
@@ -424,16 +436,150 @@ def test_events_that_wait_on_the_old_connection_are_taken_before_it_ends() -> No
             first = fake.link()
             api.hold = threading.Event()
             clock.advance(3601)
-            with fake.changed:
-                before = fake.endpoint_requests
             fake.wait_for(lambda: len(api.deadlines) == 2)
             late = fake.push(message(2), link=first, wait=False)
             api.hold.set()
             fake.wait_for(lambda: late.codes == [200])
             fake.wait_for(lambda: not first.alive)
-            assert (before, fake.connected) == (1, 2)
+            assert fake.connected == 2
             assert api.deadlines[1] <= 2.0
         assert fake.complaints == []
+
+
+def both_open(fake: FakeLongConnection, host: RecordingHost, clock: HandClock) -> tuple[Link, Link]:
+    """The old and the new connection of a renewal that waits for the first pong on the new one."""
+    fake.push(message(1))
+    first = fake.link()
+    fake.pongs = False
+    clock.advance(3601)
+    fake.wait_for(lambda: fake.connected == 2 and fake.link().pings)
+    return first, fake.link()
+
+
+def test_the_old_connection_goes_on_until_the_platform_has_spoken_on_the_new_one() -> None:
+    clock = HandClock()
+    with FakeLongConnection() as fake:
+        host = RecordingHost()
+        with receiving(StubApi(fake), host, quick(clock, max_age_s=3600)):
+            first, second = both_open(fake, host, clock)
+            for number in range(2, 6):
+                assert fake.push(message(number), link=first).codes == [200]
+            assert first.alive
+            # What comes on both is offered twice; it is the store that knows.
+            assert fake.push(message(5), link=second).codes == [200]
+            fake.wait_for(lambda: not first.alive)
+            fake.pongs = True
+            assert fake.push(message(6)).codes == [200]
+        assert events_of(host) == ["ev-1", "ev-2", "ev-3", "ev-4", "ev-5", "ev-5", "ev-6"]
+        assert fake.connected == 2
+        assert fake.complaints == []
+
+
+def test_a_new_connection_that_stays_silent_is_given_up_and_the_old_one_kept() -> None:
+    clock = HandClock()
+    with FakeLongConnection() as fake:
+        host = RecordingHost()
+        with receiving(StubApi(fake), host, quick(clock, max_age_s=3600)):
+            first, second = both_open(fake, host, clock)
+            # The old one is heard of meanwhile, so only the new one is silent.
+            fake.push(message(2), link=first)
+            clock.advance(21)
+            fake.wait_for(lambda: not second.alive)
+            fake.pongs = True
+            assert fake.push(message(3)).codes == [200]
+            assert fake.alive == [first]
+            host.wait_for(lambda: "connection_not_renewed" in note_names(host))
+            clock.advance(301)
+            fake.wait_for(lambda: fake.connected == 3 and len(fake.alive) == 1)
+        assert fake.complaints == []
+
+
+def test_an_old_connection_that_ends_during_the_renewal_is_no_loss() -> None:
+    clock = HandClock()
+    with FakeLongConnection() as fake:
+        host = RecordingHost()
+        with receiving(StubApi(fake), host, quick(clock, max_age_s=3600)):
+            first, second = both_open(fake, host, clock)
+            first.connection.close(1001, "bye")
+            host.wait_for(lambda: "old_connection_ended" in note_names(host))
+            assert fake.push(message(2), link=second).codes == [200]
+            fake.wait_for(lambda: fake.alive == [second])
+        assert fake.complaints == []
+
+
+def test_when_both_connections_are_lost_it_is_over() -> None:
+    clock = HandClock()
+    with FakeLongConnection() as fake:
+        host = RecordingHost()
+        run = Receiving(StubApi(fake), host, quick(clock, max_age_s=3600))
+        first, second = both_open(fake, host, clock)
+        first.connection.close(1001, "bye")
+        host.wait_for(lambda: "old_connection_ended" in note_names(host))
+        second.connection.close(1001, "bye")
+        assert isinstance(run.ended(), faults.Unreachable)
+
+
+def test_half_an_event_on_the_old_connection_is_waited_for() -> None:
+    clock = HandClock()
+    with FakeLongConnection() as fake:
+        host = RecordingHost()
+        with receiving(StubApi(fake), host, quick(clock, max_age_s=3600)):
+            first, second = both_open(fake, host, clock)
+            one = Push("ev-2", json.dumps(message(2)).encode(), pieces=2)
+            fake.push_again(one, link=first, only=[0])
+            fake.push(message(3), link=first)
+            fake.pongs = True
+            assert fake.push(message(4), link=second).codes == [200]
+            assert first.alive
+            rest = next(frames for push, frames, _ in first.open_pushes.values() if push is one)[1]
+            first.connection.send(pack(rest))
+            fake.wait_for(lambda: one.codes == [200])
+            fake.wait_for(lambda: not first.alive)
+        assert events_of(host) == ["ev-1", "ev-3", "ev-4", "ev-2"]
+        assert fake.complaints == []
+
+
+def test_a_stop_during_the_renewal_ends_both_connections() -> None:
+    clock = HandClock()
+    with FakeLongConnection() as fake:
+        host = RecordingHost()
+        run = Receiving(StubApi(fake), host, quick(clock, max_age_s=3600))
+        both_open(fake, host, clock)
+        run.stop.set("over")
+        assert run.ended(2) is None
+        fake.wait_for(lambda: not fake.alive)
+
+
+def test_an_age_of_0_means_never() -> None:
+    clock = HandClock()
+    with FakeLongConnection() as fake:
+        host = RecordingHost()
+        with receiving(StubApi(fake), host, quick(clock, max_age_s=0)):
+            fake.push(message(1))
+            pings = fake.link().pings
+            clock.advance(10 * 86_400)
+            fake.wait_for(lambda: len(pings) == 2)
+            fake.push(message(2))
+            assert (fake.connected, fake.endpoint_requests) == (1, 1)
+
+
+def test_an_answer_that_came_while_nobody_looked_is_an_answer() -> None:
+    """A disk that holds the commit up for a minute is no silence of the platform."""
+    clock = HandClock()
+
+    class SlowHost(RecordingHost):
+        def accept(self, batch: Any, cursor: Any = None) -> None:
+            fake.send_pong(None)
+            clock.advance(60)
+            super().accept(batch, cursor)
+
+    with FakeLongConnection() as fake:
+        host = SlowHost()
+        fake.pongs = False
+        with receiving(StubApi(fake), host, quick(clock)):
+            for number in range(1, 4):
+                assert fake.push(message(number)).codes == [200]
+            assert fake.connected == 1
 
 
 def test_a_stop_ends_it_in_every_state() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from loong_channels import faults
 from loong_channels.feishu.content import text_content
-from loong_channels.feishu.media import MAX_FILE_BYTES, MAX_IMAGE_BYTES, Media
-from loong_channels.feishu.messages import Messages, Style, uuid_of
+from loong_channels.feishu.media import Media
+from loong_channels.feishu.messages import Key, Messages, Style, uuid_of
 from loong_channels.feishu.preview import GrowingCard
 from loong_channels.feishu.reactions import Reactions
 from loong_channels.feishu.targets import Target, receive_id_type
@@ -270,7 +270,7 @@ def test_a_send_ends_with_its_deadline_and_its_stop(fake: FakeFeishu) -> None:
     with pytest.raises(faults.Interrupted):
         messages = Messages(make_api(fake), Style("work"), lambda event: None)
         content = text_content("hello")
-        messages.send(Target(CHAT, "chat_id"), content, "k", deadline=Deadline(20), stop=stop)
+        messages.send(Target(CHAT, "chat_id"), content, Key("k"), deadline=Deadline(20), stop=stop)
     stopper.join(10)
 
 
@@ -534,6 +534,16 @@ def test_marks_pause_when_requests_are_limited(fake: FakeFeishu, code: int) -> N
     assert list(said.reactions.values()) == ["Typing"]
 
 
+@pytest.mark.parametrize("kind", ["reset", "html"])
+def test_marks_pause_when_they_get_lost(fake: FakeFeishu, kind: str) -> None:
+    marks = Marks(fake)
+    fake.fault("react", kind)
+    with pytest.raises(faults.Unreachable):
+        marks.mark(fake.say(CHAT).message_id)
+    marks.mark(fake.say(CHAT).message_id)
+    assert fake.names() == ["react"]
+
+
 def test_a_mark_that_cannot_be_taken_away_is_left(fake: FakeFeishu) -> None:
     said = fake.say(CHAT)
     marks = Marks(fake)
@@ -544,34 +554,6 @@ def test_a_mark_that_cannot_be_taken_away_is_left(fake: FakeFeishu) -> None:
 
 
 # --- media
-
-
-def test_images_and_files_go_up_with_their_kind_and_name(fake: FakeFeishu) -> None:
-    media = Media(make_api(fake))
-    data = bytes(range(256)) * 40 + b"\r\n--x--\r\n"
-    image = media.upload_image(data, deadline=Deadline(5))
-    sound = media.upload_file("a.opus", data, duration_ms=1500, deadline=Deadline(5))
-    odd = media.upload_file('Bericht "ü"\r\n漢字.xyz', data, deadline=Deadline(5))
-    assert fake.uploads[image] == ({"image_type": "message", "filename": "image"}, data)
-    assert fake.uploads[sound][0] == {
-        "file_type": "opus",
-        "file_name": "a.opus",
-        "duration": "1500",
-        "filename": "a.opus",
-    }
-    assert fake.uploads[odd][0]["file_type"] == "stream"
-    assert fake.uploads[odd][0]["file_name"] == 'Bericht "ü" 漢字.xyz'
-    assert fake.uploads[odd][1] == data
-
-
-def test_what_cannot_be_uploaded_costs_no_request(fake: FakeFeishu) -> None:
-    media = Media(make_api(fake))
-    for wrong in (b"", bytes(MAX_IMAGE_BYTES + 1)):
-        with pytest.raises(faults.Refused):
-            media.upload_image(wrong, deadline=Deadline(5))
-    with pytest.raises(faults.Refused):
-        media.upload_file("x", bytes(MAX_FILE_BYTES + 1), deadline=Deadline(5))
-    assert fake.requests == []
 
 
 @pytest.mark.parametrize(
@@ -587,7 +569,7 @@ def test_what_came_with_a_message_is_fetched(
     said = fake.say(CHAT)
     key = fake.attach(said, kind, data, mime, name)
     found = Media(make_api(fake)).resource(said.message_id, key, kind, deadline=Deadline(5))
-    assert (found.data, found.mime, found.name) == (data, mime, name)
+    assert (found.content, found.mime, found.name) == (data, mime, name)
 
 
 def test_a_download_is_bounded_and_its_refusals_are_faults(fake: FakeFeishu) -> None:
@@ -603,4 +585,4 @@ def test_a_download_is_bounded_and_its_refusals_are_faults(fake: FakeFeishu) -> 
     with pytest.raises(faults.BadAnswer):
         media.resource("om_unknown", key, "file", deadline=Deadline(5))
     fake.revoke_tokens()
-    assert len(media.resource(said.message_id, key, "file", deadline=Deadline(5)).data) == 5000
+    assert len(media.resource(said.message_id, key, "file", deadline=Deadline(5)).content) == 5000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ from loong_channels.waiting import Deadline, StopToken
 from tests.channels.feishu_inbound_rig import message
 from tests.channels.telegram_rig import RecordingHost
 from tests.fakes.feishu_long_connection import FakeLongConnection
+from tests.fakes.scripted_peer import ScriptedPeer, unanswered
+from tests.waiting import wait_until
 
 channels = pytest.importorskip("loong_channels.feishu.channel")
 platform = pytest.importorskip("tests.fakes.feishu")
@@ -59,7 +62,7 @@ def running(channel: Any, host: RecordingHost) -> Iterator[tuple[StopToken, list
         except BaseException as error:  # noqa: BLE001 - handed to the test
             errors.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=run, daemon=True, name="the channel")
     thread.start()
     try:
         yield stop, errors
@@ -111,6 +114,82 @@ def test_every_connection_asks_for_its_own_endpoint_and_a_wrong_secret_is_named(
                     break
         assert isinstance(errors[0], faults.BadCredentials)
         assert "another-secret" not in str(errors[0])
+
+
+@contextlib.contextmanager
+def never_accepting() -> Iterator[int]:
+    """A port whose queue is full, so that a connection to it is never made."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def state(name: str, rest: Any, host: RecordingHost) -> Iterator[Any]:
+    """Where `run` is: (settings, a wait until it is there)."""
+    settings: dict[str, object] = {}
+    hooks = {"mode": "webhook", "verification_token": "t", "encrypt_key": "k"}
+    with contextlib.ExitStack() as stack:
+        if name in ("token", "bot", "endpoint"):
+            fault = rest.fault(name, "hang")
+            there = lambda: rest.wait_for(lambda: fault.hits)  # noqa: E731
+        elif name == "connecting":
+            port = stack.enter_context(never_accepting())
+            rest.on_request = None
+            rest.set_endpoint(f"ws://127.0.0.1:{port}/?service_id=1")
+            there = lambda: rest.wait_for(lambda: [r for r in rest.calls("endpoint") if r.code == 0])  # noqa: E731
+        elif name == "handshake":
+            peer = stack.enter_context(ScriptedPeer(unanswered))
+            rest.on_request = None
+            rest.set_endpoint(f"ws://127.0.0.1:{peer.port}/?service_id=1")
+            there = lambda: wait_until(lambda: peer.requests)  # noqa: E731
+        else:
+            settings = {
+                "reading": {},
+                "listening": {**hooks, "webhook_bind": "127.0.0.1:0"},
+                "mounted": hooks,
+            }[name]
+            there = lambda: host.wait_for(lambda: host.identities)  # noqa: E731
+        yield settings, there
+        rest.release()
+
+
+STATES = (
+    "token",
+    "bot",
+    "endpoint",
+    "connecting",
+    "handshake",
+    "reading",
+    "listening",
+    "mounted",
+)
+
+
+@pytest.mark.parametrize("how", ["stop", "interrupt"])
+@pytest.mark.parametrize("name", STATES)
+def test_a_stop_and_an_interruption_end_it_in_every_state(name: str, how: str) -> None:
+    if name in ("listening", "mounted"):
+        pytest.importorskip("cryptography")
+    with both() as (rest, link):
+        host = RecordingHost()
+        with state(name, rest, host) as (settings, there):
+            channel = channels.Channel(account(rest, **settings), Egress())
+            with running(channel, host) as (stop, errors):
+                there()
+                stop.set("over") if how == "stop" else channel.interrupt()
+                wait_until(lambda: "the channel" not in [t.name for t in threading.enumerate()], 2)
+            assert [type(error) for error in errors] == ([] if how == "stop" else [faults.Interrupted])
+        link.wait_for(lambda: not link.alive)
+        assert host.receiver is None
+        if how == "interrupt":
+            with running(channel, host) as (stop, errors):
+                wait_until(lambda: errors)
+            assert isinstance(errors[0], faults.Interrupted)
 
 
 def test_webhook_mode_needs_no_endpoint() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import random
@@ -19,43 +17,29 @@ from typing import Any
 import pytest
 
 from loong_channels import aes, faults
+from loong_channels.contract import WebhookRequest
 from loong_channels.feishu.events import EventReader
-from loong_channels.feishu.hook_request import Request, RequestRefused, read_head
 from loong_channels.feishu.hook_server import HookLimits
 from loong_channels.feishu.receiving import EventDesk
 from loong_channels.feishu.webhook import Webhook, WebhookSettings, decrypt_event
 from loong_channels.waiting import StopToken
-from tests.channels.feishu_inbound_rig import APP, BOT, Receiving, StubApi, message
+from tests.channels.feishu_inbound_rig import (
+    APP,
+    BOT,
+    KEY,
+    NOW_S,
+    Receiving,
+    StubApi,
+    encrypted,
+    message,
+    signed,
+)
 from tests.channels.telegram_rig import RecordingHost
 
-ciphers = pytest.importorskip("cryptography.hazmat.primitives.ciphers")
+pytest.importorskip("cryptography")
 
 TOKEN = "v-token"
-KEY = "test key"
-NOW_S = 1_736_480_000
-SECRETS = {"verification_token": TOKEN, "encrypt_key": KEY}
-
-
-def encrypt(value: object, key: str = KEY, iv: bytes = bytes(range(16))) -> bytes:
-    """A body as the platform sends it; `value` is JSON or the plain bytes, padded here unless already whole."""
-    plain = value if isinstance(value, bytes) else json.dumps(value).encode()
-    if not isinstance(value, bytes):
-        size = 16 - len(plain) % 16
-        plain += bytes([size]) * size
-    cipher = ciphers.Cipher(
-        ciphers.algorithms.AES(hashlib.sha256(key.encode()).digest()), ciphers.modes.CBC(iv)
-    ).encryptor()
-    sealed = iv + cipher.update(plain) + cipher.finalize()
-    return json.dumps({"encrypt": base64.b64encode(sealed).decode()}).encode()
-
-
-def signed(body: bytes, *, at_s: int = NOW_S, nonce: str = "nonce-1", key: str = KEY) -> dict[str, str]:
-    text = f"{at_s}{nonce}{key}".encode() + body
-    return {
-        "X-Lark-Request-Timestamp": str(at_s),
-        "X-Lark-Request-Nonce": nonce,
-        "X-Lark-Signature": hashlib.sha256(text).hexdigest(),
-    }
+SECRETS = {"mode": "webhook", "verification_token": TOKEN, "encrypt_key": KEY}
 
 
 def pushed(number: int = 1, **fields: Any) -> dict[str, Any]:
@@ -95,7 +79,7 @@ class Hook:
 
     def deliver(self, event: object, **how: Any) -> tuple[int, Any]:
         """As the platform does: encrypted, signed."""
-        body = encrypt(event)
+        body = encrypted(event)
         return self.post(body, signed(body, **how))
 
 
@@ -116,7 +100,7 @@ def hook(
     host: RecordingHost | None = None, limits: HookLimits | None = None, skew_s: int = 300
 ) -> Iterator[Hook]:
     host = host or RecordingHost()
-    settings = WebhookSettings("127.0.0.1", 0, "/feishu/events", TOKEN, KEY, skew_s)
+    settings = WebhookSettings(("127.0.0.1", 0), "/feishu/events", TOKEN, KEY, skew_s)
     desk = EventDesk(EventReader("work", APP, BOT), host)
     webhook = Webhook(
         settings, host, desk.take, identity="loong-bot", now_s=lambda: float(NOW_S), limits=limits
@@ -156,7 +140,7 @@ def test_published_vectors() -> None:
     assert plain.hex() == "00112233445566778899aabbccddeeff"
     signature = signed(b'{"encrypt":"abc"}')["X-Lark-Signature"]
     for padding in (b"\x00", b"\x11", b"\x01\x02", b"\x03\x01\x03"):
-        sealed = json.loads(encrypt(b"x" * (32 - len(padding)) + padding))["encrypt"]
+        sealed = json.loads(encrypted(b"x" * (32 - len(padding)) + padding))["encrypt"]
         with pytest.raises(ValueError, match="padding"):
             decrypt_event(KEY, sealed)
     assert signature == "c4da5213ba4323331fe07eaf45256e2aa2bc81964de98280c93d146b79930af3"
@@ -184,7 +168,7 @@ def test_a_signed_body_that_is_not_encrypted_is_taken() -> None:
 def test_what_is_not_taken_is_answered_503_with_a_time_and_taken_later(refusal: faults.Fault) -> None:
     with hook() as it:
         it.host.refusals = [refusal]
-        body = encrypt(pushed(1))
+        body = encrypted(pushed(1))
         head = "".join(f"{k}: {v}\r\n" for k, v in signed(body).items())
         request = (
             f"POST /feishu/events HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
@@ -210,7 +194,7 @@ def test_a_bug_behind_a_delivery_is_answered_500_and_the_listener_lives() -> Non
 @pytest.mark.parametrize("is_encrypted", [True, False])
 def test_the_challenge_is_answered_in_clear(is_signed: bool, is_encrypted: bool) -> None:
     challenge = {"challenge": 'ajls"384', "token": TOKEN, "type": "url_verification"}
-    body = encrypt(challenge) if is_encrypted else json.dumps(challenge).encode()
+    body = encrypted(challenge) if is_encrypted else json.dumps(challenge).encode()
     with hook() as it:
         assert it.post(body, signed(body) if is_signed else None) == (200, {"challenge": 'ajls"384'})
         assert it.host.messages == []
@@ -230,12 +214,12 @@ def test_the_challenge_is_answered_in_clear(is_signed: bool, is_encrypted: bool)
 )
 def test_a_challenge_without_the_token_is_not_echoed(challenge: object) -> None:
     with hook() as it:
-        for body in (json.dumps(challenge).encode(), encrypt(challenge)):
+        for body in (json.dumps(challenge).encode(), encrypted(challenge)):
             assert it.post(body) == (401, {})
 
 
 def test_what_is_not_signed_or_signed_wrongly_is_refused_alike() -> None:
-    body = encrypt(pushed(1))
+    body = encrypted(pushed(1))
     good = signed(body)
     wrong: list[dict[str, str]] = [
         {},
@@ -277,27 +261,27 @@ def test_the_window_for_replays_is_a_setting() -> None:
 
 
 def broken_bodies() -> list[bytes]:
-    whole = json.loads(encrypt(pushed(1)))["encrypt"]
+    whole = json.loads(encrypted(pushed(1)))["encrypt"]
     return [
         b"",
         b"{",
         b"[]",
         b"null",
         b"\xff",
-        b"[" * 100_000,
+        b"[" * 60_000,
         b'{"encrypt":5}',
         b'{"encrypt":""}',
         b'{"encrypt":"***"}',
         json.dumps({"encrypt": whole[:-3]}).encode(),
         json.dumps({"encrypt": whole[:20]}).encode(),
         json.dumps({"encrypt": whole[:40]}).encode(),
-        encrypt(b"x" * 32),
-        encrypt(b"x" * 15 + b"\x00"),
-        encrypt(b"x" * 15 + b"\x11"),
-        encrypt(b"x" * 14 + b"\x01\x02"),
-        encrypt(b"\x10" * 16),
-        encrypt([1]),
-        encrypt(pushed(1), key="another key"),
+        encrypted(b"x" * 32),
+        encrypted(b"x" * 15 + b"\x00"),
+        encrypted(b"x" * 15 + b"\x11"),
+        encrypted(b"x" * 14 + b"\x01\x02"),
+        encrypted(b"\x10" * 16),
+        encrypted([1]),
+        encrypted(pushed(1), key="another key"),
     ]
 
 
@@ -354,7 +338,7 @@ HEAD = "Host: h\r\nContent-Type: application/json\r\n"
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{{}}", 400),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: +2\r\n\r\n{{}}", 400),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: 2, 2\r\n\r\n{{}}", 400),
-        (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: 1048577\r\n\r\n", 413),
+        (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: 65537\r\n\r\n", 413),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length : 2\r\n\r\n{{}}", 400),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD} folded\r\nContent-Length: 2\r\n\r\n{{}}", 400),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}X: a\nY: b\r\n\r\n", 400),
@@ -392,7 +376,7 @@ def test_strict_http(request_text: str, status: int) -> None:
 def test_a_query_and_http_1_0_are_fine_and_a_large_body_too() -> None:
     with hook() as it:
         assert it.post(*post_of(pushed(1)), path="/feishu/events?x=1") == (200, {})
-        body = encrypt(pushed(2, padding="x" * 700_000))
+        body = encrypted(pushed(2, padding="x" * 48_000))
         assert it.post(body, signed(body)) == (200, {})
         body, headers = post_of(pushed(3))
         head = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
@@ -405,7 +389,7 @@ def test_a_query_and_http_1_0_are_fine_and_a_large_body_too() -> None:
 
 
 def post_of(event: object) -> tuple[bytes, dict[str, str]]:
-    body = encrypt(event)
+    body = encrypted(event)
     return body, signed(body)
 
 
@@ -511,31 +495,17 @@ def test_garbage_does_not_end_the_listener_or_leave_descriptors() -> None:
             assert len(os.listdir("/proc/self/fd")) <= before + 3
 
 
-def test_the_head_parser_never_fails_in_another_way() -> None:
-    rng = random.Random(8)
-    seed = whole_request(pushed(1))
-    for _ in range(20_000):
-        data = bytearray(seed[:600])
-        for _ in range(rng.randrange(6)):
-            place = rng.randrange(len(data))
-            data[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
-        with contextlib.suppress(RequestRefused):
-            read_head(bytes(data), path="/feishu/events", max_body_bytes=1000)
-
-
 def test_a_port_in_use_is_a_fault_with_the_address_and_the_port_is_free_afterwards() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        run = Receiving(
-            StubApi(), RecordingHost(), mode="webhook", webhook_bind=f"127.0.0.1:{port}", **SECRETS
-        )
+        run = Receiving(StubApi(), RecordingHost(), webhook_bind=f"127.0.0.1:{port}", **SECRETS)
         error = run.ended()
         assert isinstance(error, faults.Unreachable)
         assert f"127.0.0.1:{port}" in str(error)
         assert os.strerror(errno.EADDRINUSE).lower() in str(error)
     for _ in range(2):
         host = RecordingHost()
-        run = Receiving(StubApi(), host, mode="webhook", webhook_bind=f"127.0.0.1:{port}", **SECRETS)
+        run = Receiving(StubApi(), host, webhook_bind=f"127.0.0.1:{port}", **SECRETS)
         host.wait_for(lambda host=host: host.identities)
         run.stop.set("over")
         assert run.ended(2) is None
@@ -543,7 +513,7 @@ def test_a_port_in_use_is_a_fault_with_the_address_and_the_port_is_free_afterwar
 
 @pytest.mark.parametrize("bind", ["a..b:8080", "203.0.113.7:8080"])
 def test_an_address_that_cannot_be_had_is_a_fault(bind: str) -> None:
-    error = Receiving(StubApi(), RecordingHost(), mode="webhook", webhook_bind=bind, **SECRETS).ended(30)
+    error = Receiving(StubApi(), RecordingHost(), webhook_bind=bind, **SECRETS).ended(30)
     assert isinstance(error, faults.Unreachable)
     assert bind in str(error)
 
@@ -574,7 +544,7 @@ def test_an_idle_listener_stops_at_once_with_a_client_connected() -> None:
     ],
 )
 def test_webhook_mode_without_its_secrets_is_refused_by_name(settings: dict[str, object], text: str) -> None:
-    error = Receiving(StubApi(), RecordingHost(), mode="webhook", **settings).ended()
+    error = Receiving(StubApi(), RecordingHost(), **{"mode": "webhook", **settings}).ended()
     assert isinstance(error, faults.BadCredentials)
     assert str(error) == text
 
@@ -583,26 +553,21 @@ def test_settings_are_read_and_do_not_show_secrets() -> None:
     found = WebhookSettings.of(
         {**SECRETS, "webhook_bind": "[::1]:9", "webhook_path": "x/y", "webhook_max_skew_s": 9}
     )
-    assert (found.host, found.port, found.path, found.max_skew_s) == ("::1", 9, "/x/y", 9)
+    assert (found.bind, found.path, found.max_skew_s) == (("::1", 9), "/x/y", 9)
     assert KEY not in repr(found)
     assert TOKEN not in repr(found)
     usual = WebhookSettings.of(SECRETS)
-    assert (usual.host, usual.port, usual.path, usual.max_skew_s) == (
-        "127.0.0.1",
-        8080,
-        "/feishu/events",
-        300,
-    )
+    assert (usual.bind, usual.path, usual.max_skew_s) == (None, "/feishu/events", 300)
     for bind in ("nothing", "host:", "h:x", "h:70000", "h:-1"):
         with pytest.raises(faults.Refused):
             WebhookSettings.of({**SECRETS, "webhook_bind": bind})
-    assert repr(Request({"a": "secret"}, b"secret")) == "Request()"
+    assert repr(WebhookRequest("POST", {"a": "secret"}, b"secret")) == "WebhookRequest(method='POST')"
 
 
 def test_a_missing_package_is_named_before_anybody_is_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
     host = RecordingHost()
-    error = Receiving(StubApi(), host, mode="webhook", webhook_bind="127.0.0.1:0", **SECRETS).ended()
+    error = Receiving(StubApi(), host, webhook_bind="127.0.0.1:0", **SECRETS).ended()
     assert isinstance(error, aes.CryptoMissing)
     assert "cryptography" in str(error)
     assert host.identities == []

@@ -189,7 +189,7 @@ def test_an_upload_that_moves_is_not_taken_for_one_that_stalls(
         while left > 0:
             piece = connection.sock.recv(65536)
             left -= len(piece)
-            if (left >> 16) % 4 == 0:
+            if (left >> 16) % 10 == 0:
                 connection.peer.released.wait(0.03)
         connection.answer_json(200, {})
 

@@ -126,19 +126,19 @@ def test_the_stored_offset_is_used_after_a_restart() -> None:
         assert host.texts == ["one", "two"]
 
 
-@pytest.mark.parametrize("refusal", [faults.Busy("full"), faults.NotStored("no room")])
-def test_what_is_not_taken_is_offered_again_without_polling_meanwhile(refusal: faults.NotAccepted) -> None:
+@pytest.mark.parametrize("refusals", [[faults.Busy("full")] * 2, [faults.NotStored("no room")]])
+def test_what_is_not_taken_is_offered_again_without_polling_meanwhile(refusals: list[Exception]) -> None:
     with FakeTelegram() as fake:
         host = RecordingHost()
-        host.refusals = [refusal, refusal]
+        host.refusals = list(refusals)
         one = fake.say("keep me")
         with running(make_channel(fake), host):
-            host.wait_for(lambda: host.offers == 2)
+            host.wait_for(lambda: host.offers == len(refusals))
             assert len(polls(fake)) == 1
             assert not fake.confirmed(one.update_id)
             host.wait_for(lambda: host.texts == ["keep me"])
             fake.wait_for(lambda: fake.confirmed(one.update_id))
-        assert host.offers == 3
+        assert host.offers == len(refusals) + 1
 
 
 def test_a_stop_while_the_host_is_full_leaves_the_update_with_the_server() -> None:
@@ -235,6 +235,8 @@ def test_a_revoked_token_ends_a_running_connection_with_one_request() -> None:
         with running(make_channel(fake, polling_timeout_s=1), host) as run:
             fake.wait_for(lambda: waiting(fake))
             fake.revoke()
+            # The poll that waits was accepted before; it is the next one that is refused.
+            fake.say("ends the wait")
             assert isinstance(run.ended(), faults.BadCredentials)
             refused = [request for request in fake.requests if request.status == 401]
             assert len(refused) == 1

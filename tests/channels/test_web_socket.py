@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import struct
 import threading
@@ -17,6 +18,7 @@ from loong_channels.web_socket import Closed, HandshakeRefused, WebSocket
 from tests.fakes.certificates import server_context
 from tests.fakes.scripted_peer import Connection, ScriptedPeer, tunnel_to
 from tests.fakes.web_socket_server import BINARY, CONTINUATION, PING, TEXT, ServerConnection, WebSocketServer
+from tests.waiting import wait_until
 
 WAIT_S = 15.0
 DIRECT = Egress(environ={})
@@ -134,6 +136,8 @@ def test_a_connection_that_breaks_is_unreachable(end: object) -> None:
         b"\x80\x01a",
         b"\x83\x00",
         b"\x81\x02\xc3\x28",
+        b"\x81\x03hi\xc3",
+        b"\x01\x02\xf0\x9f\x80\x01\x98",
         b"\x89\x7e\x00\xff" + b"p" * 255,
         b"\x81\x7f" + struct.pack("!Q", 1 << 62),
         b"\x01\x01a\x81\x01b",
@@ -143,6 +147,8 @@ def test_a_connection_that_breaks_is_unreachable(end: object) -> None:
         "lone continuation",
         "reserved opcode",
         "not UTF-8",
+        "half a character",
+        "half a character in fragments",
         "long ping",
         "giant",
         "interleaved",
@@ -169,6 +175,38 @@ def test_fragments_may_not_add_up_beyond_the_limit() -> None:
 
     with WebSocketServer(handler) as server, pytest.raises(BadAnswer):
         connected(server.url, max_message_bytes=1000).receive(WAIT_S)
+
+
+def test_many_small_fragments_are_put_together_in_time_that_grows_with_their_number() -> None:
+    piece = b"0123456789" * 20
+
+    def handler(connection: ServerConnection) -> None:
+        connection.frame(TEXT, piece, final=False)
+        for _ in range(20):
+            connection.raw((b"\x00\x7e\x00\xc8" + piece) * 1000)
+        connection.frame(CONTINUATION, b"!")
+        hang(connection)
+
+    with WebSocketServer(handler) as server:
+        message = connected(server.url).receive(60.0)
+        assert message == (piece * 20_001).decode() + "!"
+
+
+def test_cookies_are_neither_believed_nor_sent_nor_fatal() -> None:
+    seen: list[str] = []
+
+    def handler(connection: ServerConnection) -> None:
+        seen.append(connection.headers.get("cookie", ""))
+        hang(connection)
+
+    with WebSocketServer(handler) as server:
+        for cookie in ("a=b; Domain=127.0.0.1", "a=b; Max,Age=1"):
+            server.refuse_next(302, {"Set-Cookie": cookie})
+            with pytest.raises(HandshakeRefused):
+                connected(server.url)
+        with contextlib.closing(connected(server.url)):
+            wait_until(lambda: seen)
+    assert seen == [""]
 
 
 def test_closing_wakes_a_reader_and_later_calls_are_refused() -> None:

@@ -118,6 +118,15 @@ def test_a_quote_stands_before_the_text() -> None:
     assert text("why?", quote={"msgtype": "strange"}).text == "why?"
 
 
+def test_a_quoted_picture_can_be_fetched_like_one_of_the_message() -> None:
+    quote = {"msgtype": "image", "image": {"url": "https://x/quoted", "aeskey": "k"}}
+    inbound = text("what is this?", quote=quote)
+    assert inbound.text == "> [image]\n\nwhat is this?"
+    assert [one.ref["url"] for one in inbound.attachments] == ["https://x/quoted"]
+    both = message(msgtype="image", image={"url": "https://x/own"}, quote=quote)
+    assert [one.ref["url"] for one in both.attachments] == ["https://x/own", "https://x/quoted"]
+
+
 def test_the_older_name_of_the_callback_is_known() -> None:
     reading = read("aibot_callback", msgtype="text", text={"content": "x"})
     assert isinstance(reading, Inbound)

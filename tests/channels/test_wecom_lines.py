@@ -84,6 +84,75 @@ def test_a_late_answer_is_not_taken_for_the_next_ones() -> None:
     assert last.answer.code == 846608
 
 
+def test_a_late_answer_to_one_that_was_given_up_is_not_the_next_ones() -> None:
+    lines = AckLines(Clock())
+    first = lines.join("c", "a")
+    lines.sent(first)
+    lines.leave(first)
+    second = lines.join("c", "a")
+    lines.sent(second)
+    assert lines.answered(ack("a", 0)) is second
+    assert not second.settled
+    lines.answered(ack("a", 7))
+    assert second.answer is not None
+    assert second.answer.code == 7
+    # Everything owed has come: the next one need not doubt.
+    third = lines.join("c", "a")
+    lines.sent(third)
+    lines.answered(ack("a", 8))
+    assert third.settled
+
+
+def test_an_answer_that_came_to_nobody_is_no_longer_owed() -> None:
+    lines = AckLines(Clock())
+    first = lines.join("c", "a")
+    lines.sent(first)
+    lines.leave(first)
+    assert lines.answered(ack("a")) is None
+    second = lines.join("c", "a")
+    assert lines.answered(ack("a")) is None
+    lines.sent(second)
+    lines.answered(ack("a", 7))
+    assert second.settled
+
+
+def test_doubt_does_not_outlive_the_frame_that_had_it() -> None:
+    lines = AckLines(Clock())
+    first = lines.join("c", "a")
+    lines.sent(first)
+    lines.leave(first)
+    second = lines.join("c", "a")
+    lines.sent(second)
+    lines.answered(ack("a", 0))
+    # No other answer came in time, so this one counted.
+    lines.leave(second)
+    third = lines.join("c", "a")
+    lines.sent(third)
+    lines.answered(ack("a", 7))
+    assert third.settled
+
+
+def test_one_that_never_left_owes_nothing() -> None:
+    lines = AckLines(Clock())
+    lines.leave(lines.join("c", "a"))
+    second = lines.join("c", "a")
+    lines.sent(second)
+    lines.answered(ack("a"))
+    assert second.settled
+
+
+def test_somebody_waits_or_nobody() -> None:
+    lines = AckLines(Clock())
+    assert not lines.is_awaited
+    loose = lines.try_join("c", "a")
+    assert loose is not None
+    assert not lines.is_awaited
+    ticket = lines.join("c", "b")
+    assert lines.is_awaited
+    lines.leave(ticket)
+    assert not lines.is_awaited
+
+
 def test_lines_are_bounded() -> None:
     clock = Clock()
     lines = AckLines(clock)

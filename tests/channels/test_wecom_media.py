@@ -9,9 +9,10 @@ import os
 import pytest
 
 from loong_channels import aes
-from loong_channels.contract import Attachment
-from loong_channels.faults import BadAnswer, Interrupted, Refused
+from loong_channels.contract import Attachment, Media
+from loong_channels.faults import BadAnswer, Interrupted, Overloaded, Refused
 from loong_channels.waiting import Deadline, StopToken
+from loong_channels.wecom.channel import Channel
 from loong_channels.wecom.media import file_name, unlock
 from tests.channels.wecom_rig import heard, make_channel, online
 from tests.fakes.wecom import FakeWeCom
@@ -94,14 +95,6 @@ def test_only_addresses_of_the_platforms_kind_are_fetched(url: str | None) -> No
             )
 
 
-def test_a_file_that_is_larger_than_wanted_is_refused_as_that() -> None:
-    with FakeWeCom() as fake:
-        attachment = Attachment("file", ref={"url": fake.add_media(b"x" * 5000, "a.txt", "f1")})
-        with pytest.raises(Refused) as caught:
-            make_channel(fake).fetch(attachment, max_bytes=4000, deadline=Deadline(10), stop=StopToken())
-        assert caught.value.code == "too_large"
-
-
 def test_without_the_package_fetching_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
@@ -126,3 +119,92 @@ def test_without_the_package_fetching_says_what_is_missing(monkeypatch: pytest.M
 )
 def test_the_name_of_a_file(disposition: str, name: str | None) -> None:
     assert file_name({"content-disposition": disposition}) == name
+
+
+def fetch(channel: Channel, url: str, max_bytes: int = 1 << 20, aeskey: str | None = AESKEY) -> Media:
+    ref = {"url": url} if aeskey is None else {"url": url, "aeskey": aeskey}
+    return channel.fetch(
+        Attachment("file", ref=ref), max_bytes=max_bytes, deadline=Deadline(5), stop=StopToken()
+    )
+
+
+@needs_crypto
+@pytest.mark.parametrize("size", [0, 31, 32, 100_000])
+def test_a_file_of_exactly_the_limit_is_taken_and_one_byte_more_is_too_large(size: int) -> None:
+    with FakeWeCom() as fake:
+        channel = make_channel(fake)
+        url = fake.add_media(locked(bytes(size)), "a", "a")
+        assert fetch(channel, url, size).content == bytes(size)
+        if size:
+            with pytest.raises(Refused) as caught:
+                fetch(channel, url, size - 1)
+            assert caught.value.code == "too_large"
+
+
+@pytest.mark.parametrize("says_its_length", [True, False])
+def test_a_file_that_is_too_large_is_not_read_to_its_end(says_its_length: bool) -> None:
+    with FakeWeCom() as fake:
+        url = fake.add_media(bytes(5 << 20), "a", "a", chunked=not says_its_length)
+        with pytest.raises(Refused) as caught:
+            fetch(make_channel(fake), url, 1000, aeskey=None)
+        assert caught.value.code == "too_large"
+
+
+def test_no_more_than_twenty_megabytes_whatever_is_allowed() -> None:
+    with FakeWeCom() as fake:
+        url = fake.add_media(bytes((20 << 20) + 1), "a", "a")
+        with pytest.raises(Refused) as caught:
+            fetch(make_channel(fake), url, 1 << 30, aeskey=None)
+        assert caught.value.code == "too_large"
+
+
+@pytest.mark.parametrize("where", ["same host", "http://127.0.0.1:1/", "http://169.254.169.254/latest/"])
+def test_a_redirect_is_never_followed(where: str) -> None:
+    with FakeWeCom() as fake:
+        inner = fake.add_media(b"inner", "a", "inner")
+        url = fake.add_moved("outer", inner if where == "same host" else where)
+        with pytest.raises(Refused) as caught:
+            fetch(make_channel(fake), url, aeskey=None)
+        assert caught.value.code == "media_moved"
+        assert fake.fetched == ["/media/outer"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "mime"),
+    [
+        ("image/PNG; charset=x", "image/png"),
+        ("application/octet-stream", None),
+        ("nonsense", None),
+        ("text/html<script>", None),
+    ],
+)
+def test_what_the_server_says_about_the_file(content_type: str, mime: str | None) -> None:
+    with FakeWeCom() as fake:
+        url = fake.add_media(b"picture", "a.png", "a", content_type)
+        found = fetch(make_channel(fake), url, aeskey=None)
+        assert (found.content, found.name, found.mime) == (b"picture", "a.png", mime)
+
+
+def test_a_server_that_fails_for_a_moment_may_be_asked_again() -> None:
+    with FakeWeCom() as fake:
+        url = fake.add_media(b"x", "a", "a", status=503)
+        with pytest.raises(Overloaded):
+            fetch(make_channel(fake), url, aeskey=None)
+
+
+def test_without_the_package_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with FakeWeCom() as fake:
+        url = fake.add_media(b"x" * 32, "a", "a")
+        with pytest.raises(aes.CryptoMissing, match="loong\\[crypto\\]"):
+            fetch(make_channel(fake), url)
+        assert fake.fetched == []
+
+
+def test_no_fault_holds_the_address_or_the_key() -> None:
+    with FakeWeCom() as fake:
+        url = fake.add_media(b"x" * 100, "a", "secretpath")
+        for most, target in ((10, url), (100, f"{url}-gone"), (100, fake.add_moved("secretpath2", url))):
+            with pytest.raises(Refused) as caught:
+                fetch(make_channel(fake), target, most, aeskey=None)
+            assert "secretpath" not in str(caught.value)

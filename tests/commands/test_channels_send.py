@@ -8,13 +8,21 @@ import pathlib
 import socket
 import sqlite3
 import threading
+import types
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from loong_channels.contract import OutboundFile
+from loong_channels.telegram.spec import SPEC
+from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import identity
+from loong_gateway.commands import channels_send
+from loong_gateway.messaging.parts import Contents
 from loong_gateway.owner.files import publish, write_control_token
 from loong_gateway.owner.lock import OwnerLock
+from loong_gateway.owner.paths import Places
 from tests.commands.loong_cli import TOKEN, Loong, running_owner, telegram_config
 from tests.fakes.telegram import FakeTelegram
 
@@ -134,9 +142,10 @@ def test_a_missing_token_is_named_and_nothing_is_stored(tmp_path: pathlib.Path) 
         ),
         (
             ("telegram", "--target", "1", "--text", "x", "--card"),
-            "telegram has no cards; --card cannot be used",
+            "telegram does not take --card; feishu would",
         ),
-        (("telegram", "--target", "1"), "--text"),
+        (("telegram", "--target", "1"), "there is nothing to send; give --text, --file or --image"),
+        (("telegram", "--target", "1", "--file", "/nonexistent/x"), "no such file or directory"),
     ],
 )
 def test_a_wrong_call_is_one_error_and_touches_nothing(
@@ -296,3 +305,173 @@ def test_a_gateway_that_refuses_says_why(tmp_path: pathlib.Path) -> None:
     assert ran.code == 2
     assert "the store cannot be written" in ran.err
     assert TOKEN not in ran.err
+
+
+# --- files
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(500)
+
+
+def copies(loong: Loong) -> list[str]:
+    outgoing = pathlib.Path(loong.places.outgoing)
+    return sorted(path.name for path in outgoing.iterdir()) if outgoing.exists() else []
+
+
+def test_files_go_out_after_the_text_and_their_copies_are_gone(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "报告.pdf").write_bytes(b"%PDF-1.4")
+    (tmp_path / "a.png").write_bytes(PNG)
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        ran = loong(*SEND, "--file", "报告.pdf", "--image", "a.png", "--json")
+        assert ran.code == 0, ran.err
+        sent = [
+            (one.kind, one.text, one.file and (one.file.name, one.file.data)) for one in telegram.messages
+        ]
+    assert sent == [
+        ("text", "hello", None),
+        ("photo", "", ("a.png", PNG)),
+        ("document", "", ("报告.pdf", b"%PDF-1.4")),
+    ]
+    assert len(ran.document["message_ids"]) == 3
+    assert rows(loong) == [("sent", "")] * 3
+    assert copies(loong) == []
+
+
+def test_a_file_needs_no_text(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"ID3")
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        ran = Loong(tmp_path, telegram_config(telegram.base_url))(*SEND[:5], "--file-path", "a.mp3")
+        assert ran.code == 0, ran.err
+        assert [sent.kind for sent in telegram.messages] == ["audio"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "words"),
+    [
+        ("--file", "link", "it is a symbolic link"),
+        ("--file", ".", "it is not a regular file"),
+        ("--file", "empty", "it is empty"),
+        ("--image", "large", "it has more than 10 MB"),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_refused_before_anything_is_asked(
+    tmp_path: pathlib.Path, flag: str, name: str, words: str
+) -> None:
+    (tmp_path / "empty").touch()
+    with open(tmp_path / "large", "wb") as large:
+        large.truncate((10 << 20) + 1)
+    (tmp_path / "link").symlink_to("large")
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    ran = loong(*SEND, flag, name)
+    assert ran.code == 2
+    assert words in ran.err
+    assert not pathlib.Path(loong.places.store).exists()
+    assert copies(loong) == []
+
+
+def test_a_file_that_the_platform_refuses_leaves_no_copy(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    with FakeTelegram() as telegram:
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        ran = loong(*SEND, "--file", "a.pdf")
+    assert ran.code == 1
+    assert [state for state, _ in rows(loong)] == ["failed", "failed"]
+    assert copies(loong) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "left"),
+    [
+        (200, {"id": "send-1", "state": "queued", "message_ids": []}, 1),
+        (200, {"id": "send-1", "state": "unknown", "message_ids": []}, 1),
+        (200, {"id": "", "state": "refused", "message_ids": []}, 0),
+        (503, {"error": {"message": "the store cannot be written"}}, 0),
+        (502, {"error": {"message": "nobody knows"}}, 1),
+    ],
+)
+def test_an_owner_is_told_the_name_of_a_copy_that_stays_as_long_as_it_may_be_needed(
+    tmp_path: pathlib.Path, status: int, answer: dict[str, object], left: int
+) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    with running_owner(loong) as owner:
+        owner.answers["/api/gateway/send"] = (status, answer)
+        loong(*SEND[:5], "--file", "a.pdf")
+    ((_, body),) = owner.requests
+    (file,) = body["files"]
+    assert (file["name"], file["kind"], body["text"]) == ("a.pdf", "file", "")
+    assert "/" not in file["copy"]
+    assert str(tmp_path) not in str(body)
+    assert copies(loong) == [file["copy"]] * left
+
+
+def test_a_command_that_is_ended_while_the_owner_sends_leaves_it_the_copy(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    loong = Loong(tmp_path, "")
+    context: Any = types.SimpleNamespace(places=loong.places)
+    file = OutboundFile(str(tmp_path / "a.pdf"), "a.pdf")
+    account = types.SimpleNamespace(id="work", name="telegram")
+    order: Any = channels_send.Order(
+        None, account, account, SPEC, "1", "conversation", Contents(files=(file,)), selected_by_default=True
+    )
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(channels_send, "_outcome_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        channels_send._through_owner(context, None, order, wait=True)
+    assert len(copies(loong)) == 1
+
+
+class SlowOwner:
+    """A client of an owner that can be asked from the `after`th look on."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.looks = 0
+
+    def __call__(self, places: Places) -> SlowOwner:
+        return self
+
+    def available(self) -> bool:
+        self.looks += 1
+        return self.looks > self.after
+
+
+@pytest.fixture
+def held(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The surroundings of a command whose home somebody holds."""
+    monkeypatch.setattr(channels_send, "OWNER_LOOK_S", 0.001)
+    places = Loong(tmp_path, "").places
+    places.create()
+    lock = OwnerLock.acquire(places)
+    yield types.SimpleNamespace(places=places)
+    lock.release()
+
+
+def test_an_owner_that_is_about_to_open_its_port_is_waited_for(
+    held: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = SlowOwner(3)
+    monkeypatch.setattr(channels_send, "ControlClient", client)
+    assert channels_send._owner(held) is client
+
+
+def test_beside_an_owner_that_cannot_be_asked_nothing_is_sent(
+    held: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels_send, "OWNER_WAIT_S", 0.05)
+    with pytest.raises(CommandError) as caught:
+        channels_send._owner(held)
+    assert (caught.value.code, caught.value.exit_code) == ("channels.gateway_silent", 2)
+    assert "it has not opened a port; nothing was sent" in caught.value.message
+
+
+def test_without_an_owner_the_command_sends_by_itself(tmp_path: pathlib.Path) -> None:
+    places: Any = types.SimpleNamespace(places=Loong(tmp_path, "").places)
+    assert channels_send._owner(places) is None

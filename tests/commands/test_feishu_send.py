@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import pathlib
 import sqlite3
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -11,6 +15,7 @@ from tests.commands.loong_cli import Loong, running_owner, telegram_config
 from tests.e2e.gateway import Gateway
 from tests.fakes.feishu import APP_ID, APP_SECRET, FakeFeishu
 from tests.fakes.telegram import FakeTelegram
+from tests.waiting import wait_until
 
 CHAT = "oc_room"
 VARIABLES = {"FEISHU_APP_ID": APP_ID, "FEISHU_APP_SECRET": APP_SECRET}
@@ -79,6 +84,73 @@ def test_a_card_shows_markdown(tmp_path: pathlib.Path, fake: FakeFeishu) -> None
     assert [(sent.msg_type, sent.text) for sent in fake.messages] == [("interactive", "no markup")]
     assert ran.document["message_ids"] == [fake.messages[0].message_id]
     assert (ran.document["channel"], ran.document["target_kind"]) == ("feishu", "receive_id")
+
+
+def test_every_known_flag_works(tmp_path: pathlib.Path, fake: FakeFeishu) -> None:
+    fake.add_chat("oc_own", "ann")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    (tmp_path / "a.bin").write_bytes(b"sound")
+    loong = home(tmp_path, feishu_config(fake.base_url))
+    to = ("feishu-send", "--account", "work", "--target-kind", "receive_id", "--receive-id")
+    post = '{"zh_cn": {"title": "T", "content": [[{"tag": "text", "text": "rich"}]]}}'
+    for arguments in (
+        (*to, CHAT, "--text", "see:", "--image-path", "a.png", "--file-path", "a.bin", "--file-type", "opus"),
+        (*to, "ann", "--receive-id-type", "user_id", "--post-json", post),
+        (*to, CHAT, "--text", "once", "--uuid", "deploy-42"),
+        (*to, CHAT, "--text", "once", "--uuid", "deploy-42"),
+    ):
+        ran = loong(*arguments)
+        assert ran.code == 0, ran.err
+    image, sound = fake.uploads
+    for flags in (("--image-key", image), ("--file-key", sound, "--file-type", "opus")):
+        ran = loong(*to, CHAT, *flags)
+        assert ran.code == 0, ran.err
+    assert [(sent.chat_id, sent.msg_type, sent.text) for sent in fake.messages] == [
+        (CHAT, "text", "see:"),
+        (CHAT, "image", ""),
+        (CHAT, "audio", ""),
+        ("oc_own", "post", "rich"),
+        (CHAT, "text", "once"),
+        (CHAT, "image", ""),
+        (CHAT, "audio", ""),
+    ]
+    assert fake.messages[4].uuid == "deploy-42"
+    assert set(rows(loong)) == {"sent"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), "there is nothing to send; give --text, --file or --image"),
+        (("--card", "--image-key", "img_1"), "--card needs --text"),
+        (("--text", "x", "--file-type", "pdf"), "--file-type needs --file"),
+        (("--text", "x", "--uuid", "u" * 51), "--uuid has at most 50 characters"),
+        (("--post-json", "{"), "--post-json is not valid JSON"),
+        (("--text", "x", "--receive-id-type", "chat"), "--receive-id-type is one of chat_id, open_id"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused_before_anything_is_asked(
+    tmp_path: pathlib.Path, flags: tuple[str, ...], words: str
+) -> None:
+    loong = home(tmp_path, feishu_config("http://127.0.0.1:9"))
+    ran = loong("feishu-send", "--target", CHAT, *flags)
+    assert ran.code == 2
+    assert words in ran.err
+    assert not pathlib.Path(loong.places.store).exists()
+
+
+def test_the_help_of_a_channel_explains_its_flags_and_the_general_one_names_them(
+    tmp_path: pathlib.Path,
+) -> None:
+    loong = home(tmp_path, feishu_config("http://127.0.0.1:9"))
+    of_feishu = loong("feishu-send", "--help").out
+    general = loong("channels", "send", "--help").out
+    for flag in ("--card", "--post-json JSON", "--file-type KIND", "--uuid KEY"):
+        assert f"  {flag}  " in of_feishu
+        assert f"  {flag}  " not in general
+        assert flag.split()[0] in general
+    assert "feishu: send the text as Markdown in a card" in of_feishu
+    assert "--card" not in loong("channels", "send", "telegram", "--help").out
 
 
 def test_a_message_is_answered_by_its_id(tmp_path: pathlib.Path, fake: FakeFeishu) -> None:
@@ -188,6 +260,8 @@ def test_receiving_asks_for_them_in_webhook_mode_only(
     document = loong("channels", "list", "--json").document
     (snapshot,) = document["channels"]
     found = {operation["id"]: operation["issues"] for operation in snapshot["operations"]}
+    if "webhook" in more and importlib.util.find_spec("cryptography") is None:
+        issues = [*issues, "the Python package cryptography is missing; webhook mode needs it"]
     assert found == {"send": [], "serve": issues}
 
 
@@ -213,11 +287,28 @@ def test_a_running_owner_is_told_kind_and_card(tmp_path: pathlib.Path) -> None:
         ran = loong("feishu-send", "--receive-id", CHAT, "--text", "hello", "--card")
     assert ran.code == 0, ran.err
     ((_, body),) = owner.requests
-    assert (body["channel"], body["target_kind"], body["card"]) == ("feishu", "receive_id", True)
+    assert (body["channel"], body["target_kind"], body["options"]) == ("feishu", "receive_id", {"card": True})
 
 
-def test_a_real_owner_sends_texts_cards_and_replies(tmp_path: pathlib.Path, fake: FakeFeishu) -> None:
+def ask_for_file(gateway: Gateway, copy: str) -> str:
+    """What the port says to a request for a file of that name."""
+    token = pathlib.Path(gateway.home, "gateway-runtime", "control-token").read_text().strip()
+    body = {"channel": "feishu", "target": CHAT, "files": [{"copy": copy, "name": "a"}]}
+    request = urllib.request.Request(
+        f"{gateway.url}/api/gateway/send",
+        json.dumps(body).encode(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10)
+    with caught.value as answer:
+        assert answer.code == 400
+        return answer.read().decode()
+
+
+def test_a_real_owner_sends_texts_cards_replies_and_files(tmp_path: pathlib.Path, fake: FakeFeishu) -> None:
     said = fake.say(CHAT)
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
     with FakeTelegram() as telegram:
         config = telegram_config(telegram.base_url) + feishu_config(fake.base_url)
         with Gateway(
@@ -229,13 +320,43 @@ def test_a_real_owner_sends_texts_cards_and_replies(tmp_path: pathlib.Path, fake
                 (*words, CHAT, "--text", "**plain**"),
                 (*words, CHAT, "--text", "a card", "--card"),
                 (*words, said.message_id, "--target-kind", "message_reply", "--text", "a reply"),
+                (*words, CHAT, "--file", "a.pdf"),
             ):
                 done = gateway.run(*arguments)
                 assert done.returncode == 0, done.stderr
+            for copy in ("../config.toml", gateway.config_path, "0" * 32):
+                assert "no such file among those that wait" in ask_for_file(gateway, copy)
             assert APP_SECRET not in gateway.output()
+            assert list(pathlib.Path(gateway.home, "outgoing").iterdir()) == []
     assert [(sent.msg_type, sent.text) for sent in fake.messages] == [
         ("text", "**plain**"),
         ("interactive", "a card"),
         ("text", "a reply"),
+        ("file", ""),
     ]
+    assert [data for _, data in fake.uploads.values()] == [b"%PDF"]
     assert fake.messages[2].parent_id == said.message_id
+
+
+def test_an_owner_that_died_leaves_the_file_to_the_next_one(tmp_path: pathlib.Path, fake: FakeFeishu) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    order = fake.fault("send", "hang")
+    with FakeTelegram() as telegram:
+        config = telegram_config(telegram.base_url) + feishu_config(fake.base_url)
+        arguments = ("channels", "serve", "telegram")
+        with Gateway(tmp_path, config, environ=VARIABLES, arguments=arguments) as gateway:
+            gateway.start()
+            sent = gateway.run("feishu-send", "--target", CHAT, "--file", "a.pdf", "--no-wait")
+            assert sent.returncode == 0, sent.stderr
+            (tmp_path / "a.pdf").unlink()
+            fake.wait_for(lambda: order.hits == 1)
+            gateway.kill()
+            assert len(list(pathlib.Path(gateway.home, "outgoing").iterdir())) == 1
+            fake.release()
+            # Whether it was dead or slow, the platform knows the part by its key.
+            gateway.start()
+            fake.wait_for(lambda: len(fake.calls("send")) == 2)
+            wait_until(
+                lambda: not list(pathlib.Path(gateway.home, "outgoing").iterdir()), 10, "the copy is gone"
+            )
+    assert [sent.msg_type for sent in fake.messages] == ["file"]

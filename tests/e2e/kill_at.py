@@ -22,6 +22,7 @@ from loong_gateway.config.selectors import select
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
 from loong_gateway.owner.paths import resolve_places
+from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
 TICK_S = 0.1
@@ -93,6 +94,7 @@ def main() -> None:
         redactor=Redactor(),
         clock=Clock(),
         changed=changed.set,
+        outgoing=Outgoing(places.outgoing),
     )
     engine = Engine(config, parts)
     for account in select(config, {}):

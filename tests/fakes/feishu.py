@@ -2,8 +2,8 @@
 
 python -m tests.fakes.feishu --port 0      prints "READY <port>"
 
-Calls are named for orders of faults: token, endpoint, bot, send, reply, patch, edit, recall, react, unreact, image,
-file, resource.
+Calls are named for orders of faults: token, endpoint, bot, send, reply, read, patch, edit, recall, react, unreact,
+image, file, resource.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from collections import Counter
 from typing import Any, Callable, TypeVar
 
 from .faults import Fault, FaultBook, suffer_answer, suffer_before
-from .feishu_content import read_content
+from .feishu_content import KEYED, read_content
 from .feishu_state import Chat, Refusal, Request, Said, Sent, Token
+from .forms import read_form
 from .http_server import Call, HttpServer
 from .process import jsonable, serve_until_ended
 
@@ -44,6 +45,7 @@ ROUTES = tuple(
         ("GET", r"/open-apis/bot/v3/info", "bot"),
         ("POST", rf"{IM}/messages", "send"),
         ("POST", rf"{IM}/messages/(?P<message_id>[^/]+)/reply", "reply"),
+        ("GET", rf"{IM}/messages/(?P<message_id>[^/]+)", "read"),
         ("PATCH", rf"{IM}/messages/(?P<message_id>[^/]+)", "patch"),
         ("PUT", rf"{IM}/messages/(?P<message_id>[^/]+)", "edit"),
         ("DELETE", rf"{IM}/messages/(?P<message_id>[^/]+)", "recall"),
@@ -55,6 +57,8 @@ ROUTES = tuple(
     )
 )
 FREE = ("token", "endpoint")
+# The message for each kind of upload; every other one is for files.
+UPLOADED_FOR = {"image": "image", "opus": "audio", "mp4": "media"}
 KNOWN_BODY = {
     "token": {"app_id", "app_secret"},
     "endpoint": {"AppID", "AppSecret"},
@@ -321,7 +325,8 @@ class FakeFeishu:
                 name = known
                 params.update({key: urllib.parse.unquote(value) for key, value in match.groupdict().items()})
         kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if call.body and kind == "application/json":
+        # The platform's own client sends its request for a token without a type.
+        if call.body and kind in ("application/json", ""):
             body = json.loads(call.body)
             params.update(body)
             for key in set(body) - KNOWN_BODY.get(name, set()):
@@ -449,6 +454,7 @@ class FakeFeishu:
         if chat.refusal is not None:
             raise Refusal(*chat.refusal)
         self._limit(chat)
+        self._check_key(str(params["msg_type"]), content)
         sent = Sent(
             time.monotonic(),
             self._id("om_sent"),
@@ -464,6 +470,17 @@ class FakeFeishu:
         if uuid is not None:
             self._uuids[str(uuid)] = (self.now() + UUID_LIFE_S, sent)
         return {"code": 0, "msg": "success", "data": self._card_of(sent)}
+
+    def _check_key(self, msg_type: str, content: dict[str, object]) -> None:
+        """A key must be of our own upload, and what was uploaded as something is only sent as that."""
+        if msg_type not in KEYED:
+            return
+        key = str(content[KEYED[msg_type]])
+        if key not in self.uploads:
+            raise Refusal(230001, f"ext=invalid {KEYED[msg_type]}")
+        file_type = self.uploads[key][0].get("file_type", "image")
+        if msg_type != UPLOADED_FOR.get(file_type, "file"):
+            raise Refusal(230055, "The type of file upload does not match the type of message being sent.")
 
     def _limit(self, chat: Chat) -> None:
         now = time.monotonic()
@@ -512,6 +529,14 @@ class FakeFeishu:
         if sent.recalled:
             raise Refusal(230011, "The message was withdrawn.")
         return sent
+
+    def _do_read(self, params: dict[str, object], _call: Call) -> object:
+        found = self._message(params)
+        if isinstance(found, Sent):
+            return {"code": 0, "msg": "success", "data": {"items": [self._card_of(found)]}}
+        if found.recalled:
+            raise Refusal(230110, "The message has been deleted.")
+        return {"code": 0, "msg": "success", "data": {"items": found.items}}
 
     def _do_patch(self, params: dict[str, object], _call: Call) -> object:
         sent = self._own(params)
@@ -589,26 +614,13 @@ class FakeFeishu:
 
     @staticmethod
     def _form(call: Call, name: str, limit: int) -> tuple[dict[str, str], bytes]:
-        """The fields of a multipart body and the bytes of its file."""
-        boundary = re.search(r"boundary=([^;\s]+)", call.headers.get("content-type", ""))
-        if boundary is None:
-            raise Refusal(234001, "Invalid request param.")
-        mark = b"--" + boundary.group(1).encode()
-        pieces = call.body.split(mark)
-        if pieces[0] or pieces[-1] != b"--\r\n":
-            raise Refusal(234001, "Invalid request param.")
-        fields: dict[str, str] = {}
-        data = b""
-        for piece in pieces[1:-1]:
-            head, _, value = piece.partition(b"\r\n\r\n")
-            found = re.search(rb'name="([^"]*)"(?:; filename="([^"]*)")?', head)
-            assert found is not None
-            value = value[:-2]
-            if found.group(2) is None:
-                fields[found.group(1).decode()] = value.decode()
-            elif found.group(1).decode() == name:
-                fields["filename"] = found.group(2).decode()
-                data = value
+        """The fields of a form, with the name of its file, and the bytes of that."""
+        try:
+            # The platform's own client names no file there.
+            fields, files = read_form(call.headers.get("content-type", ""), call.body, nameless=name)
+            fields["filename"], data = files[name]
+        except (KeyError, ValueError) as error:
+            raise Refusal(234001, "Invalid request param.") from error
         if not data:
             raise Refusal(234010, "File's size can't be 0.")
         if len(data) > limit:

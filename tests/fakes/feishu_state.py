@@ -65,7 +65,7 @@ class Sent:
 
 @dataclass
 class Said:
-    """A message of a person: what can be answered, marked and fetched from."""
+    """A message of a person: what can be answered, marked and fetched from. `items` are what reading it gives."""
 
     message_id: str
     chat_id: str
@@ -74,6 +74,7 @@ class Said:
     recalled: bool = False
     reactions: dict[str, str] = field(default_factory=dict)
     resources: dict[str, tuple[str, bytes, str, str]] = field(default_factory=dict)
+    items: list[dict[str, object]] = field(default_factory=list)
 
 
 @dataclass

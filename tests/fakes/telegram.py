@@ -17,12 +17,13 @@ from typing import Callable
 from . import telegram_methods as methods
 from .double import Double
 from .faults import Fault, suffer_answer, suffer_before
+from .forms import read_form
 from .http_server import Call
 from .process import jsonable, serve_until_ended
 from .telegram_files import FILE_PATH, Files
 from .telegram_html import utf16_length
 from .telegram_queue import UpdateQueue
-from .telegram_state import Bot, Chat, Injected, Poll, Refusal, Request, Sent
+from .telegram_state import Bot, Chat, Injected, Poll, Refusal, Request, Sent, Upload
 
 TOKEN = "123456789:AAExampleExampleExampleExampleExamp"
 TOKEN_SHAPE = re.compile(r"\d{1,20}:[A-Za-z0-9_-]{35}")
@@ -573,6 +574,14 @@ class FakeTelegram(Double):
                 params.update(body)
             else:
                 self.complaints.append("a body that is no JSON object")
+        elif kind == "multipart/form-data":
+            try:
+                fields, files = read_form(call.headers["content-type"], call.body)
+            except ValueError as error:
+                self.complaints.append(f"a form that is none: {error}")
+            else:
+                params.update(fields)
+                params.update({name: Upload(*found) for name, found in files.items()})
         elif kind == "application/x-www-form-urlencoded":
             params.update(urllib.parse.parse_qsl(call.body.decode("utf-8"), keep_blank_values=True))
         else:

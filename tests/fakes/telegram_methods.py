@@ -6,13 +6,14 @@ server's lock, returns the result and raises Refusal.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
 from typing import TYPE_CHECKING
 
 from .telegram_html import CannotParse, parse_html, utf16_length
-from .telegram_state import BadRequest, Bot, Chat, Refusal, Sent
+from .telegram_state import BadRequest, Bot, Chat, Refusal, Sent, Upload
 
 if TYPE_CHECKING:
     from .telegram import FakeTelegram
@@ -56,8 +57,18 @@ KNOWN_PARAMS = {
     "setmessagereaction": "chat_id message_id reaction is_big",
     "setmycommands": "commands scope language_code",
 }
+FILE_PARTS = {"sendphoto": "photo", "senddocument": "document", "sendaudio": "audio", "sendvideo": "video"}
+KNOWN_PARAMS.update(
+    {
+        method: f"chat_id message_thread_id {part} caption reply_parameters disable_notification"
+        for method, part in FILE_PARTS.items()
+    }
+)
+FILE_BYTES = 50 << 20
+PHOTO_BYTES = 10 << 20
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 # Calls that count against the flood limits and must stay away during a 429.
-SENDS = frozenset(["sendmessage", "editmessagetext", "sendmessagedraft", "deletemessage"])
+SENDS = frozenset(["sendmessage", "editmessagetext", "sendmessagedraft", "deletemessage", *FILE_PARTS])
 
 
 def integer(params: Params, name: str, default: int = 0) -> int:
@@ -216,6 +227,44 @@ def send_message(server: FakeTelegram, bot: Bot, params: Params) -> object:
     return message
 
 
+def send_file(server: FakeTelegram, bot: Bot, params: Params, part: str) -> object:
+    """https://core.telegram.org/bots/api#sendphoto, #senddocument, #sendaudio and #sendvideo"""
+    chat = writable_chat(server, params)
+    thread_id = thread_of(chat, bot, params)
+    reply_to = _reply_target(chat, params)
+    file = params.get(part)
+    if not isinstance(file, Upload):
+        raise BadRequest(f"there is no {part} in the request")
+    if not file.data:
+        raise BadRequest("file must be non-empty")
+    if len(file.data) > FILE_BYTES:
+        raise Refusal(413, "Request Entity Too Large")
+    if part == "photo" and len(file.data) > PHOTO_BYTES:
+        raise BadRequest("file is too big")
+    if part == "photo" and not file.data.startswith(PICTURES):
+        raise BadRequest("IMAGE_PROCESS_FAILED")
+    content: dict[str, object] = {"from": bot.card(), part: {"file_id": "f", "file_size": len(file.data)}}
+    message = server.new_message(chat, content, thread_id, reply_to)
+    message_id = int(str(message["message_id"]))
+    sent = Sent(
+        time.monotonic(),
+        chat.id,
+        message_id,
+        "",
+        "",
+        "",
+        [],
+        reply_to,
+        thread_id,
+        bot.id,
+        kind=part,
+        file=file,
+    )
+    chat.sent[message_id] = sent
+    server.messages.append(sent)
+    return message
+
+
 def _known_message_id(chat: Chat, params: Params, purpose: str) -> int:
     message_id = integer(params, "message_id")
     if message_id not in chat.messages:
@@ -311,6 +360,7 @@ def set_my_commands(_server: FakeTelegram, bot: Bot, params: Params) -> object:
 
 
 METHODS = {
+    **{method: functools.partial(send_file, part=part) for method, part in FILE_PARTS.items()},
     "sendmessage": send_message,
     "editmessagetext": edit_message_text,
     "deletemessage": delete_message,

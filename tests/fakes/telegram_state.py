@@ -40,6 +40,14 @@ class Request:
     ended: float = 0.0
 
 
+@dataclass(frozen=True)
+class Upload:
+    """A file as it came in a form."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
 @dataclass
 class Sent:
     """A message that the server accepted from a bot, as a reader of the chat sees it."""
@@ -56,6 +64,8 @@ class Sent:
     bot_id: int
     edits: list[tuple[float, str]] = field(default_factory=list)
     deleted: bool = False
+    kind: str = "text"
+    file: Upload | None = None
 
 
 @dataclass

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import select
+import ssl
 import threading
 import time
 from collections import Counter, deque
@@ -20,6 +21,7 @@ from typing import Any, Callable, TypeVar
 from .http_server import Call, HttpServer
 from .process import jsonable, serve_until_ended
 from .web_socket_server import ServerConnection, WebSocketServer
+from .wecom_uploads import UploadedFile, Uploads
 
 T = TypeVar("T")
 
@@ -29,10 +31,13 @@ MAX_BYTES = 20480
 STREAM_LIFE_S = 600.0
 LOOK_S = 0.05
 WAIT_S = 10.0
+PIECE = 65536
+MEDIA_TYPES = ("image", "file", "voice", "video")
+MESSAGE_TYPES = ("stream", "markdown", "template_card", "stream_with_template_card", *MEDIA_TYPES)
 CARD_CMDS = ("aibot_respond_welcome_msg", "aibot_respond_update_msg")
 CONTROLS = frozenset(
     "say event kick takeover drop close_all stall fail delay silence speak reinstate revoke state address wait_count "
-    "advance allow_unknown reset_record refuse_next add_media".split()
+    "advance allow_unknown reset_record refuse_next add_media add_moved".split()
 )
 
 
@@ -80,12 +85,24 @@ class Question:
 
 @dataclass
 class Push:
-    """A message that was pushed."""
+    """A message that was pushed: a text, or a file."""
 
     at: float
     conversation: str
     chat_type: int | None
     text: str
+    file: UploadedFile | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A file that came with a message."""
+
+    content: bytes
+    name: str
+    content_type: str
+    chunked: bool
+    status: int
 
 
 class Client:
@@ -123,6 +140,7 @@ class FakeWeCom:
         repeats_replace: bool = False,
         closes_after_s: float = 0.5,
         control_port: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.bot_id = bot_id
         self.secret = secret
@@ -144,11 +162,17 @@ class FakeWeCom:
         self.complaints: list[str] = []
         self.injected: list[Question] = []
         self.known: dict[str, int] = {}
-        self.media: dict[str, tuple[bytes, str]] = {}
+        self.media: dict[str, Served] = {}
+        self.moved: dict[str, str] = {}
+        self.fetched: list[str] = []
+        self.uploads = Uploads(self.now)
         self._messages: dict[str, deque[float]] = {}
         self._failures: list[dict[str, Any]] = []
         self._delays: list[dict[str, Any]] = []
         self._under_way: Counter[str] = Counter()
+        self._acknowledged: Counter[str] = Counter()
+        # Called with the command of each frame, before it is carried out.
+        self.on_frame: Callable[[str], object] | None = None
         self._revoked = False
         self._silent = False
         self._unknown_allowed = False
@@ -159,7 +183,7 @@ class FakeWeCom:
         self.on_subscribed: Callable[[], None] | None = None
         self._control = None if control_port is None else HttpServer(self._handle_control, control_port)
         self._media_server = HttpServer(self._handle_media, 0)
-        self.server = WebSocketServer(self._handle)
+        self.server = WebSocketServer(self._handle, tls)
 
     def __enter__(self) -> FakeWeCom:
         return self
@@ -233,6 +257,11 @@ class FakeWeCom:
         """The frames with one command."""
         with self._lock:
             return [one for one in self.received if one.cmd == cmd]
+
+    def answers_sent(self, cmd: str) -> int:
+        """How many frames with one command were acknowledged."""
+        with self._lock:
+            return self._acknowledged[cmd]
 
     def state(self) -> dict[str, object]:
         """Everything recorded, as JSON values."""
@@ -333,10 +362,28 @@ class FakeWeCom:
 
     takeover = kick
 
-    def add_media(self, content: bytes, name: str, key: str) -> str:
-        """Serve encrypted `content` (as it is) once; its address."""
+    def add_media(
+        self,
+        content: bytes,
+        name: str,
+        key: str,
+        content_type: str = "application/octet-stream",
+        *,
+        chunked: bool = False,
+        status: int = 200,
+    ) -> str:
+        """Serve `content` as it is, which should be encrypted; its address."""
         with self._lock:
-            self.media[f"/media/{key}"] = (content, name)
+            self.media[f"/media/{key}"] = Served(content, name, content_type, chunked, status)
+        return self._media_address(key)
+
+    def add_moved(self, key: str, target: str) -> str:
+        """Answer with a redirect; its address."""
+        with self._lock:
+            self.moved[f"/media/{key}"] = target
+        return self._media_address(key)
+
+    def _media_address(self, key: str) -> str:
         return f"http://127.0.0.1:{self._media_server.port}/media/{key}"
 
     # --- faults
@@ -360,10 +407,11 @@ class FakeWeCom:
         times: int = 1,
         *,
         lost: bool = False,
+        gate: threading.Event | None = None,
         conversation: str | None = None,
         **where: Any,
     ) -> None:
-        """The answers to the next requests come late, or never; the requests are carried out."""
+        """The answers to the next requests come late, when `gate` opens, or never; the requests are carried out."""
         with self._lock:
             self._delays.append(
                 {
@@ -371,6 +419,7 @@ class FakeWeCom:
                     "seconds": seconds,
                     "times": times,
                     "lost": lost,
+                    "gate": gate,
                     "conversation": conversation,
                     **where,
                 }
@@ -465,7 +514,7 @@ class FakeWeCom:
         frame = json.loads(data)
         cmd, req_id = frame["cmd"], frame["headers"]["req_id"]
         body = frame.get("body") or {}
-        received = Received(time.monotonic(), client.number, cmd, req_id, body)
+        received = Received(time.monotonic(), client.number, cmd, req_id, _in_short(body))
         if isinstance(data, bytes):
             self.complaints.append("binary message")
         if len(req_id.encode()) > 128:
@@ -482,6 +531,8 @@ class FakeWeCom:
             self.max_under_way = max(self.max_under_way, self._under_way[req_id])
             if self._under_way[req_id] > 1:
                 self.complaints.append(f"two frames of {req_id} at once")
+            if self.on_frame is not None:
+                self.on_frame(cmd)
             answer = self._failure(cmd, body) or self._run(client, cmd, req_id, body)
             received.code = answer["errcode"]
             delay = self._delayed(cmd, req_id, body)
@@ -489,22 +540,34 @@ class FakeWeCom:
         if self.on_request is not None:
             self.on_request(received, "processed")
         if delay is None:
-            self._answer(client, req_id, answer)
+            self._answer(client, cmd, req_id, answer)
             if cmd == "aibot_subscribe" and client.subscribed and self.on_subscribed is not None:
                 self.on_subscribed()
         elif delay["lost"]:
             with self._lock:
                 self._under_way[req_id] -= 1
         else:
-            timer = threading.Timer(delay["seconds"], self._answer, (client, req_id, answer))
-            timer.daemon = True
-            timer.start()
+            late = (delay, client, cmd, req_id, answer)
+            threading.Thread(target=self._answer_late, args=late, daemon=True).start()
 
-    def _answer(self, client: Client, req_id: str, answer: dict[str, Any]) -> None:
+    def _answer_late(
+        self, delay: Mapping[str, Any], client: Client, cmd: str, req_id: str, answer: dict[str, Any]
+    ) -> None:
+        gate = delay["gate"]
+        if gate is None:
+            self.server.released.wait(delay["seconds"])
+        else:
+            gate.wait(WAIT_S)
+        self._answer(client, cmd, req_id, answer)
+
+    def _answer(self, client: Client, cmd: str, req_id: str, answer: dict[str, Any]) -> None:
         with self._lock:
             self._under_way[req_id] -= 1
         with contextlib.suppress(OSError):
             client.connection.send(json.dumps({"headers": {"req_id": req_id}, **answer}))
+        with self._changed:
+            self._acknowledged[cmd] += 1
+            self._changed.notify_all()
 
     def _push_frame(self, cmd: str, req_id: str, body: Mapping[str, Any]) -> int | None:
         with self._lock:
@@ -574,6 +637,9 @@ class FakeWeCom:
             return self._send(body)
         if cmd in CARD_CMDS:
             return self._respond_event(cmd, req_id, body)
+        if cmd in self.uploads.commands:
+            code, answer = self.uploads.take(cmd, body)
+            return {**_ack(code, "ok" if code == 0 else "refused"), **({"body": answer} if answer else {})}
         self.complaints.append(f"unknown command {cmd}")
         return _ack(40058, "invalid request parameter")
 
@@ -597,11 +663,13 @@ class FakeWeCom:
         if question is None or question.kind != "message" or self.now() - question.born > 86_400:
             return _ack(846605, "invalid req_id")
         msgtype = body.get("msgtype")
-        if msgtype == "text":
+        if msgtype not in MESSAGE_TYPES:
             return _ack(40008, "invalid message type")
         if question.answered:
             return _ack(846606, "request already responded, cannot respond again")
         if msgtype != "stream":
+            # Possible, but the last word of this request, where more was to be said.
+            self.complaints.append(f"{msgtype} as a reply")
             question.answered = True
             return self._count(question.conversation) or _ack(0)
         return self._stream(question, body.get("stream") or {})
@@ -634,21 +702,28 @@ class FakeWeCom:
 
     def _send(self, body: dict[str, Any]) -> dict[str, Any]:
         chat = str(body.get("chatid") or "")
-        if body.get("msgtype") == "text":
+        msgtype = str(body.get("msgtype") or "")
+        if msgtype not in MESSAGE_TYPES or msgtype == "stream":
             return _ack(40008, "invalid message type")
         if chat not in self.known and not self._unknown_allowed:
             return _ack(93006, "invalid chatid")
         chat_type = body.get("chat_type")
         if chat_type not in (None, 0, self.known.get(chat, chat_type)):
             return _ack(93006, "invalid chatid")
-        content = str((body.get("markdown") or {}).get("content") or "")
+        held = body.get(msgtype) or {}
+        content = str(held.get("content") or "") if msgtype == "markdown" else ""
         if len(content.encode()) > MAX_BYTES:
             return _ack(45002, "content too long")
+        file = None
+        if msgtype in MEDIA_TYPES:
+            file = self.uploads.find(str(held.get("media_id") or ""), msgtype)
+            if file is None:
+                return _ack(40007, "invalid media_id")
         refusal = self._count(chat)
         if refusal is not None:
             return refusal
         self.order.append(f"push:{len(self.pushes)}")
-        self.pushes.append(Push(time.monotonic(), chat, chat_type, content))
+        self.pushes.append(Push(time.monotonic(), chat, chat_type, content, file))
         return _ack(0)
 
     def _respond_event(self, cmd: str, req_id: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -677,13 +752,23 @@ class FakeWeCom:
 
     def _handle_media(self, call: Call) -> None:
         with self._lock:
+            self.fetched.append(call.path)
             found = self.media.get(call.path)
+            target = self.moved.get(call.path)
+        if target is not None:
+            call.reply(302, b"", headers=(("Location", target),))
+            return
         if found is None:
             call.reply(404, b"")
             return
-        content, name = found
-        disposition = ("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
-        call.reply(200, content, "application/octet-stream", headers=(disposition,))
+        headers = (("Content-Disposition", f"attachment; filename*=UTF-8''{found.name}"),)
+        if found.chunked:
+            call.send(call.head(found.status, found.content_type, headers=headers))
+            for start in range(0, len(found.content), PIECE):
+                call.chunk(found.content[start : start + PIECE])
+            call.chunk(b"")
+        else:
+            call.reply(found.status, found.content, found.content_type, headers=headers)
 
     def address(self) -> str:
         """Where it listens, for a controlling process."""
@@ -705,6 +790,12 @@ class FakeWeCom:
 
 def _ack(code: int, errmsg: str = "ok") -> dict[str, Any]:
     return {"errcode": code, "errmsg": errmsg}
+
+
+def _in_short(body: dict[str, Any]) -> dict[str, Any]:
+    """A body without the bytes of a file, for the record."""
+    data = body.get("base64_data")
+    return body if data is None else {**body, "base64_data": f"{len(data)} characters"}
 
 
 def _fits(order: Mapping[str, Any], body: Mapping[str, Any]) -> bool:

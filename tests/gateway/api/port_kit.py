@@ -11,9 +11,19 @@ from loong_channels.waiting import Deadline
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import open_listener
 from loong_gateway.api.listener import Listener
+from loong_gateway.base.faults import CommandError
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import GatewaySettings, SecretRef
-from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
+from loong_gateway.control import (
+    ChannelOutcome,
+    ChannelRequest,
+    ProbeOutcome,
+    SecretsOutcome,
+    SendOutcome,
+    SendRequest,
+    TurnRequest,
+    TurnResult,
+)
 
 SECRET = "configured-secret-0001"
 CONTROL = "control-token-of-this-run"
@@ -55,6 +65,8 @@ class SmallGateway:
         self.stops: list[str] = []
         self.turns: list[TurnRequest] = []
         self.sends: list[SendRequest] = []
+        self.channel_requests: list[ChannelRequest] = []
+        self.probes: list[tuple[str, str, float]] = []
         self.turn_result = TurnResult("an answer", usage={"input": 3})
         self.send_error: Exception | None = None
         self.turn_began = threading.Event()
@@ -85,6 +97,19 @@ class SmallGateway:
         if self.send_error is not None:
             raise self.send_error
         return SendOutcome("send-1", "sent", request.account or "default", ("77",))
+
+    def channel(self, request: ChannelRequest) -> ChannelOutcome:
+        self.channel_requests.append(request)
+        if request.channel == "nowhere":
+            raise CommandError("channels.not_served", given="nowhere", served="telegram=work")
+        return ChannelOutcome("restarted", request.channel, request.account or "work", "ready", "@bot")
+
+    def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
+        self.probes.append((channel, account, timeout_s))
+        return ProbeOutcome("ok", "ok 3 ms as @bot", "@bot", 3)
+
+    def reload_secrets(self) -> list[SecretsOutcome]:
+        return [SecretsOutcome("telegram", "work", "restarted", "its secret changed")]
 
 
 class Answer:

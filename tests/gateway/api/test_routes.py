@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.control import TurnResult
+from loong_gateway.control import SendFile, TurnResult
 from tests.gateway.api.port_kit import CONTROL, SECRET, Port, request
 
 SEND = {"channel": "telegram", "target": "42", "text": "hi"}
@@ -128,13 +128,50 @@ def test_send_hands_over_every_member(port: Port) -> None:
     assert (asked.text, asked.wait_s, asked.idempotency_key) == ("hi", 5.0, "k1")
 
 
-def test_send_leaves_kind_and_card_to_the_channel_unless_they_are_given(port: Port) -> None:
-    port.post("/api/gateway/send", SEND)
-    port.post("/api/gateway/send", {**SEND, "card": True})
-    assert [(asked.target_kind, asked.card) for asked in port.control.sends] == [("", False), ("", True)]
-    refused = port.post("/api/gateway/send", {**SEND, "card": "yes"})
+def test_send_leaves_kind_and_options_to_the_channel_unless_they_are_given(port: Port) -> None:
+    bodies: list[dict[str, object]] = [{}, {"options": {"uuid": "u"}}, {"card": True}, {"card": False}]
+    for body in bodies:
+        port.post("/api/gateway/send", {**SEND, **body})
+    assert [(asked.target_kind, asked.options) for asked in port.control.sends] == [
+        ("", {}),
+        ("", {"uuid": "u"}),
+        ("", {"card": True}),
+        ("", {}),
+    ]
+
+
+def test_send_takes_files_by_the_names_of_their_copies_and_then_needs_no_text(port: Port) -> None:
+    file = {"copy": "ab" * 16, "name": "报告.pdf", "kind": "image"}
+    body = {"channel": "telegram", "target": "42", "files": [file, {"copy": "x", "name": "y"}]}
+    assert port.post("/api/gateway/send", body).status == 200
+    (asked,) = port.control.sends
+    assert (asked.text, asked.files) == (
+        "",
+        (SendFile("ab" * 16, "报告.pdf", "image"), SendFile("x", "y", "file")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"card": "yes"}, "card: must be true or false"),
+        ({"options": [1]}, "options: must be an object"),
+        ({"options": {str(n): 1 for n in range(33)}}, "options: must be an object of at most 32 members"),
+        ({"files": {}}, "files: must be a list"),
+        ({"files": ["/etc/passwd"]}, "files: must be a list of at most 10 objects"),
+        ({"files": [{"copy": "a", "name": "b"}] * 11}, "files: must be a list of at most 10 objects"),
+        ({"files": [{"name": "b"}]}, "copy: must be a non-empty string"),
+        ({"files": [{"copy": "a", "name": 1}]}, "name: must be a string"),
+        ({"text": 1}, "text: must be a string"),
+    ],
+)
+def test_send_refuses_options_and_files_of_another_shape(
+    port: Port, body: dict[str, object], message: str
+) -> None:
+    refused = port.post("/api/gateway/send", {**SEND, **body})
     assert refused.status == 400
-    assert "card: must be true or false" in refused.json["error"]["message"]
+    assert message in refused.json["error"]["message"]
+    assert port.control.sends == []
 
 
 def test_send_reports_what_the_gateway_refuses(port: Port) -> None:
@@ -344,3 +381,60 @@ def test_forwarding_fields_are_refused_save_on_probes(port: Port) -> None:
     assert port.get("/healthz", X_Forwarded_For="192.0.2.1").status == 200
     refused = port.get("/v1/status", token=SECRET, X_Forwarded_For="127.0.0.1")
     assert (refused.status, refused.json["error"]["type"]) == (403, "proxy_attribution_required")
+
+
+CHANNEL = {"action": "restart", "channel": "telegram", "account": "work"}
+
+
+def test_one_account_is_restarted(port: Port) -> None:
+    answer = port.post("/api/gateway/channel", CHANNEL)
+    assert answer.status == 200
+    assert answer.json == {
+        "outcome": "restarted",
+        "channel": "telegram",
+        "account": "work",
+        "phase": "ready",
+        "identity": "@bot",
+        "last_error": None,
+    }
+    assert port.control.channel_requests[0].wait_s == 20.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"action": "explode"}, "action must be one of start, stop, restart"),
+        ({"action": None}, "action"),
+        ({"channel": ""}, "channel"),
+        ({"wait_s": 1e9}, "wait_s"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused(port: Port, changes: dict, said: str) -> None:
+    answer = port.post("/api/gateway/channel", {**CHANNEL, **changes})
+    assert answer.status == 400
+    assert said in answer.json["error"]["message"]
+    assert port.control.channel_requests == []
+
+
+def test_an_account_that_is_not_served_is_named(port: Port) -> None:
+    answer = port.post("/api/gateway/channel", {"action": "stop", "channel": "nowhere"})
+    assert answer.status == 400
+    assert answer.json["error"]["code"] == "channels.not_served"
+    assert "which serves telegram=work" in answer.json["error"]["message"]
+
+
+def test_a_probe_and_a_reload_of_the_secrets(port: Port) -> None:
+    probed = port.post("/api/gateway/probe", {"channel": "telegram", "account": "work", "timeout_s": 2})
+    assert probed.json == {"outcome": "ok", "detail": "ok 3 ms as @bot", "identity": "@bot", "elapsed_ms": 3}
+    assert port.control.probes == [("telegram", "work", 2.0)]
+    reloaded = port.post("/api/gateway/secrets/reload", {})
+    assert reloaded.json["accounts"][0]["outcome"] == "restarted"
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/gateway/channel", "/api/gateway/probe", "/api/gateway/secrets/reload"]
+)
+def test_accounts_are_not_touched_without_a_credential(port: Port, path: str) -> None:
+    assert port.post(path, CHANNEL, token=None).status == 401
+    assert port.post(path, CHANNEL, token="wrong!").status == 401
+    assert port.control.channel_requests == port.control.probes == []

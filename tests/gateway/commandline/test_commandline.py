@@ -123,8 +123,9 @@ def test_no_verb_is_listed_twice_and_aliases_are_not_listed() -> None:
 
 @pytest.mark.parametrize(("verb", "name", "said"), VERBS)
 def test_every_verb_explains_itself_on_one_screen(
-    verb: str, name: str, said: str, capsys: pytest.CaptureFixture[str]
+    verb: str, name: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     module = importlib.import_module(f"loong_gateway.commands.{name}")
     with pytest.raises(SystemExit) as caught:
         parser.parse(verb, module, ["--help"])
@@ -228,7 +229,7 @@ def test_an_unknown_option_names_the_nearest_one() -> None:
         ),
         (["ask", "--message"], "--message needs a value", "loong ask --help"),
         (["gateway", "stop", "--no-wait=1"], "--no-wait takes no value", "loong gateway stop --help"),
-        (["channels", "send", "telegram"], "--target and --text are missing", "loong channels send --help"),
+        (["channels", "send", "telegram"], "--target is missing", "loong channels send --help"),
         (
             ["channels", "send", "x", "--target", "1", "--text", "x", "--wait", "--no-wait"],
             "--wait and --no-wait exclude each other",

@@ -370,6 +370,13 @@ FINDINGS = [
         "a and b use the same credential",
     ),
     (
+        '[feishu]\nenabled = true\nmode = "webhook"\n[feishu.accounts.a]\n[feishu.accounts.b]',
+        "config.webhook.taken",
+        "feishu.accounts.b.webhook_path",
+        (5, 1),
+        "feishu/b cannot have it: feishu/a has the same webhook_path",
+    ),
+    (
         "[matrix]\nenabled = true",
         "config.channel.not_in_this_build",
         "matrix",

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+import os
+
 import pytest
 
-from loong_channels.contract import Address, Outbound
+from loong_channels.contract import Address, Outbound, OutboundFile
 from loong_channels.faults import (
     BadAnswer,
     BadCredentials,
@@ -15,8 +18,10 @@ from loong_channels.faults import (
 )
 from loong_channels.waiting import StopToken
 from loong_gateway.messaging.delivery import Fate
+from loong_gateway.messaging.parts import Contents, operator_parts
 from loong_gateway.storage import outbox
 from loong_gateway.storage.outbox import Part
+from loong_gateway.storage.outgoing import Outgoing
 from tests.gateway.messaging.engine_rig import CONFIG, rig_at
 
 CHAT = Address("telegram", "work", "7")
@@ -181,6 +186,61 @@ def test_the_hold_policy_never_repeats(tmp_path):
         assert [fate.state for fate in fates] == ["unknown"]
 
 
+@pytest.fixture
+def idempotent(tmp_path):
+    """A platform that takes a repetition for the same message for an hour, under the policy that never guesses."""
+    config = CONFIG + b'\n[delivery]\nambiguous = "hold"\n'
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        rig.surface.spec = dataclasses.replace(rig.surface.spec, idempotent_s=3600.0)
+        yield rig
+
+
+def test_within_its_window_a_repetition_is_harmless_and_sent_until_it_is_confirmed(idempotent):
+    rig = idempotent
+    rig.channel.faults = [LOST] * 15
+    later = rig.deliver(put(rig, "one"))
+    while later is not None:
+        rig.clock.advance(later.after_s)
+        later = rig.run(later.task)
+    assert len(rig.channel.tried) == 16
+    assert rig.outbox_states() == {"g-0": "sent"}
+
+
+def test_a_part_that_waited_beyond_its_window_is_not_repeated_blindly(idempotent):
+    rig = idempotent
+    fates = []
+    rig.delivery.watch("g", fates.append)
+    rig.channel.faults = [LOST]
+    later = rig.deliver(put(rig, "one", ttl_s=7200))
+    # The account was away for so long that the platform has forgotten the key.
+    rig.clock.advance(3601)
+    assert rig.run(later.task) is None
+    assert len(rig.channel.tried) == 1
+    assert rig.outbox_states() == {"g-0": "unknown"}
+    assert [(fate.state, fate.error) for fate in fates] == [("unknown", str(LOST))]
+
+
+def test_a_part_that_surely_never_arrived_has_a_window_yet(idempotent):
+    rig = idempotent
+    rig.channel.faults = [Throttled("slow", retry_after_s=5000.0), LOST]
+    later = rig.deliver(put(rig, "one", ttl_s=7200))
+    rig.clock.advance(later.after_s)
+    later = rig.run(later.task)
+    rig.clock.advance(later.after_s)
+    assert rig.run(later.task) is None
+    assert rig.outbox_states() == {"g-0": "sent"}
+
+
+def test_beyond_its_window_the_policy_may_still_risk_a_second_copy(rig):
+    rig.surface.spec = dataclasses.replace(rig.surface.spec, idempotent_s=3600.0)
+    rig.channel.faults = [LOST, LOST]
+    later = rig.deliver(put(rig, "one", ttl_s=7200))
+    rig.clock.advance(3601)
+    assert rig.run(later.task) is None
+    assert len(rig.channel.tried) == 2
+    assert rig.outbox_states() == {"g-0": "unknown"}
+
+
 def test_what_was_held_stays_held_over_a_restart(tmp_path):
     config = CONFIG + b'\n[delivery]\nambiguous = "hold"\n'
     with rig_at(tmp_path / "store.sqlite3", config) as rig:
@@ -274,3 +334,76 @@ def test_after_a_death_a_part_that_was_being_sent_is_sent_once_more(rig):
     assert rig.deliver("g") is None
     assert rig.channel.texts() == ["one", "two"]
     assert rig.rows("g")[0].resends == 1
+
+
+# --- files
+
+
+def put_files(rig, tmp_path, count=2):
+    """A text and `count` files in one group; the paths of their copies."""
+    source = tmp_path / "report.pdf"
+    source.write_bytes(b"data")
+    copies = Outgoing(str(tmp_path / "outgoing"))
+    paths = [copies.path_of(copies.keep(str(source), limit_bytes=100), limit_bytes=100) for _ in range(count)]
+    contents = Contents("see:", {}, tuple(OutboundFile(path, "report.pdf") for path in paths))
+    parts = operator_parts(
+        rig.surface.spec, CHAT, contents, group="g", expires_ms=rig.clock.wall_ms() + 60_000
+    )
+    rig.store.write(lambda conn: outbox.add(conn, parts, now_ms=rig.clock.wall_ms(), first_sending=False))
+    return paths
+
+
+def test_a_copy_goes_when_the_platform_has_it_and_not_before(rig, tmp_path):
+    first, second = put_files(rig, tmp_path)
+    seen = []
+
+    def look(_):
+        rig.settle()
+        seen.append((os.path.exists(first), os.path.exists(second)))
+
+    rig.channel.faults = [look, look, look]
+    assert rig.deliver("g") is None
+    assert seen == [(True, True), (True, True), (False, True)]
+    assert not os.path.exists(second)
+    assert set(rig.outbox_states().values()) == {"sent"}
+
+
+def test_a_copy_stays_as_long_as_its_part_may_be_sent_again(rig, tmp_path):
+    (path,) = put_files(rig, tmp_path, 1)
+    rig.channel.faults = [lambda _: None, Throttled("slow", retry_after_s=5.0), LOST]
+    later = rig.deliver("g")
+    for _ in range(2):
+        assert os.path.exists(path)
+        rig.clock.advance(later.after_s)
+        later = rig.run(later.task)
+    assert later is None
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("fault", [Refused("no"), None])
+def test_the_copies_of_a_group_that_ended_go_with_it(rig, tmp_path, fault):
+    paths = put_files(rig, tmp_path)
+    if fault is None:
+        rig.clock.advance(61)
+    rig.channel.faults = [fault] if fault else []
+    assert rig.deliver("g") is None
+    assert [os.path.exists(path) for path in paths] == [False, False]
+
+
+def test_the_copy_of_a_part_that_is_held_stays_for_whoever_decides(tmp_path):
+    config = CONFIG + b'\n[delivery]\nambiguous = "hold"\n'
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        paths = put_files(rig, tmp_path)
+        rig.channel.faults = [lambda _: None, LOST]
+        assert rig.deliver("g") is None
+        assert [os.path.exists(path) for path in paths] == [True, False]
+        assert rig.outbox_states() == {"g-0": "sent", "g-1": "unknown", "g-2": "failed"}
+
+
+def test_a_file_that_is_not_a_copy_is_never_removed(rig, tmp_path):
+    own = tmp_path / "report.pdf"
+    own.write_bytes(b"data")
+    part = Part("g-0", "g", 0, None, Outbound(CHAT, "", "g-0", file=OutboundFile(str(own), "r")), 1 << 60)
+    rig.store.write(lambda conn: outbox.add(conn, [part], now_ms=0, first_sending=False))
+    assert rig.deliver("g") is None
+    assert own.exists()

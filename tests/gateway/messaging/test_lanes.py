@@ -440,3 +440,14 @@ def test_closing_hands_back_what_will_not_be_run(make):
     lanes.offer("other", waiting[1])
     assert lanes.close() == waiting
     running.release.set()
+
+
+def test_nothing_is_full_any_more_when_the_lanes_are_closed(make):
+    lanes = make(lane_limit=1)
+    held = Held()
+    lanes.offer("a", held)
+    assert lanes.full(["a"])
+    # What comes during a drain goes to the store only: it must not be refused for want of room in memory.
+    lanes.close()
+    assert not lanes.full(["a"])
+    held.release.set()

@@ -16,6 +16,7 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError
 from loong_gateway.messaging.local_send import DirectSend, Fate
+from loong_gateway.messaging.parts import Contents, operator_parts
 from loong_gateway.owner.paths import Places, resolve_places
 from loong_gateway.storage.local import LocalStore
 from loong_gateway.storage.lock import StoreLock
@@ -46,8 +47,10 @@ def places(tmp_path: pathlib.Path) -> Places:
 
 
 def deliver(tmp_path: pathlib.Path, channel: Any, text: str = "hello", wait_s: float = 10.0) -> Fate:
-    sender = DirectSend(channel, SPEC, LocalStore(places(tmp_path), lock_s=0.2), Clock())
-    return sender.send(HERE, text, ttl_s=60, deadline=Deadline(wait_s), stop=StopToken())
+    sender = DirectSend(channel, LocalStore(places(tmp_path), lock_s=0.2), Clock())
+    expires_ms = Clock().wall_ms() + 60_000
+    parts = operator_parts(SPEC, HERE, Contents(text), group="send-1", expires_ms=expires_ms)
+    return sender.send(parts, deadline=Deadline(wait_s), stop=StopToken())
 
 
 def states(tmp_path: pathlib.Path) -> list[str]:

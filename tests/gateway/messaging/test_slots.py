@@ -1,122 +1,24 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from loong_channels.contract import Address, Cursor, Inbound
-from loong_channels.faults import BadCredentials, Busy, Conflict, Unreachable
+from loong_channels.contract import Address, Cursor
+from loong_channels.faults import BadCredentials, Busy, Conflict, NotStored, Unreachable
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
-from loong_gateway.base.clock import Clock
-from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.secrets import SecretUnavailable, resolve
-from loong_gateway.config.snapshot import AccountConfig, SecretRef
-from loong_gateway.messaging.moves import Moves
-from loong_gateway.messaging.parking import Parking
-from loong_gateway.messaging.slots import Slot, SlotServices
-from tests.clocks import HandClock
-from tests.gateway.storage.store_help import opened
-
-WAIT_S = 15.0
-MESSAGE = Inbound(Address("telegram", "work", "7"), "1", "1", "42", "hi", 0)
-TOKEN = SecretRef("env", "BOT_TOKEN", "telegram.bot_token")
-
-
-class ScriptedLife:
-    """A channel whose every `run` does the next thing of a script."""
-
-    def __init__(self, *script):
-        self.script = list(script)
-        self.lives = 0
-        self.interrupted = False
-
-    def run(self, host, stop):
-        self.lives += 1
-        step = self.script.pop(0) if self.script else self.live
-        if isinstance(step, BaseException):
-            raise step
-        step(host, stop)
-
-    @staticmethod
-    def live(host, stop):
-        host.ready("@bot")
-        stop.wait(WAIT_S)
-
-    def interrupt(self):
-        self.interrupted = True
-
-
-class Watched:
-    """Services around a slot; `wait_for` looks again whenever a state changed."""
-
-    def __init__(self, store, channel):
-        self.changed = threading.Condition()
-        self.channel = channel
-        self.opened_gates = []
-        self.accepted = []
-        self.threads = ThreadRegistry()
-        self.metrics = Metrics()
-        self.problem = None
-        self.opens = 0
-        self.full = False
-        self.clock = HandClock()
-        self.services = SlotServices(
-            open_channel=self.open,
-            accept=self.accept,
-            cursor={"telegram=work:offset:1": "55"}.get,
-            opened=self.opened_gates.append,
-            changed=self.note,
-            moves=Moves(store),
-            parking=Parking(Clock()),
-            threads=self.threads,
-            metrics=self.metrics,
-            clock=self.clock,
-        )
-
-    def open(self, account):
-        self.opens += 1
-        if self.problem is not None:
-            raise self.problem
-        return self.channel
-
-    def accept(self, policy, batch, cursor):
-        if self.full:
-            raise Busy("too many messages waiting")
-        self.accepted.append((list(batch), cursor))
-        return len(batch)
-
-    def note(self):
-        with self.changed:
-            self.changed.notify_all()
-
-    def wait_for(self, slot, condition):
-        with self.changed:
-            assert self.changed.wait_for(lambda: condition(slot.state()), WAIT_S), slot.state()
-        return slot.state()
+from tests.gateway.messaging.slot_rig import MESSAGE, TOKEN, WAIT_S, ScriptedLife, slots_in
+from tests.waiting import wait_until
 
 
 @pytest.fixture
 def make(tmp_path):
-    made = []
-    with opened(tmp_path / "store.sqlite3") as store:
-
-        def build(channel, **settings):
-            world = Watched(store, channel)
-            values = {"allowed_chat_ids": ("7",), "bot_token": TOKEN, **settings}
-            slot = Slot(
-                SPEC, AccountConfig("telegram", "work", "work", enabled=True, settings=values), world.services
-            )
-            made.append((slot, world))
-            return slot, world
-
+    with slots_in(tmp_path) as build:
         yield build
-        for slot, world in made:
-            slot.stop_receiving()
-            assert slot.join(Deadline(WAIT_S))
-            slot.close()
-            assert world.threads.join_all(Deadline(WAIT_S)) == []
 
 
 def test_a_slot_is_ready_when_the_platform_has_acknowledged_it(make):
@@ -232,6 +134,15 @@ def test_stopping_ends_the_wait_for_the_next_try(make):
     assert slot.state().phase == "stopped"
 
 
+def test_a_message_that_was_taken_back_is_passed_on_with_its_account(make):
+    slot, world = make(ScriptedLife())
+    slot.recalled("7", "m1")
+    assert world.recalls == [("telegram", "work", "7", "m1")]
+    world.full = True
+    with pytest.raises(NotStored):
+        slot.recalled("7", "m1")
+
+
 def test_cursors_belong_to_the_account(make):
     slot, world = make(ScriptedLife())
     assert slot.cursor("offset:1") == "55"
@@ -247,3 +158,171 @@ def test_a_moved_conversation_is_followed_only_if_the_old_one_was_allowed(make):
     assert slot.current(Address("telegram", "work", "7")).conversation == "-1007"
     assert slot.allows(Address("telegram", "work", "-1007"))
     assert not slot.allows(Address("telegram", "work", "-1008"))
+
+
+def newest(slot):
+    return [(one.kind, one.detail, one.count) for one in slot.state().history.newest(5)]
+
+
+def test_a_failure_and_the_recovery_after_it_are_incidents(make):
+    lost = Unreachable("connection reset", maybe_processed=True)
+    slot, world = make(ScriptedLife(lost))
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert newest(slot) == [("recovery", "ready as @bot", 1), ("failure", "connection reset", 1)]
+    assert slot.state().history.consecutive_failures == 0
+
+
+def test_what_was_taken_back_after_a_conflict_is_a_reclaim(make):
+    slot, world = make(ScriptedLife(Conflict("taken over", retry_after_s=float("inf"))))
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "conflict")
+    assert slot.state().history.kicked_total == 1
+    slot.restart()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert newest(slot)[0][0] == "duplicate_reclaim"
+
+
+def test_a_thread_that_died_is_started_again_and_that_is_an_incident(make):
+    channel = ScriptedLife(SystemExit("a bug"))
+    slot, world = make(channel)
+    slot.start()
+    wait_until(lambda: world.threads.alive() == [])
+    assert slot.state().phase == "connecting"
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert ("failure", "its thread died and was started again", 1) in newest(slot)
+    slot.start()
+    assert channel.lives == 2
+
+
+def test_a_quiet_channel_is_healthy(make):
+    slot, world = make(ScriptedLife())
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    slot.heard()
+    world.clock.advance(400 * 86_400)
+    slot.start()
+    state = slot.state()
+    assert (state.phase, state.trouble, state.history.incidents) == ("ready", "", ())
+
+
+def test_an_account_that_is_kept_off_is_closed_and_no_trouble(make):
+    channel = ScriptedLife(Unreachable("gone", maybe_processed=False))
+    slot, world = make(channel)
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "backoff")
+    slot.switch_off()
+    assert not slot.can_send()
+    state = world.wait_for(slot, lambda s: s.phase == "stopped")
+    assert (state.trouble, state.last_error, state.stopped_by, state.started) == ("", None, "operator", True)
+    assert slot.join(Deadline(WAIT_S))
+    assert channel.interrupted
+    slot.start()
+    assert world.threads.alive() == []
+    assert slot.wait_turn(slot.restart(), Deadline(WAIT_S))
+    state = world.wait_for(slot, lambda s: s.phase == "ready")
+    assert state.stopped_by is None
+    assert slot.can_send()
+    # What was closed is of no further use.
+    assert world.opens == 2
+
+
+def test_an_account_that_was_never_started_can_be_kept_off(make):
+    slot, world = make(ScriptedLife())
+    slot.switch_off()
+    slot.start()
+    assert world.threads.alive() == []
+    slot.restart()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+
+
+def test_a_restart_ends_a_good_connection_and_makes_another_without_an_incident(make):
+    channel = ScriptedLife()
+    slot, world = make(channel)
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert slot.wait_turn(slot.restart(), Deadline(WAIT_S))
+    assert slot.state().phase == "ready"
+    assert (channel.lives, world.opens, newest(slot), slot.state().restarts) == (2, 1, [], 0)
+
+
+def test_a_restart_takes_another_channel_only_with_other_secrets(make):
+    channel = ScriptedLife()
+    slot, world = make(channel)
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert not slot.has_new_secrets()
+    world.token = "t2"
+    assert slot.has_new_secrets()
+    assert slot.wait_turn(slot.restart(), Deadline(WAIT_S))
+    assert (world.opens, channel.interrupted) == (2, True)
+    assert not slot.has_new_secrets()
+
+
+def test_many_stops_and_starts_from_many_threads_end_as_the_last_one_said(make):
+    channel = ScriptedLife()
+    slot, world = make(channel)
+    slot.start()
+    registry = ThreadRegistry()
+    for number in range(8):
+        registry.spawn(f"operator:{number}", lambda: [slot.switch_off() or slot.restart() for _ in range(50)])
+    assert registry.join_all(Deadline(WAIT_S)) == []
+    slot.restart()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert world.threads.alive() == ["chan:telegram:work"]
+    slot.switch_off()
+    assert slot.join(Deadline(WAIT_S))
+    assert slot.state().phase == "stopped"
+
+
+def test_what_comes_only_once_is_taken_until_the_end_of_the_drain(make):
+    began = threading.Event()
+
+    def deliver(host, stop):
+        host.ready("@bot")
+        began.wait(WAIT_S)
+        host.accept([MESSAGE])
+        stop.wait(WAIT_S)
+
+    slot, world = make(ScriptedLife(deliver), spec=replace(SPEC, redelivers=False))
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    slot.stop_receiving()
+    assert slot.state().phase == "stopping"
+    assert slot.can_send()
+    began.set()
+    wait_until(lambda: world.accepted)
+    assert not slot.join(Deadline(0))
+    slot.stop()
+    assert slot.join(Deadline(WAIT_S))
+    assert slot.state().phase == "stopped"
+
+
+def test_a_line_that_breaks_during_the_drain_is_made_again_and_shown_as_stopping(make):
+    broken = threading.Event()
+
+    def first(host, stop):
+        host.ready("@bot")
+        broken.wait(WAIT_S)
+        raise Unreachable("reset", maybe_processed=True)
+
+    channel = ScriptedLife(first)
+    slot, world = make(channel, spec=replace(SPEC, redelivers=False))
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    slot.stop_receiving()
+    broken.set()
+    world.wait_for(slot, lambda s: s.history.last_recovery_ms is not None)
+    assert slot.state().phase == "stopping"
+    assert slot.can_send()
+    assert channel.lives == 2
+
+
+def test_what_comes_again_is_not_taken_any_more_when_the_stop_begins(make):
+    slot, world = make(ScriptedLife())
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    slot.stop_receiving()
+    assert slot.join(Deadline(WAIT_S))
+    assert slot.state().phase == "stopped"

@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 from store_help import NOW_MS, memory, part
 
+from loong_channels.contract import Address, Outbound
 from loong_gateway.storage import outbox
 from loong_gateway.storage.counters import counters
 
@@ -59,7 +60,7 @@ def test_two_ids_for_one_place_in_a_group_are_an_error(conn: sqlite3.Connection)
 
 def test_a_part_walks_from_queued_to_sending_to_sent_with_the_platforms_ids(conn: sqlite3.Connection) -> None:
     add(conn, "g")
-    assert outbox.mark_sending(conn, "g:0") and not outbox.mark_sending(conn, "g:0")
+    assert outbox.mark_sending(conn, "g:0", NOW_MS) and not outbox.mark_sending(conn, "g:0", NOW_MS)
     assert outbox.mark_sent(conn, "g:0", ("1", "2")) and not outbox.mark_sent(conn, "g:0", ("3",))
     (row,) = outbox.group(conn, "g")
     assert (row.state, row.attempts, row.message_ids) == ("sent", 1, ("1", "2"))
@@ -127,7 +128,7 @@ def test_the_state_of_a_group_is_sent_only_when_all_parts_are(conn: sqlite3.Conn
     assert outbox.state_of(conn, "g") == "queued"
     outbox.mark_sent(conn, "g:0")
     assert outbox.state_of(conn, "g") == "queued"
-    outbox.mark_sending(conn, "g:1")
+    outbox.mark_sending(conn, "g:1", NOW_MS)
     assert outbox.state_of(conn, "g") == "sending"
     outbox.mark_sent(conn, "g:1")
     assert outbox.state_of(conn, "g") == "sent"
@@ -148,7 +149,7 @@ def test_after_a_death_what_was_being_sent_is_sent_again_up_to_a_bound(conn: sql
         assert outbox.recover(conn, max_resends=3) == 1
         row = outbox.group(conn, "g")[0]
         assert (row.state, row.resends) == ("queued", death)
-        outbox.mark_sending(conn, "g:0")
+        outbox.mark_sending(conn, "g:0", NOW_MS)
     assert outbox.recover(conn, max_resends=3) == 1
     assert states(conn, "g") == ["unknown", "queued"]
 
@@ -163,8 +164,30 @@ def test_after_a_death_what_was_being_sent_is_held_when_the_policy_says_so(conn:
 
 def test_after_a_death_a_platform_that_drops_repetitions_gets_it_again(conn: sqlite3.Connection) -> None:
     add(conn, "g", first_sending=True)
-    assert outbox.recover(conn, resend=False, idempotent_channels={"telegram"}) == 1
+    now_ms = NOW_MS + 3_600_000
+    assert outbox.recover(conn, now_ms=now_ms, resend=False, idempotent={"telegram": 3600.0}) == 1
     assert states(conn, "g") == ["queued"]
+    outbox.mark_sending(conn, "g:0", now_ms)
+    assert outbox.group(conn, "g")[0].tried_ms == NOW_MS
+
+
+@pytest.mark.parametrize("late_ms", [3_600_001, -3_600_001])
+def test_after_its_window_such_a_platform_is_like_any_other(conn: sqlite3.Connection, late_ms: int) -> None:
+    add(conn, "g", first_sending=True)
+    now_ms = NOW_MS + late_ms
+    assert outbox.recover(conn, now_ms=now_ms, resend=False, idempotent={"telegram": 3600.0}) == 1
+    assert states(conn, "g") == ["unknown"]
+
+
+def test_the_window_begins_with_the_first_try_that_may_have_arrived(conn: sqlite3.Connection) -> None:
+    add(conn, "g", first_sending=True)
+    tried = []
+    for later_ms, resend in ((1000, False), (2000, True), (3000, False), (4000, True)):
+        outbox.mark_queued(conn, "g:0", 0, "no", resend=resend)
+        outbox.mark_sending(conn, "g:0", NOW_MS + later_ms)
+        tried.append(outbox.group(conn, "g")[0].tried_ms - NOW_MS)
+    # The first one surely never arrived; from the second on nobody knows.
+    assert tried == [1000, 1000, 1000, 1000]
 
 
 @pytest.mark.parametrize("damage", ["payload = x'00'", "crc = 1", "message_ids = 'x'", "attempts = 'y'"])
@@ -181,11 +204,22 @@ def test_a_damaged_part_fails_its_whole_group_once_and_is_counted(
     assert states(conn, "other") == ["queued"]
 
 
+def test_senders_are_the_accounts_that_an_operators_parts_wait_for(conn: sqlite3.Connection) -> None:
+    answer = outbox.Part("r:0", "r", 0, 7, Outbound(Address("wecom", "a", "1"), "x", "r:0"), NOW_MS)
+    own = outbox.Part("s:0", "s", 0, None, Outbound(Address("feishu", "b", "1"), "x", "s:0"), NOW_MS)
+    outbox.add(conn, [answer, own], now_ms=NOW_MS, first_sending=False)
+    add(conn, "t", first_sending=True)
+    add(conn, "u")
+    assert outbox.senders(conn) == [("feishu", "b"), ("telegram", "work")]
+    outbox.mark_sent(conn, "s:0")
+    assert outbox.senders(conn) == [("telegram", "work")]
+
+
 def test_counts_are_by_account_and_leave_sent_out(conn: sqlite3.Connection) -> None:
     for name in ("a", "b", "c", "d"):
         add(conn, name)
     outbox.mark_sent(conn, "a:0")
-    outbox.mark_sending(conn, "b:0")
+    outbox.mark_sending(conn, "b:0", NOW_MS)
     outbox.end_group(conn, "c", "failed", "no")
     assert outbox.counts(conn) == {("telegram", "work"): {"sending": 1, "failed": 1, "queued": 1}}
 
@@ -197,7 +231,7 @@ def test_times_of_what_is_still_to_be_sent_move_with_a_clock_that_was_set(
     add(conn, "now")
     add(conn, "later")
     add(conn, "over")
-    outbox.mark_sending(conn, "later:0")
+    outbox.mark_sending(conn, "later:0", NOW_MS)
     outbox.mark_queued(conn, "later:0", NOW_MS + 5000, "wait")
     outbox.mark_sent(conn, "over:0")
     expires_ms = outbox.group(conn, "now")[0].expires_ms
@@ -207,3 +241,9 @@ def test_times_of_what_is_still_to_be_sent_move_with_a_clock_that_was_set(
         for name in ("now", "later", "over")
     }
     assert times == {"now": (by_ms, 0), "later": (by_ms, NOW_MS + 5000 + by_ms), "over": (0, 0)}
+
+
+def test_the_window_of_a_repetition_moves_with_a_clock_that_was_set(conn: sqlite3.Connection) -> None:
+    add(conn, "g", 2, first_sending=True)
+    outbox.shift(conn, -3_600_000)
+    assert [row.tried_ms for row in outbox.group(conn, "g")] == [NOW_MS - 3_600_000, 0]

@@ -13,9 +13,10 @@ def load_json(data: bytes | str) -> object:
     """Decode JSON, bytes as UTF-8. Raises ValueError, also for what is nested too deeply."""
     text = data.decode("utf-8") if isinstance(data, bytes) else data
     try:
-        return json.loads(text, parse_int=_short_int)
+        value: object = _decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return value
 
 
 def _short_int(digits: str) -> int:
@@ -23,3 +24,6 @@ def _short_int(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:
         raise ValueError("a number that is too long")
     return int(digits)
+
+
+_decode = json.JSONDecoder(parse_int=_short_int).decode

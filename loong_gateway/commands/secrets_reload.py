@@ -1,0 +1,47 @@
+"""`loong secrets reload`: have the running gateway read the secrets of its channel accounts again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from loong_gateway.commands.common import Context
+from loong_gateway.owner.client import ControlClient
+
+HELP = "have the running gateway read its channel secrets again; restarts the accounts that need it"
+EXAMPLES = ("loong secrets reload", "loong secrets reload --json")
+EXIT_CODES = "0 all could be read; 1 one could not; 2 the gateway could not be asked"
+# A secret may come from a program that takes its time, for each account in turn.
+PATIENCE_S = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """This verb has no flags of its own."""
+
+
+def run(args: argparse.Namespace, context: Context) -> int:  # noqa: ARG001  every verb has this shape
+    """Ask the owner and say what it did, one line per account."""
+    client = ControlClient(context.places)
+    client.check()
+    answer = client.post("/api/gateway/secrets/reload", {}, timeout_s=PATIENCE_S)
+    listed = answer.get("accounts")
+    accounts = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    if context.json:
+        context.document(answer)
+    else:
+        for line in _lines(accounts):
+            context.out(line)
+    return 1 if any(one.get("outcome") == "unavailable" for one in accounts) else 0
+
+
+def _lines(accounts: Sequence[dict[str, object]]) -> list[str]:
+    lines = [
+        f"{one.get('channel')}/{one.get('account')}: {one.get('outcome')}"
+        + (f", {one['detail']}" if one.get("detail") else "")
+        for one in accounts
+    ]
+    lines = lines or ["the gateway serves no channel"]
+    return [
+        *lines,
+        "the provider's key is read again by itself; a variable keeps its value until the next start",
+    ]

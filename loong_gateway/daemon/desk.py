@@ -1,0 +1,96 @@
+"""The control plane of an owner: what the port may ask of it, answered from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from loong_gateway.base.faults import CommandError
+from loong_gateway.control import (
+    ChannelOutcome,
+    ChannelRequest,
+    ProbeOutcome,
+    SecretsOutcome,
+    SendOutcome,
+    SendRequest,
+    TurnRequest,
+    TurnResult,
+)
+from loong_gateway.daemon.main_loop import MainLoop
+from loong_gateway.daemon.parts import LifeState
+from loong_gateway.daemon.report import Report
+from loong_gateway.messaging.engine import Engine
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """Implements control.ControlPlane. Thread-safe: it asks the main loop, and otherwise what is thread-safe itself."""
+
+    def __init__(self, engine: Engine, report: Report, life: LifeState, loop: MainLoop) -> None:
+        self._engine = engine
+        self._report = report
+        self._life = life
+        self._loop = loop
+
+    def started(self) -> bool:
+        """See control.ControlPlane."""
+        return self._report.started()
+
+    def ready(self) -> tuple[str, ...]:
+        """See control.ControlPlane."""
+        return self._report.unready()
+
+    def status(self) -> Mapping[str, object]:
+        """See control.ControlPlane."""
+        document = self._report.document()
+        del document["owner_token"]
+        return document
+
+    def request_stop(self, reason: str) -> str:
+        """See control.ControlPlane."""
+        if self._loop.stop_reason is not None or self._life.phase == "stopping":
+            return "already_requested"
+        self._loop.ask_to_stop(reason)
+        return "requested"
+
+    def resume(self) -> bool:
+        """See control.ControlPlane."""
+        if self._life.channels_on:
+            return False
+        self._life.resume_asked = True
+        self._loop.wake()
+        return True
+
+    def turn(self, request: TurnRequest) -> TurnResult:
+        """See control.ControlPlane."""
+        if self._life.phase != "running":
+            return TurnResult("", error=f"the gateway is {self._life.phase}", error_code="stopping")
+        return self._engine.turn(request)
+
+    def send(self, request: SendRequest) -> SendOutcome:
+        """See control.ControlPlane."""
+        self._require_running()
+        return self._engine.send(request)
+
+    def channel(self, request: ChannelRequest) -> ChannelOutcome:
+        """See control.ControlPlane."""
+        self._require_running()
+        if not self._life.channels_on and request.action != "stop":
+            raise CommandError("run.channels_off")
+        return self._engine.channels.act(request)
+
+    def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
+        """See control.ControlPlane."""
+        self._require_running()
+        return self._engine.channels.probe(channel, account, timeout_s=timeout_s)
+
+    def reload_secrets(self) -> Sequence[SecretsOutcome]:
+        """See control.ControlPlane."""
+        self._require_running()
+        if not self._life.channels_on:
+            raise CommandError("run.channels_off")
+        return self._engine.channels.reload_secrets()
+
+    def _require_running(self) -> None:
+        if self._life.phase != "running":
+            raise CommandError("run.not_up", phase=self._life.phase)
