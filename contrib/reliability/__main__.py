@@ -1,8 +1,7 @@
-"""python -m contrib.reliability [id ...] [--ci] [--seed N] [--loong PATH]
+"""python -m contrib.reliability [id ...] [--ci] [--seed N] [-n N] [--loong PATH]
 
-Each experiment prints one JSON line. R1: kill -9 at random moments. R2-wire: kill -9 at every request the daemon
-makes. R2-store: kill -9 before and after every change of the store. The size of the last two is a stride: 1 takes
-every point. --ci runs the short form.
+Each experiment prints one JSON line; contrib/README.md tells what they do. The size of R2 is a stride: 1 takes every
+point. That of the others is how many faults, seconds, hours, turns or minutes. --ci runs the short form.
 """
 
 from __future__ import annotations
@@ -12,14 +11,36 @@ import random
 import sys
 from typing import Callable
 
-from . import kills, points
+from . import acks, disconnects, kills, pings, points
 from .report import Outcome
 
-SIZES = {"R1": (12, 200), "R2-wire": (7, 1), "R2-store": (9, 1)}
+SIZES = {
+    "R1": (12, 200),
+    "R2-wire": (7, 1),
+    "R2-store": (9, 1),
+    "R1-mixed": (8, 200),
+    "R2-wire-mixed": (25, 1),
+    "R2-store-mixed": (40, 1),
+    "disconnects": (15, 1000),
+    "disconnects-real": (5, 25),
+    "acks": (3, 20),
+    "acks-late": (7, 7),
+    "pings": (10, 100),
+    "takeover": (4, 60),
+}
 RUNS: dict[str, Callable[..., Outcome]] = {
     "R1": kills.run,
     "R2-wire": points.run_wire,
     "R2-store": points.run_store,
+    "R1-mixed": kills.run_mixed,
+    "R2-wire-mixed": points.run_wire_mixed,
+    "R2-store-mixed": points.run_store_mixed,
+    "disconnects": disconnects.run,
+    "disconnects-real": disconnects.run_real,
+    "acks": acks.run,
+    "acks-late": acks.run_late,
+    "pings": pings.run,
+    "takeover": pings.run_takeover,
 }
 
 
@@ -30,7 +51,7 @@ def main() -> int:
     parser.add_argument("--ci", action="store_true", help="short form")
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed in the line")
     parser.add_argument("--loong", metavar="PATH", help="console script of an installation")
-    parser.add_argument("-n", type=int, default=None, help="how many faults, instead of the usual number")
+    parser.add_argument("-n", type=int, default=None, help="the size, instead of the usual one")
     args = parser.parse_args()
     unknown = sorted(set(args.ids) - set(RUNS))
     if unknown:

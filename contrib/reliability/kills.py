@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 
-from tests.e2e.gateway import Gateway, config_for
-from tests.fakes.model import FakeModel
-from tests.fakes.telegram import FakeTelegram
-from tests.waiting import wait_until
-
-from .ledger import Ledger
+from .platforms import ALL
 from .report import Outcome
-from .store_view import is_settled, look
+from .stage import START_S, Stage, finish, pause, staged
 
-CHATS = 6
+PLACES = {1: 6, 3: 3}
 EVERY_S = 0.03
 MODEL_S = 0.04
 SEND_S = 0.015
 LONGEST_LIFE_S = 1.5
-START_S = 20.0
 DRAIN_S = 90.0
-# Longer than any pause of a daemon that still works on what it has.
-QUIET_S = 20.0
-# The breaker would rightly hold the channels back after some of these lives.
-MORE = "[gateway]\ncrash_loop_boots = 0\n"
+LOOK_S = 0.005
 
 
 class Load(threading.Thread):
-    """Writes numbered messages to the chats in turn until `end` is called."""
+    """Writes numbered messages to the conversations of all platforms in turn until `end` is called."""
 
-    def __init__(self, telegram: FakeTelegram) -> None:
+    def __init__(self, stage: Stage) -> None:
         super().__init__(name="load", daemon=True)
-        self._telegram = telegram
+        self._platforms = stage.platforms
+        self._places = PLACES[len(stage.platforms)]
         self._over = threading.Event()
 
     def run(self) -> None:
         """Write at a steady pace."""
         number = 0
         while not self._over.wait(EVERY_S):
-            self._telegram.say(f"m{number}", 1001 + number % CHATS)
+            turn, which = divmod(number, len(self._platforms))
+            self._platforms[which].say(number, turn % self._places)
             number += 1
 
     def end(self) -> None:
@@ -52,49 +43,85 @@ class Load(threading.Thread):
         self.join()
 
 
+class Recovery:
+    """How long the lives took to ask for messages and to give their first answer, in seconds."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.visits: list[float] = []
+        self.answers: list[float] = []
+
+    def live(self, life_s: float) -> None:
+        """Start the daemon and let it live."""
+        stage = self._stage
+        asked, answered, begin = self._visits(), stage.ledger.count(), time.monotonic()
+        process = stage.gateway.spawn()
+        # Two thirds of the lives are counted from the first visit, so that most kills hit a daemon at work.
+        counts_later = life_s > LONGEST_LIFE_S / 3
+        end = begin + (START_S if counts_later else life_s)
+        is_there = has_answered = False
+        while time.monotonic() < end and process.poll() is None:
+            if not is_there and self._visits() > asked:
+                is_there = True
+                self.visits.append(time.monotonic() - begin)
+                if counts_later:
+                    end = time.monotonic() + life_s - LONGEST_LIFE_S / 3
+            if not has_answered and stage.ledger.count() > answered:
+                has_answered = True
+                self.answers.append(time.monotonic() - begin)
+            pause(LOOK_S)
+
+    def _visits(self) -> int:
+        return self._stage.platforms[0].visits()
+
+
 def run(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
-    """The experiment. `command` runs loong, default: the checkout."""
-    outcome = Outcome("R1", kills, seed)
+    """With Telegram alone. `command` runs loong, default: the checkout."""
+    return _run("R1", ALL[:1], kills, seed, command)
+
+
+def run_mixed(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
+    """With all three platforms."""
+    return _run("R1-mixed", ALL, kills, seed, command)
+
+
+def _run(name: str, platforms: Sequence[str], kills: int, seed: int, command: Sequence[str]) -> Outcome:
+    outcome = Outcome(name, kills, seed)
     chance = random.Random(seed)
     begin = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="loong-kills-"))
-        telegram = stack.enter_context(FakeTelegram())
-        model = stack.enter_context(FakeModel(delay_s=MODEL_S))
-        config = config_for(telegram, model, chats=range(1001, 1001 + CHATS), more=MORE)
-        gateway = stack.enter_context(Gateway(directory, config, command=command))
-        _experiment(outcome, chance, gateway, telegram)
+    with staged(platforms, command=command, wecom_replaces=chance.random() < 0.5, delay_s=MODEL_S) as stage:
+        _experiment(outcome, chance, stage)
     outcome.duration_s = time.monotonic() - begin
     return outcome
 
 
-def _experiment(outcome: Outcome, chance: random.Random, gateway: Gateway, telegram: FakeTelegram) -> None:
-    ledger = Ledger(telegram)
-    load = Load(telegram)
+def _experiment(outcome: Outcome, chance: random.Random, stage: Stage) -> None:
+    gateway = stage.gateway
+    load, recovery = Load(stage), Recovery(stage)
     load.start()
-    polls: list[float] = []
-    answers: list[float] = []
     for turn in range(outcome.n):
-        _slow_sends(chance, telegram)
-        _live(gateway, telegram, chance.uniform(0.0, LONGEST_LIFE_S), polls, answers)
+        _slow_sends(chance, stage)
+        recovery.live(chance.uniform(0.0, LONGEST_LIFE_S))
         if gateway.process is not None and gateway.process.poll() is not None:
             ended = gateway.process.returncode
             outcome.failures.append(f"life {turn} ended by itself with {ended}: {gateway.output()[-500:]}")
             break
         gateway.kill()
-        view = look(gateway.store_path)
-        if not view.sound:
-            outcome.failures.append(f"the store is damaged after kill {turn}")
-        outcome.failures += ledger.note_kill(view.sending)
+        outcome.failures += [f"kill {turn}: {one}" for one in stage.note_kill()]
     load.end()
-    telegram.clear_faults()
-    _drain(outcome, gateway, telegram, ledger)
-    metrics, failures = ledger.verdict()
+    for platform in stage.platforms:
+        platform.calm()
+    begin = time.monotonic()
+    # One last life, in which everything must be answered.
+    gateway.spawn()
+    outcome.failures += finish(stage, DRAIN_S)
+    outcome.metrics["drained_s"] = round(time.monotonic() - begin, 2)
+    metrics, failures = stage.ledger.verdict()
     outcome.failures += failures
     outcome.metrics.update(metrics)
-    outcome.metrics["lives_that_polled"] = len(polls)
-    outcome.metrics.update(_spread("first_poll_s", polls))
-    outcome.metrics.update(_spread("first_answer_s", answers))
+    outcome.metrics["lives_that_asked"] = len(recovery.visits)
+    outcome.metrics.update(_spread("first_visit_s", recovery.visits))
+    outcome.metrics.update(_spread("first_answer_s", recovery.answers))
 
 
 def _spread(name: str, values: list[float]) -> dict[str, float]:
@@ -105,60 +132,10 @@ def _spread(name: str, values: list[float]) -> dict[str, float]:
     return {f"{name}_p50": round(values[len(values) // 2], 3), f"{name}_p99": round(p99, 3)}
 
 
-def _slow_sends(chance: random.Random, telegram: FakeTelegram) -> None:
-    """In some lives the platform takes its time, before it takes the message or before it says so."""
-    telegram.clear_faults()
-    kind = chance.choice(("", "delay", "hold"))
-    if kind:
-        telegram.fault("sendMessage", kind, times=None, seconds=SEND_S)
-
-
-def _live(
-    gateway: Gateway, telegram: FakeTelegram, life_s: float, polls: list[float], answers: list[float]
-) -> None:
-    """Start the daemon and let it live; notes how long its first poll and its first answer took, if it got so far."""
-    polls_before = len(telegram.calls("getUpdates"))
-    answers_before = len(telegram.messages)
-    begin = time.monotonic()
-    process = gateway.spawn()
-    # Two thirds of the lives are counted from the first poll, so that most kills hit a daemon at work.
-    if life_s > LONGEST_LIFE_S / 3:
-        telegram.wait_for(
-            lambda: len(telegram.calls("getUpdates")) > polls_before or process.poll() is not None, START_S
-        )
-        life_s -= LONGEST_LIFE_S / 3
-    threading.Event().wait(life_s)
-    polls += [request.at - begin for request in telegram.calls("getUpdates")[polls_before:][:1]]
-    answers += [sent.at - begin for sent in telegram.messages[answers_before:][:1]]
-
-
-def _drain(outcome: Outcome, gateway: Gateway, telegram: FakeTelegram, ledger: Ledger) -> None:
-    """One last life, in which everything must be answered."""
-    begin = time.monotonic()
-    gateway.spawn()
-    outcome.failures += finish(gateway, telegram, ledger, DRAIN_S)
-    outcome.metrics["drained_s"] = round(time.monotonic() - begin, 2)
-
-
-def finish(gateway: Gateway, telegram: FakeTelegram, ledger: Ledger, timeout_s: float) -> list[str]:
-    """Let the running daemon answer everything and stop it as an operator does; what went wrong."""
-    end = quiet_end = time.monotonic() + timeout_s
-    seen = -1
-    while ledger.open() and time.monotonic() < min(end, quiet_end):
-        if len(telegram.messages) != seen:
-            seen = len(telegram.messages)
-            quiet_end = time.monotonic() + QUIET_S
-        telegram.wait_count(seen + 1, 0.5)
-    try:
-        gateway.wait_ready(START_S)
-        wait_until(lambda: is_settled(gateway.store_path), START_S, "an empty inbox and outbox")
-        code = gateway.stop()
-    except AssertionError as error:
-        return [str(error)[:1500]]
-    failures = [] if code == 0 else [f"the last stop ended with {code}"]
-    view = look(gateway.store_path)
-    left = {f"inbox {state}": n for state, n in view.inbox.items() if state != "done"}
-    left.update({f"outbox {state}": n for state, n in view.outbox.items() if state != "sent"})
-    if left:
-        failures.append(f"rows left at the end: {left}")
-    return failures
+def _slow_sends(chance: random.Random, stage: Stage) -> None:
+    """In some lives the platforms take their time, before they take a message or before they say so."""
+    for platform in stage.platforms:
+        platform.calm()
+        kind = chance.choice(("", "delay", "hold"))
+        if kind:
+            platform.slow(SEND_S, before=kind == "delay")

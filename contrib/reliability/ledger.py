@@ -5,21 +5,13 @@ A message is "m<n>"; its reply begins with "re: m<n>", or in several parts with 
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from tests.fakes.telegram import FakeTelegram
+from .platforms import Platform
+from .store_view import Key, StoreView, key_of
 
-Key = tuple[int, int]
-
-REPLY = re.compile(r"re: m(\d+)(?: p(\d+))?(?![\w])")
-
-
-def key_of(text: str) -> Key | None:
-    """The number of the message and of the part, 0 for a reply of one part."""
-    match = REPLY.match(text)
-    return (int(match.group(1)), int(match.group(2) or 0)) if match else None
+__all__ = ["Ledger"]
 
 
 class Ledger:
@@ -28,58 +20,67 @@ class Ledger:
     `parts` tells how many parts the reply to a number has, where it is not one.
     """
 
-    def __init__(self, telegram: FakeTelegram, parts: Mapping[int, int] | None = None) -> None:
-        self._telegram = telegram
+    def __init__(self, platforms: Sequence[Platform], parts: Mapping[int, int] | None = None) -> None:
+        self._platforms = platforms
         self._parts = dict(parts or {})
         self.excused: Counter[Key] = Counter()
         self.kills_with_send = 0
         self.at_risk = 0
-        self.strange: list[str] = []
 
     def expected(self, number: int) -> list[Key]:
         """The parts that must arrive for a number."""
         count = self._parts.get(number)
         return [(number, 0)] if count is None else [(number, part) for part in range(1, count + 1)]
 
-    def replies(self) -> dict[int, list[Key]]:
-        """Per chat what was answered, in order."""
-        found: dict[int, list[Key]] = defaultdict(list)
-        for sent in list(self._telegram.messages):
-            key = key_of(sent.text)
-            if key is not None:
-                found[sent.chat_id].append(key)
+    def replies(self) -> dict[str, list[str]]:
+        """Everything that readers saw, by conversation, in order."""
+        found: dict[str, list[str]] = {}
+        for platform in self._platforms:
+            found.update(platform.replies())
         return found
+
+    def count(self) -> int:
+        """How many replies there are."""
+        return sum(len(texts) for texts in self.replies().values())
 
     def answered(self) -> Counter[Key]:
         """How often each part arrived."""
-        return Counter(key for keys in self.replies().values() for key in keys)
+        keys = (key_of(text) for texts in self.replies().values() for text in texts)
+        return Counter(key for key in keys if key is not None)
 
-    def asked(self) -> dict[int, int | None]:
-        """Update ids by number."""
-        return {int(one.text[1:]): one.update_id for one in list(self._telegram.injected)}
+    def asked(self) -> list[int]:
+        """The numbers that must be answered."""
+        return [number for platform in self._platforms for number in platform.asked()]
 
     def open(self) -> list[int]:
         """Numbers that are not answered in full."""
         answered = self.answered()
         return [number for number in self.asked() if not all(answered[key] for key in self.expected(number))]
 
-    def acknowledged_open(self) -> list[int]:
-        """Numbers that only the daemon knows of now: confirmed at the platform, not answered yet."""
-        open_now = self.open()
-        asked = self.asked()
-        return [number for number in open_now if self._telegram.confirmed(asked[number])]
+    def open_of(self, platform: Platform) -> list[int]:
+        """Those of one platform."""
+        answered = Counter(key_of(text) for texts in platform.replies().values() for text in texts)
+        return [n for n in platform.asked() if not all(answered[key] for key in self.expected(n))]
 
-    def note_kill(self, sending: Iterable[tuple[str, Key | None]]) -> list[str]:
-        """Account for the parts that were on their way; complaints about what may not be."""
-        self.at_risk += len(self.acknowledged_open())
+    def note_kill(self, view: StoreView) -> list[str]:
+        """Account for the parts that were on their way, and for who knows what; complaints about what may not be."""
+        for platform in self._platforms:
+            platform.note_kill(view)
+        open_now = set(self.open())
+        complaints = []
+        for platform in self._platforms:
+            acknowledged = [number for number in platform.asked() if platform.is_acknowledged(number)]
+            self.at_risk += len(open_now.intersection(acknowledged))
+            missing = [number for number in acknowledged if platform.row_of(number) not in view.known]
+            complaints += _complaint(f"{platform.name}: acknowledged and not in the store", missing)
         per_conversation: Counter[str] = Counter()
-        for conversation, key in sending:
+        for conversation, key in view.sending:
             per_conversation[conversation] += 1
             if key is not None:
                 self.excused[key] += 1
         if per_conversation:
             self.kills_with_send += 1
-        return [
+        return complaints + [
             f"{count} parts of conversation {conversation} in sending at once"
             for conversation, count in per_conversation.items()
             if count > 1
@@ -90,14 +91,15 @@ class Ledger:
         asked, answered, replies = self.asked(), self.answered(), self.replies()
         lost = self.open()
         twice = {key: count - 1 for key, count in answered.items() if count > 1}
-        unexcused = [key for key, extra in twice.items() if extra > self.excused[key]]
-        disorder = [chat for chat, keys in replies.items() if keys != sorted(keys)]
-        strangers = [sent.text[:60] for sent in list(self._telegram.messages) if key_of(sent.text) is None]
-        failures = [f"double: {crash}" for crash in self._telegram.server.crashes]
-        failures += sorted(set(self._telegram.complaints))
+        excuses = {key: 0 if self._keeps_keys(key) else self.excused[key] for key in twice}
+        unexcused = [key for key, extra in twice.items() if extra > excuses[key]]
+        keys = {place: [key_of(text) for text in texts] for place, texts in replies.items()}
+        disorder = [place for place, found in keys.items() if None not in found and found != sorted(found)]  # type: ignore[type-var]
+        strangers = [text[:60] for texts in replies.values() for text in texts if key_of(text) is None]
+        failures = [one for platform in self._platforms for one in sorted(set(platform.complaints()))]
         failures += _complaint("never answered", lost)
         failures += _complaint("sent twice without having been in sending at a kill", unexcused)
-        failures += _complaint("chats out of order", disorder)
+        failures += _complaint("conversations out of order", disorder)
         failures += _complaint("messages nobody asked for", strangers)
         metrics: dict[str, object] = {
             "messages": len(asked),
@@ -107,9 +109,19 @@ class Ledger:
             "duplicates_unexcused": len(unexcused),
             "in_sending_at_kills": sum(self.excused.values()),
             "kills_with_a_send_in_flight": self.kills_with_send,
-            "chats_out_of_order": len(disorder),
+            "conversations_out_of_order": len(disorder),
         }
+        for platform in self._platforms:
+            if len(self._platforms) > 1:
+                metrics[f"{platform.name}_messages"] = len(platform.asked())
+                metrics[f"{platform.name}_duplicates"] = sum(
+                    extra for (number, _), extra in twice.items() if platform.has(number)
+                )
+            metrics.update(platform.metrics())
         return metrics, failures
+
+    def _keeps_keys(self, key: Key) -> bool:
+        return any(platform.keeps_keys and platform.has(key[0]) for platform in self._platforms)
 
 
 def _complaint(what: str, found: Sequence[object]) -> list[str]:

@@ -9,22 +9,32 @@ import sqlite3
 import tempfile
 from dataclasses import dataclass
 
-from .ledger import Key, key_of
+Key = tuple[int, int]
 
+REPLY = re.compile(r"re: m(\d+)(?: p(\d+))?(?![\w])")
 BODY = re.compile(rb"re: m\d+(?: p\d+)?")
 
 
 @dataclass(frozen=True)
 class StoreView:
-    """What the store held. `sending` are (conversation, key) of parts on their way."""
+    """What the store held. `sending` are (conversation, key) of parts on their way, `known` (channel, message id) of
+    every message that was taken.
+    """
 
     sound: bool
     inbox: dict[str, int]
     outbox: dict[str, int]
     sending: list[tuple[str, Key | None]]
+    known: frozenset[tuple[str, str]]
 
 
-NOTHING = StoreView(True, {}, {}, [])
+NOTHING = StoreView(True, {}, {}, [], frozenset())
+
+
+def key_of(text: str) -> Key | None:
+    """The number of the message that a reply is to and that of the part, 0 for a reply of one part."""
+    match = REPLY.match(text)
+    return (int(match.group(1)), int(match.group(2) or 0)) if match else None
 
 
 def look(path: str) -> StoreView:
@@ -43,15 +53,17 @@ def look(path: str) -> StoreView:
             connection.close()
 
 
-def is_settled(path: str) -> bool:
-    """Whether nothing waits and nothing is on its way in the store of a running daemon."""
+def unsettled(path: str, channel: str = "%") -> list[str]:
+    """What waits and what is on its way in the store of a running daemon, in words."""
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
     try:
-        unsettled = connection.execute(
-            "SELECT (SELECT count(*) FROM inbox WHERE state IN ('new', 'claimed'))"
-            " + (SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending', 'unknown'))"
+        found = connection.execute(
+            "SELECT 'message', lane, state, '' FROM inbox WHERE state IN ('new', 'claimed') AND channel LIKE ?1"
+            " UNION ALL SELECT 'part', lane, state, last_error FROM outbox"
+            " WHERE state IN ('queued', 'sending', 'unknown') AND channel LIKE ?1",
+            (channel,),
         )
-        return bool(unsettled.fetchone()[0] == 0)
+        return [" ".join(str(word or "-") for word in row) for row in found]
     finally:
         connection.close()
 
@@ -68,4 +80,5 @@ def _read(connection: sqlite3.Connection) -> StoreView:
         raw = payload if isinstance(payload, bytes) else str(payload).encode()
         match = BODY.search(raw)
         sending.append((str(lane), key_of(match.group(0).decode()) if match else None))
-    return StoreView(sound, inbox, outbox, sending)
+    known = frozenset(connection.execute("SELECT channel, message_id FROM inbox"))
+    return StoreView(sound, inbox, outbox, sending, known)

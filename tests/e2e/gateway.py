@@ -67,8 +67,8 @@ def free_port() -> int:
 class Gateway:
     """One home and the daemon that is started in it, again and again if need be.
 
-    `command` runs loong; `environ` is added to an otherwise bare environment. Everything that the daemon prints is in
-    `output()`. Leaving the context kills what still runs.
+    `command` runs loong, `launcher` the daemon where that is another; `environ` is added to an otherwise bare
+    environment. Everything that the daemon prints is in `output()`. Leaving the context kills what still runs.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         command: Sequence[str] = (),
         arguments: Sequence[str] = ("gateway", "run"),
+        launcher: Sequence[str] = (),
         port: int | None = None,
     ) -> None:
         self.directory = os.path.abspath(os.fspath(directory))
         self.home = os.path.join(self.directory, "loong-home")
         self.command = list(command) or [sys.executable, os.path.join(ROOT, "loong.py")]
         self.arguments = list(arguments)
+        self.launcher = list(launcher) or self.command
         self.port = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -153,7 +155,7 @@ class Gateway:
         if self._log is None:
             self._log = open(os.path.join(self.directory, "gateway-output.txt"), "ab")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [*self.command, *self.arguments, *arguments],
+            [*self.launcher, *self.arguments, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -200,6 +202,15 @@ class Gateway:
         except ValueError:
             document = {}
         return document, done.returncode
+
+    def document(self) -> dict[str, Any]:
+        """The document that the daemon has published last, read from its file; {} when there is none."""
+        try:
+            with open(os.path.join(self.home, "gateway-runtime", "owner-active.json"), "rb") as file:
+                found: dict[str, Any] = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        return found
 
     def surface(self, channel: str = "telegram") -> dict[str, Any]:
         """The first surface of the channel in the status, {} when there is none."""

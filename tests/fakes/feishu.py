@@ -145,6 +145,10 @@ class FakeFeishu:
         """The clock of the platform, seconds; `advance` moves it."""
         return time.monotonic() + self._skew_s
 
+    def wall_ms(self) -> int:
+        """The wall clock of the platform, milliseconds."""
+        return int((time.time() + self._skew_s) * 1000)
+
     # --- what tests look at
 
     def wait_for(self, condition: Callable[[], T], timeout: float = 10.0) -> T:

@@ -76,6 +76,8 @@ class FakeLongConnection:
         self.pongs = True
         # Where clients are sent, when that is not the server itself but a line to it.
         self.public_port: int | None = None
+        # Called with each frame of a client and "arrived" (nothing done yet) or "processed" (nothing answered yet).
+        self.on_frame: Callable[[object, str], None] | None = None
         self.changed = threading.Condition()
         self.links: list[Link] = []
         self.complaints: list[str] = []
@@ -242,9 +244,13 @@ class FakeLongConnection:
                 message = connection.receive(60.0)
                 if message is None:
                     return
+                if self.on_frame is not None:
+                    self.on_frame(message, "arrived")
                 with self.changed:
                     self._take(link, message)
                     self.changed.notify_all()
+                if self.on_frame is not None:
+                    self.on_frame(message, "processed")
         finally:
             with self.changed:
                 link.alive = False

@@ -56,6 +56,7 @@ class FakeTelegram(Double):
 
     `requests`, `messages` and `injected` are complete, in order. `early_sends` counts, per chat, sends that came
     before a 429's retry_after was over. `complaints` are things the real server ignores and a good client never does.
+    `speed` shortens how long polls wait, for clients whose time passes faster.
     """
 
     CONTROLS = frozenset(
@@ -73,7 +74,9 @@ class FakeTelegram(Double):
         first_update_id: int = 700_000_001,
         batch_wait_s: float = 0.001,
         conflict_delay_s: float = 3.0,
+        speed: float = 1.0,
     ) -> None:
+        self._speed = speed
         self._batch_wait_s = batch_wait_s
         self._conflict_delay_s = conflict_delay_s
         self._skew_s = 0.0
@@ -212,6 +215,14 @@ class FakeTelegram(Double):
         """Somebody sets a webhook for the (first) bot."""
         with self._lock:
             self._set_webhook(self.bot, {"url": url})
+
+    def poll_elsewhere(self) -> bool:
+        """Another process polls with the (first) token; True when a poll was waiting and is ended with a conflict."""
+        with self._lock:
+            waiting = self.bot.waiting
+            if waiting is not None:
+                waiting.end(POLL_CONFLICT)
+            return waiting is not None
 
     def renumber(self, next_id: int) -> None:
         """The update ids of the (first) bot continue elsewhere."""
@@ -505,7 +516,7 @@ class FakeTelegram(Double):
         timeout = min(max(methods.integer(params, "timeout"), 0), MAX_POLL_S)
         bot.queue.allow(methods.nested(params, "allowed_updates"))
         repeated = offset == bot.last_offset
-        age_s = request.at - bot.last_poll_at
+        age_s = (request.at - bot.last_poll_at) * self._speed
         if repeated and timeout < 3 and age_s < 3:
             timeout = 3
         if repeated and age_s < 0.5:
@@ -519,7 +530,7 @@ class FakeTelegram(Double):
         poll = bot.waiting = Poll(self._lock)
         self._note_change()
         try:
-            return self._wait(bot, poll, (offset, limit), time.monotonic() + timeout)
+            return self._wait(bot, poll, (offset, limit), time.monotonic() + timeout / self._speed)
         finally:
             if bot.waiting is poll:
                 bot.waiting = None

@@ -72,7 +72,7 @@ class Bubble:
 
 @dataclass
 class Question:
-    """A callback that may be answered."""
+    """A callback that may be answered. `client` is the number of the connection that it was sent on, if any was."""
 
     req_id: str
     conversation: str
@@ -80,6 +80,7 @@ class Question:
     born: float
     msgid: str
     answered: bool = False
+    client: int | None = None
 
 
 @dataclass
@@ -176,6 +177,10 @@ class FakeWeCom:
         self._silent = False
         self._unknown_allowed = False
         self.max_under_way = 0
+        # Called with each frame and "arrived" (nothing done yet) or "processed" (nothing answered yet).
+        self.on_request: Callable[[Received, str], None] | None = None
+        # Called when a subscription was answered, before anything else is sent on its connection.
+        self.on_subscribed: Callable[[], None] | None = None
         self._control = None if control_port is None else HttpServer(self._handle_control, control_port)
         self._media_server = HttpServer(self._handle_media, 0)
         self.server = WebSocketServer(self._handle, tls)
@@ -317,7 +322,7 @@ class FakeWeCom:
             self.known[conversation] = 1 if group is None else 2
             self.questions[question.req_id] = question
             self.injected.append(question)
-        self._push_frame("aibot_msg_callback", question.req_id, body)
+        question.client = self._push_frame("aibot_msg_callback", question.req_id, body)
         return question
 
     def event(
@@ -340,7 +345,7 @@ class FakeWeCom:
         question = Question(f"EVT{number}", group or user or "", eventtype, self.now(), str(body["msgid"]))
         with self._lock:
             self.questions[question.req_id] = question
-        self._push_frame("aibot_event_callback", question.req_id, body)
+        question.client = self._push_frame("aibot_event_callback", question.req_id, body)
         return question
 
     def raw(self, data: str | bytes) -> None:
@@ -419,6 +424,12 @@ class FakeWeCom:
                     **where,
                 }
             )
+
+    def clear_faults(self) -> None:
+        """Forget what `fail` and `delay` ordered."""
+        with self._lock:
+            self._failures.clear()
+            self._delays.clear()
 
     def silence(self) -> None:
         """Answer nothing from now on; frames are read and forgotten."""
@@ -508,6 +519,8 @@ class FakeWeCom:
             self.complaints.append("binary message")
         if len(req_id.encode()) > 128:
             self.complaints.append(f"long req_id {req_id}")
+        if self.on_request is not None:
+            self.on_request(received, "arrived")
         with self._lock:
             client.frames += 1
             self.received.append(received)
@@ -524,8 +537,12 @@ class FakeWeCom:
             received.code = answer["errcode"]
             delay = self._delayed(cmd, req_id, body)
             self._changed.notify_all()
+        if self.on_request is not None:
+            self.on_request(received, "processed")
         if delay is None:
             self._answer(client, cmd, req_id, answer)
+            if cmd == "aibot_subscribe" and client.subscribed and self.on_subscribed is not None:
+                self.on_subscribed()
         elif delay["lost"]:
             with self._lock:
                 self._under_way[req_id] -= 1
@@ -552,15 +569,16 @@ class FakeWeCom:
             self._acknowledged[cmd] += 1
             self._changed.notify_all()
 
-    def _push_frame(self, cmd: str, req_id: str, body: Mapping[str, Any]) -> None:
+    def _push_frame(self, cmd: str, req_id: str, body: Mapping[str, Any]) -> int | None:
         with self._lock:
             client = self.owner
         if client is None:
-            return  # nobody is subscribed: the real platform loses it, too
+            return None  # nobody is subscribed: the real platform loses it, too
         with contextlib.suppress(OSError):
             client.connection.send(
                 json.dumps({"cmd": cmd, "headers": {"req_id": req_id}, "body": body}, ensure_ascii=False)
             )
+        return client.number
 
     def _displace(self, client: Client) -> None:
         body = {
