@@ -12,7 +12,7 @@ VERSION = re.search(
     re.MULTILINE,
 ).group(1)
 CRYPTO = ["cryptography>=42"]
-TEST = ["pytest>=8.4,<9"]
+TEST = ["pytest>=8.4,<9", "pytest-xdist>=3.6,<4"]
 
 setup(
     name="loong",
@@ -26,7 +26,13 @@ setup(
     packages=find_packages(
         include=["loong_channels", "loong_channels.*", "loong_gateway", "loong_gateway.*"]
     ),
-    install_requires=["requests>=2.32", "websocket-client>=1.9", "tomli>=2.4"],
+    install_requires=[
+        "requests>=2.32",
+        # Nothing here asks it to guess an encoding; the later ones install compiled modules of twice the size.
+        "charset-normalizer>=2.1,<3",
+        "websocket-client>=1.9",
+        "tomli>=2.4",
+    ],
     extras_require={
         "crypto": CRYPTO,
         "test": TEST,

@@ -39,7 +39,7 @@ FILE_LIMIT_BYTES = 10 << 20
 
 
 # The largest body that is taken from a platform that calls us: events are small.
-MAX_WEBHOOK_BYTES = 64 << 10
+MAX_WEBHOOK_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)

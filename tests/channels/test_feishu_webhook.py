@@ -338,7 +338,7 @@ HEAD = "Host: h\r\nContent-Type: application/json\r\n"
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{{}}", 400),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: +2\r\n\r\n{{}}", 400),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: 2, 2\r\n\r\n{{}}", 400),
-        (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: 65537\r\n\r\n", 413),
+        (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length: 262145\r\n\r\n", 413),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}Content-Length : 2\r\n\r\n{{}}", 400),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD} folded\r\nContent-Length: 2\r\n\r\n{{}}", 400),
         (f"POST /feishu/events HTTP/1.1\r\n{HEAD}X: a\nY: b\r\n\r\n", 400),
