@@ -6,7 +6,9 @@ import contextlib
 import json
 import pathlib
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from tests.e2e.rollout import (
     platforms,
     with_addresses,
 )
+from tests.fakes.feishu_sealing import signed_delivery
 
 ONE_LARK = """
 [feishu]
@@ -44,7 +47,9 @@ app_id = { env = "LARK_WORK_APP_ID" }
 app_secret = { env = "LARK_WORK_APP_SECRET" }
 allowed_chat_ids = ["oc_room"]
 """
-WEBHOOK_SECRETS = {"FEISHU_VERIFICATION_TOKEN": "v-token", "FEISHU_ENCRYPT_KEY": "test-key"}
+TOKEN = "v-token"
+KEY = "test-key"
+WEBHOOK_SECRETS = {"FEISHU_VERIFICATION_TOKEN": TOKEN, "FEISHU_ENCRYPT_KEY": KEY}
 
 
 @contextlib.contextmanager
@@ -162,6 +167,16 @@ def test_lark_from_the_first_message_to_a_gateway(tmp_path: pathlib.Path) -> Non
         assert gateway.stop() == 0
 
 
+def posted(url: str, value: dict[str, Any], key: str = KEY) -> object:
+    """What the webhook says to an event or a challenge. Raises urllib.error.HTTPError for a refusal."""
+    if "header" in value:
+        value = {**value, "header": {**value["header"], "token": TOKEN}}
+    body, headers = signed_delivery(value, key)
+    headers["Content-Type"] = "application/json; charset=utf-8"
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as answer:
+        return json.load(answer)
+
+
 def webhook_config(port: int) -> str:
     more = f'webhook_bind = "127.0.0.1:{port}"\nwebhook_path = "/feishu/events"\n'
     return ONE_LARK.replace('mode = "websocket"\n', f'mode = "webhook"\n{more}')
@@ -182,23 +197,21 @@ def test_a_webhook_without_its_secrets_is_refused_by_name(tmp_path: pathlib.Path
 
 def test_lark_by_webhook(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("cryptography")
-    from tests.fakes.feishu_hooks import challenge, deliver
-
     port = free_port()
     with walk(tmp_path, webhook_config(port), **WEBHOOK_SECRETS) as (gateway, around):
         around.feishu.rest.add_chat("oc_room")
         served(gateway, "channels", "serve", "feishu")
         url = f"http://127.0.0.1:{port}/feishu/events"
-        token, key = WEBHOOK_SECRETS["FEISHU_VERIFICATION_TOKEN"], WEBHOOK_SECRETS["FEISHU_ENCRYPT_KEY"]
-        assert challenge(url, token, key) == "a-challenge"
-        event = around.feishu.say("are you there?")
-        assert deliver(url, event.envelope, token, key) == 200
+        challenge = {"challenge": "a-challenge", "token": TOKEN, "type": "url_verification"}
+        assert posted(url, challenge) == {"challenge": "a-challenge"}
+        event = around.feishu.say("are you there?").envelope
+        posted(url, event)
         around.feishu.rest.wait_for(around.feishu.rest.texts)
-        assert deliver(url, event.envelope, token, key) == 200
+        posted(url, event)
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            deliver(url, event.envelope, token, "another key")
-        assert deliver(url, around.feishu.say("let me in", "oc_elsewhere").envelope, token, key) == 200
-        assert deliver(url, around.feishu.say("and now?").envelope, token, key) == 200
+            posted(url, event, "another-key")
+        posted(url, around.feishu.say("let me in", "oc_elsewhere").envelope)
+        posted(url, around.feishu.say("and now?").envelope)
         around.feishu.rest.wait_for(lambda: len(around.feishu.rest.texts()) == 2)
         assert around.feishu.rest.texts() == ["re: are you there?", "re: and now?"]
         assert around.feishu.link.connected == 0
