@@ -299,7 +299,7 @@ class RecordingStop(StopToken):
     [
         ("retry-after-ms: 1500\r\nRetry-After: 50\r\n", 1.5),
         ("Retry-After: 7.5\r\n", 7.5),
-        (f"Retry-After: {formatdate(time.time() - 500, usegmt=True)}\r\n", 0.0),
+        pytest.param(f"Retry-After: {formatdate(time.time() - 500, usegmt=True)}\r\n", 0.0, id="a date"),
         ("Retry-After: -5\r\n", 0.0),
     ],
 )
@@ -328,7 +328,7 @@ def test_waits_double_up_to_the_longest_and_are_spread() -> None:
     ("header", "hint_s"),
     [
         ("Retry-After: 3600\r\n", 3600),
-        (f"Retry-After: {formatdate(time.time() + 7200, usegmt=True)}\r\n", 6000),
+        pytest.param(f"Retry-After: {formatdate(time.time() + 7200, usegmt=True)}\r\n", 6000, id="a date"),
     ],
 )
 def test_a_wait_that_is_too_long_fails_at_once_and_cools_the_model(header: str, hint_s: float) -> None:
