@@ -39,8 +39,10 @@ class Backoff:
         self._look_back(worked_s)
         if isinstance(fault, Conflict):
             self.conflicts += 1
-            own_s = min(CONFLICT_CAP_S, CONFLICT_STEP_S * self.conflicts)
-            return (own_s if fault.retry_after_s is None else fault.retry_after_s) * _jitter(0.9)
+            if fault.retry_after_s is not None:
+                # Never before it, for whoever else wants the account counts on it.
+                return fault.retry_after_s / _jitter(0.9)
+            return min(CONFLICT_CAP_S, CONFLICT_STEP_S * self.conflicts) * _jitter(0.9)
         self.failures += 1
         if isinstance(fault, BadCredentials):
             return BAD_CREDENTIALS_S * _jitter(0.9)
