@@ -41,7 +41,7 @@ class Backoff:
             self.conflicts += 1
             if fault.retry_after_s is not None:
                 # Never before it, for whoever else wants the account counts on it.
-                return fault.retry_after_s / _jitter(0.9)
+                return fault.retry_after_s + _jitter(0.0)
             return min(CONFLICT_CAP_S, CONFLICT_STEP_S * self.conflicts) * _jitter(0.9)
         self.failures += 1
         if isinstance(fault, BadCredentials):
