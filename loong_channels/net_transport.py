@@ -111,6 +111,9 @@ class Pools:
             raise Refused("not a usable address", code="address") from None
         if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
             raise Refused("not a usable http or https address", code="address")
+        # Whether the library minds depends on its version.
+        if " " in host or not host.isprintable():
+            raise Refused("not a usable address", code="address")
         default_port = 443 if parts.scheme == "https" else 80
         peer = host if port in (None, default_port) else f"{host}:{port}"
         pool, proxy = self._pool_for(parts.scheme, host, port or default_port)

@@ -296,6 +296,7 @@ def test_a_name_that_does_not_exist_was_surely_not_processed(client: HttpClient)
         "http://h:x/",
         "http://h h/",
         "https://h h/",
+        "https://h\0h/",
     ],
 )
 def test_an_unusable_address_is_refused_without_repeating_it(client: HttpClient, url: str) -> None:
