@@ -27,9 +27,7 @@ setup(
         include=["loong_channels", "loong_channels.*", "loong_gateway", "loong_gateway.*"]
     ),
     install_requires=[
-        "requests>=2.32",
-        # Nothing here asks it to guess an encoding; the later ones install compiled modules of twice the size.
-        "charset-normalizer>=2.1,<3",
+        "urllib3>=2.6,<3",
         "websocket-client>=1.9",
         "tomli>=2.4",
     ],

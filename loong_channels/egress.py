@@ -6,9 +6,9 @@ an unusable setting stops only what depends on it; `problems` says it beforehand
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
-import pkgutil
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,6 +22,13 @@ from .net_sockets import TlsSocket
 __all__ = ["Egress", "EgressInvalid", "Proxy"]
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+# Where systems keep their bundle, for a Python whose OpenSSL was built to look somewhere else.
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 
 _IpAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -125,16 +132,18 @@ class Egress:
     def _build_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.sslsocket_class = TlsSocket
+        has_store = _has_default_store(context) or _load_system_bundle(context)
         setting, bundle = self._ca_bundle()
         if bundle:
             _load_bundle(context, setting, bundle)
             # Inspecting proxies sign with roots that lack the fields which newer Pythons demand by default.
             context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-        if _host_store_is_empty(context):
-            # As text, because the file may lie inside a zip archive where OpenSSL cannot open it.
-            roots = pkgutil.get_data("certifi", "cacert.pem")
-            if roots:
-                context.load_verify_locations(cadata=roots.decode("ascii", "ignore"))
+        elif not has_store:
+            raise EgressInvalid(
+                "network.ca_bundle",
+                "this host has no store of trusted certificates; "
+                "install its package ca-certificates, or name a PEM file or a directory here",
+            )
         if self.client_cert:
             _load_client_certificate(context, self.client_cert, self.client_key)
         return context
@@ -257,12 +266,24 @@ def _load_client_certificate(context: ssl.SSLContext, certificate: str, key: str
         ) from None
 
 
-def _host_store_is_empty(context: ssl.SSLContext) -> bool:
-    """True when neither a bundle nor a directory of hashed certificates of the host would be consulted."""
+def _has_default_store(context: ssl.SSLContext) -> bool:
+    """Whether OpenSSL has loaded a bundle by itself, or has a directory of hashed certificates to look into."""
     if context.cert_store_stats()["x509_ca"]:
-        return False
-    directory = ssl.get_default_verify_paths().capath
-    if not directory or not os.path.isdir(directory):
         return True
-    with os.scandir(directory) as entries:
-        return not any(entry.name.endswith(".0") for entry in entries)
+    paths = ssl.get_default_verify_paths()
+    for directory in os.environ.get(paths.openssl_capath_env, paths.openssl_capath).split(os.pathsep):
+        # One that is missing or closed to us holds nothing for OpenSSL either.
+        with contextlib.suppress(OSError):
+            if any(name.endswith(".0") for name in os.listdir(directory)):
+                return True
+    return False
+
+
+def _load_system_bundle(context: ssl.SSLContext) -> bool:
+    """Load the system's own bundle; False when there is none."""
+    for path in _SYSTEM_BUNDLES:
+        # Every other system keeps it elsewhere; an empty one is as good as none.
+        with contextlib.suppress(OSError):
+            context.load_verify_locations(cafile=path)
+            return True
+    return False

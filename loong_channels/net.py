@@ -18,7 +18,7 @@ from .decoding import load_json
 from .egress import Egress, EgressInvalid
 from .faults import BadAnswer, Fault, Interrupted, Refused
 from .net_sockets import IDLE_LIMIT_S, CertificateRefused, Watch
-from .net_transport import READ_BYTES, Adapter, Outgoing, exchange, read_piece
+from .net_transport import READ_BYTES, Pools, exchange, read_piece
 from .waiting import Deadline, StopToken
 
 __all__ = ["Call", "CertificateRefused", "Egress", "EgressInvalid", "HttpAnswer", "HttpClient", "HttpStream"]
@@ -138,7 +138,7 @@ class HttpClient:
     ) -> None:
         # It writes request targets into its log, and in a target there may be a token.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-        self._adapter = Adapter(egress, pool_size)
+        self._pools = Pools(egress, pool_size)
         self._user_agent = user_agent
         self._idle_limit_s = idle_limit_s
         self._guard = threading.Lock()
@@ -158,9 +158,10 @@ class HttpClient:
     @contextlib.contextmanager
     def stream(self, call: Call) -> Iterator[HttpStream]:
         """As `request`, but yields the answer when its head has arrived; limits and faults hold for its body too."""
-        outgoing = self._prepare(call)
+        headers, body = self._prepare(call)
+        way = self._pools.way_to(call.url)
         watch = Watch(
-            outgoing.peer,
+            way.peer,
             call.deadline,
             first_byte_s=call.first_byte_s,
             gap_s=call.gap_s,
@@ -169,7 +170,7 @@ class HttpClient:
         stop = call.stop
         with self._registered(watch), contextlib.nullcontext() if stop is None else stop.watch(watch.cancel):
             watch.allow()
-            answer = HttpStream(exchange(self._adapter, outgoing, watch), watch)
+            answer = HttpStream(exchange(way, call.method, headers, body, watch), watch)
             try:
                 yield answer
             finally:
@@ -185,7 +186,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close the kept connections; calls in progress go on."""
-        self._adapter.close()
+        self._pools.close()
 
     @contextlib.contextmanager
     def _registered(self, watch: Watch) -> Iterator[None]:
@@ -200,7 +201,7 @@ class HttpClient:
             with self._guard:
                 self._active.discard(watch)
 
-    def _prepare(self, call: Call) -> Outgoing:
+    def _prepare(self, call: Call) -> tuple[dict[str, str], bytes | None]:
         sent = {"User-Agent": self._user_agent}
         body = call.body
         if call.json is not None:
@@ -213,4 +214,4 @@ class HttpClient:
                 raise Refused(f"header {name!a} holds characters that cannot be sent", code="header")
         if body is not None:
             sent["Content-Length"] = str(len(body))
-        return Outgoing(self._adapter, call.method, call.url, sent, body)
+        return sent, body

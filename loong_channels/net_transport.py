@@ -1,23 +1,22 @@
-"""What stands between the HTTP client and the HTTP library: routing, connections under watch, errors into faults.
+"""What stands between the HTTP client and urllib3: routing, connections under watch, errors into faults.
 
-requests is used at its transport adapter only, so that nothing of a session's convenience (redirects, cookies, netrc,
-the environment) ever touches a request. This module and `net` are the only ones that know these libraries.
+Of urllib3 the pools and their connections are used, one request and one answer at a time: it follows no redirect,
+repeats nothing and reads nothing from the environment. This module and `net` are the only ones that know it.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import urllib3
 import urllib3.exceptions
-from requests import PreparedRequest, RequestException
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -25,7 +24,7 @@ from .egress import Egress, Proxy
 from .faults import BadAnswer, Fault, Interrupted, Refused, TimedOut, Unreachable
 from .net_sockets import Unsent, Watch, WatchedSocket, current_watch, open_socket, watching
 
-__all__ = ["Adapter", "Outgoing", "exchange", "read_piece"]
+__all__ = ["Pools", "exchange", "read_piece"]
 
 READ_BYTES = 65536
 MAX_ORIGINS = 16
@@ -33,50 +32,6 @@ MAX_ADDRESSES = 64
 # A request up to this size leaves in one piece: one system call, one TLS record, and one wake-up of the peer.
 ONE_PIECE_BYTES = 16384
 _TARGET_SAFE = "/?#[]@!$&'()*+,;=%:~-._"
-
-
-def exchange(adapter: Adapter, outgoing: Outgoing, watch: Watch) -> Any:
-    """Send a request and return the library's raw answer, its body unread. Blocks as `watch` allows; raises faults."""
-    try:
-        with watching(watch):
-            try:
-                raw: Any = adapter.send(outgoing, stream=True, timeout=_NO_TIMEOUT)
-            except Unsent:
-                # The kept connection was dead before anything left; the next one is checked or new.
-                raw = adapter.send(outgoing, stream=True, timeout=_NO_TIMEOUT)
-    except (RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-        raise _translate(error, watch) from None
-    if raw.status == 407 and outgoing.proxy is not None:
-        raw.close()
-        raise _proxy_refused(outgoing.proxy.host, outgoing.proxy.port, "407")
-    return raw
-
-
-def read_piece(raw: Any, watch: Watch, *, decode: bool) -> bytes:
-    """The next bytes of an answer's body, b"" at its end. Blocks as `watch` allows; raises faults."""
-    try:
-        piece: bytes | None = raw.read1(READ_BYTES, decode_content=decode)
-    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-        raise _translate(error, watch) from None
-    return piece or b""
-
-
-class Outgoing(PreparedRequest):
-    """A request as the adapter wants it, without the costly preparation that a session would do."""
-
-    def __init__(
-        self, adapter: Adapter, method: str, url: str, headers: dict[str, str], body: bytes | None
-    ) -> None:
-        super().__init__()
-        way = adapter.way_to(url)
-        self.peer = way.peer
-        self.pool = way.pool
-        self.proxy = way.proxy
-        self.target = way.target
-        self.method = method
-        self.url = url
-        self.headers = headers
-        self.body = body
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,20 +44,43 @@ class Way:
     target: str
 
 
-class Adapter(HTTPAdapter):
-    """Chooses the pool by our own egress rules and leaves out what a session would add.
+def exchange(way: Way, method: str, headers: Mapping[str, str], body: bytes | None, watch: Watch) -> Any:
+    """Send a request and return the library's raw answer, its body unread. Blocks as `watch` allows; raises faults."""
+    send = functools.partial(way.pool.urlopen, method, way.target, body, headers, **_PLAIN)
+    try:
+        with watching(watch):
+            try:
+                raw: Any = send()
+            except Unsent:
+                # The kept connection was dead before anything left; the next one is checked or new.
+                raw = send()
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+        raise _translate(error, watch) from None
+    if raw.status == 407 and way.proxy is not None:
+        raw.close()
+        raise _proxy_refused(way.proxy.host, way.proxy.port, "407")
+    return raw
 
-    `_guard` protects the pools and the ways that lead to them.
-    """
+
+def read_piece(raw: Any, watch: Watch, *, decode: bool) -> bytes:
+    """The next bytes of an answer's body, b"" at its end. Blocks as `watch` allows; raises faults."""
+    try:
+        piece: bytes | None = raw.read1(READ_BYTES, decode_content=decode)
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+        raise _translate(error, watch) from None
+    return piece or b""
+
+
+class Pools:
+    """The kept connections, chosen by the egress rules. Thread-safe; `_guard` protects the tables."""
 
     def __init__(self, egress: Egress, pool_size: int) -> None:
         self._egress = egress
+        self._pool_size = pool_size
         self._guard = threading.Lock()
         self._ways: dict[str, Way] = {}
         self._pools: dict[tuple[str, str, int], tuple[HTTPConnectionPool, Proxy | None]] = {}
-        self._proxy_managers: dict[Proxy, urllib3.ProxyManager] = {}
-        super().__init__(pool_connections=MAX_ORIGINS, pool_maxsize=pool_size)
-        self.poolmanager.pool_classes_by_scheme = _POOL_CLASSES
+        self._managers: dict[Proxy | None, urllib3.PoolManager] = {}
 
     def way_to(self, url: str) -> Way:
         """The way to an address. Raises EgressInvalid, and Refused for an address that cannot be used."""
@@ -117,24 +95,13 @@ class Adapter(HTTPAdapter):
     def close(self) -> None:
         """Close every kept connection."""
         with self._guard:
-            self._forget_pools()
+            self._forget()
 
-    def get_connection_with_tls_context(self, request: Any, *_: Any, **__: Any) -> HTTPConnectionPool:
-        """The pool chosen before."""
-        pool: HTTPConnectionPool = request.pool
-        return pool
-
-    def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Nothing: the pool's TLS context decides, and it always verifies."""
-
-    def request_url(self, request: Any, *_: Any, **__: Any) -> str:
-        """The request target computed before."""
-        target: str = request.target
-        return target
-
-    def build_response(self, req: PreparedRequest, resp: Any) -> Any:  # noqa: ARG002  signature of the base
-        """The raw answer itself: no cookies, no guess at encodings."""
-        return resp
+    def _forget(self) -> None:
+        # A pool closes its connections when nobody has it any more.
+        self._ways.clear()
+        self._pools.clear()
+        self._managers.clear()
 
     def _find_way(self, url: str) -> Way:
         try:
@@ -144,6 +111,9 @@ class Adapter(HTTPAdapter):
             raise Refused("not a usable address", code="address") from None
         if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
             raise Refused("not a usable http or https address", code="address")
+        # Whether the library minds depends on its version.
+        if " " in host or not host.isprintable():
+            raise Refused("not a usable address", code="address")
         default_port = 443 if parts.scheme == "https" else 80
         peer = host if port in (None, default_port) else f"{host}:{port}"
         pool, proxy = self._pool_for(parts.scheme, host, port or default_port)
@@ -151,47 +121,60 @@ class Adapter(HTTPAdapter):
         if parts.query:
             target += "?" + quote(parts.query, safe=_TARGET_SAFE)
         if proxy is not None and parts.scheme == "http":
-            target = f"http://{parts.netloc}{target}"
+            target = f"http://{_authority(host, port)}{target}"
         return Way(peer, pool, proxy, target)
 
     def _pool_for(self, scheme: str, host: str, port: int) -> tuple[HTTPConnectionPool, Proxy | None]:
         key = (scheme, host, port)
         known = self._pools.get(key)
-        if known is None:
-            if len(self._pools) >= MAX_ORIGINS:
-                self._forget_pools()
-            known = self._pools[key] = self._make_pool(scheme, host, port)
-        return known
-
-    def _forget_pools(self) -> None:
-        self._ways.clear()
-        self._pools.clear()
-        for manager in (self.poolmanager, *self._proxy_managers.values()):
-            manager.clear()
-
-    def _make_pool(self, scheme: str, host: str, port: int) -> tuple[HTTPConnectionPool, Proxy | None]:
+        if known is not None:
+            return known
+        if len(self._pools) >= MAX_ORIGINS:
+            self._forget()
         proxy = self._egress.route(scheme, host, port)
-        manager = self.poolmanager if proxy is None else self._proxy_manager(proxy)
+        if proxy not in self._managers:
+            self._managers[proxy] = _make_manager(proxy, self._pool_size)
         tls = {"ssl_context": self._egress.tls_context()} if scheme == "https" else {}
-        return manager.connection_from_host(host, port, scheme, pool_kwargs=tls), proxy
+        try:
+            pool = self._managers[proxy].connection_from_host(_ascii_name(host), port, scheme, tls)
+        except urllib3.exceptions.LocationValueError:
+            raise Refused("not a usable address", code="address") from None
+        self._pools[key] = pool, proxy
+        return pool, proxy
 
-    def _proxy_manager(self, proxy: Proxy) -> urllib3.ProxyManager:
-        manager = self._proxy_managers.get(proxy)
-        if manager is None:
-            headers = {}
-            if proxy.user or proxy.password:
-                pair = f"{proxy.user}:{proxy.password}".encode()
-                headers["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
-            host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
-            manager = urllib3.ProxyManager(
-                f"http://{host}:{proxy.port}",
-                num_pools=MAX_ORIGINS,
-                maxsize=self._pool_maxsize,
-                proxy_headers=headers,
-            )
-            manager.pool_classes_by_scheme = _POOL_CLASSES
-            self._proxy_managers[proxy] = manager
-        return manager
+
+def _make_manager(proxy: Proxy | None, pool_size: int) -> urllib3.PoolManager:
+    if proxy is None:
+        manager = urllib3.PoolManager(MAX_ORIGINS, maxsize=pool_size)
+    else:
+        headers = {}
+        if proxy.user or proxy.password:
+            pair = f"{proxy.user}:{proxy.password}".encode()
+            headers["Proxy-Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+        manager = urllib3.ProxyManager(
+            f"http://{_authority(proxy.host, proxy.port)}",
+            MAX_ORIGINS,
+            proxy_headers=headers,
+            maxsize=pool_size,
+        )
+    manager.pool_classes_by_scheme = _POOL_CLASSES
+    return manager
+
+
+def _authority(host: str, port: int | None) -> str:
+    name = f"[{host}]" if ":" in host else _ascii_name(host)
+    return name if port is None else f"{name}:{port}"
+
+
+def _ascii_name(host: str) -> str:
+    """An international host name as it is looked up and sent (RFC 5890).
+
+    Not by the codec "idna": its rules are those of 2003 and would lead from a name with a sharp s to another host.
+    """
+    labels = (
+        part if part.isascii() else f"xn--{part.encode('punycode').decode()}" for part in host.split(".")
+    )
+    return ".".join(labels)
 
 
 class _WatchedConnection(HTTPConnection):
@@ -272,7 +255,15 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 _POOL_CLASSES = {"http": _Pool, "https": _TlsPool}
-_NO_TIMEOUT = urllib3.Timeout(connect=None, read=None)
+# One request and the raw answer to it, whatever it is; time is kept by the watch.
+_PLAIN: dict[str, Any] = {
+    "retries": urllib3.Retry(False),
+    "redirect": False,
+    "assert_same_host": False,
+    "timeout": urllib3.Timeout(connect=None, read=None),
+    "preload_content": False,
+    "decode_content": False,
+}
 
 
 def _this_watch() -> Watch:
@@ -316,6 +307,6 @@ def _translate(error: Exception, watch: Watch) -> Fault:
     if any(isinstance(cause, http.client.IncompleteRead) for cause in causes):
         return Unreachable(f"the answer of {watch.peer} was cut short", maybe_processed=processed)
     for cause in causes:
-        if isinstance(cause, OSError) and not isinstance(cause, RequestException):
+        if isinstance(cause, OSError):
             return watch.broken(cause)
     return BadAnswer(f"{watch.peer} does not speak HTTP as expected ({type(causes[-1]).__name__})")

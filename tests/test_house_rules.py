@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import sys
 
 import pytest
 
@@ -37,7 +38,6 @@ LAZY_LOADERS = {
     "loong",
 }
 ONLY_IN = {
-    "requests": {"loong_channels.net_transport"},
     "urllib3": {"loong_channels.net_transport"},
     "websocket": {"loong_channels.web_socket"},
     "cryptography": {"loong_channels.aes"},
@@ -151,6 +151,14 @@ def test_third_party_and_storage_stay_in_their_rooms(module: str) -> None:
         top = name.split(".")[0]
         assert module in ONLY_IN.get(top, {module}), f"{module}:{line} imports {name}"
         assert top != "sqlite3" or room(module) == "loong_gateway.storage", f"{module}:{line} imports {name}"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="does not know its own standard library")
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_every_library_has_a_room(module: str) -> None:
+    known = {*ONLY_IN, *sys.stdlib_module_names, "loong", "loong_channels", "loong_gateway"}
+    for name, line in imported(TREES[module], module):
+        assert name.split(".")[0] in known, f"{module}:{line} imports {name}"
 
 
 @pytest.mark.parametrize("module", sorted(FILES))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import socket
+import sys
 from collections.abc import Iterator
 from typing import Callable
 
@@ -164,6 +167,43 @@ def test_plain_http_is_forwarded_with_the_whole_address_and_credentials(
     assert answer.status == 200
     assert head.startswith("GET http://peer.test:8080/a?b=c HTTP/1.1") and "Host: peer.test:8080" in head
     assert f"Proxy-Authorization: Basic {base64.b64encode(b'us@er:pa:ss@word').decode()}" in head
+
+
+@pytest.mark.parametrize(
+    ("scheme", "first_line"),
+    [
+        ("http", "GET http://xn--mnchen-3ya.test:8443/ HTTP/1.1"),
+        ("https", "CONNECT xn--mnchen-3ya.test:8443 HTTP/1."),
+    ],
+)
+def test_a_proxy_is_told_an_international_host_name_in_ascii(
+    through: MakeClient, monkeypatch: pytest.MonkeyPatch, scheme: str, first_line: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "idna", None)
+    with (
+        ScriptedPeer(answering(lambda c: c.answer(403, b"no"))) as proxy,
+        contextlib.suppress(Unreachable),
+    ):
+        through(proxy).request(Call("GET", f"{scheme}://m\u00fcnchen.test:8443/", deadline=Deadline(5)))
+    assert proxy.requests[0][0].startswith(first_line)
+
+
+def test_a_proxy_may_have_an_international_host_name(
+    opened: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def resolve(host: str, *_: object) -> object:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setitem(sys.modules, "idna", None)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    client = opened(Egress(proxy="http://pr\u00f6xy.test:3128", environ={}))
+    for scheme in ("http", "https"):
+        with pytest.raises(Unreachable, match=r"name lookup of xn--prxy-6qa\.test failed"):
+            client.request(Call("GET", f"{scheme}://peer.test/", deadline=Deadline(5)))
+    assert asked == ["xn--prxy-6qa.test"] * 2
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

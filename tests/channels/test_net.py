@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import socket
+import sys
 import threading
 import traceback
 from typing import Callable
 
 import pytest
 
-from loong_channels import net_sockets
+from loong_channels import net_sockets, net_transport
 from loong_channels.faults import BadAnswer, Interrupted, Refused, TimedOut, Unreachable
 from loong_channels.net import Call, Egress, HttpClient
 from loong_channels.waiting import Deadline, StopToken
@@ -292,6 +294,9 @@ def test_a_name_that_does_not_exist_was_surely_not_processed(client: HttpClient)
         "http://h:99999/",
         f"http://[::1/{TOKEN}",
         "http://h:x/",
+        "http://h h/",
+        "https://h h/",
+        "https://h\0h/",
     ],
 )
 def test_an_unusable_address_is_refused_without_repeating_it(client: HttpClient, url: str) -> None:
@@ -354,6 +359,49 @@ def test_many_threads_share_one_client(client: HttpClient) -> None:
             thread.join(10)
     assert statuses == [200] * 60
     assert peer.connections <= 20
+
+
+@pytest.mark.parametrize("way", ["close", "other origins"])
+def test_kept_connections_are_closed_when_they_are_let_go(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    gone = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.read_request()
+        ok(connection)
+        connection.wait_closed()
+        gone.set()
+
+    monkeypatch.setattr(net_transport, "MAX_ORIGINS", 1)
+    with ScriptedPeer(script) as peer, ScriptedPeer(answering(ok)) as other:
+        get(client, peer)
+        assert not gone.is_set()
+        client.close() if way == "close" else get(client, other)
+        assert gone.wait(5)
+        assert get(client, peer).status == 200
+
+
+def test_an_international_host_name_is_sent_as_every_resolver_knows_it(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By IDNA 2008; by the rules of 2003 the second one would be strasse.test.
+    names = {"M\u00dcnchen.test": "xn--mnchen-3ya.test", "stra\u00dfe.test": "xn--strae-oqa.test"}
+    asked = []
+
+    def resolve(host: str, port: int, *_: object) -> object:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+    monkeypatch.setitem(sys.modules, "idna", None)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with ScriptedPeer(answering(ok)) as peer:
+        for name in names:
+            client.request(Call("GET", f"http://{name}:{peer.port}/", deadline=Deadline(5)))
+    assert asked == list(names.values())
+    assert [f"Host: {name}:{peer.port}" in head for name, (head, _) in zip(asked, peer.requests)] == [
+        True
+    ] * 2
 
 
 def test_a_stream_hands_out_what_has_arrived_before_the_rest_comes(client: HttpClient) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
+import subprocess
 import threading
 from typing import Callable
 
 import pytest
 
+from loong_channels import egress as egress_module
 from loong_channels.egress import Egress, EgressInvalid
 from loong_channels.faults import Interrupted, TimedOut, Unreachable
 from loong_channels.net import Call, CertificateRefused, HttpClient
@@ -45,6 +48,70 @@ def test_a_private_authority_is_trusted_when_the_environment_names_it(
     client = opened(Egress(environ={variable: str(certs / "ca.pem")}))
     with ScriptedPeer(answering(ok), tls=server_context(certs)) as peer:
         assert client.request(Call("GET", peer.url, deadline=Deadline(5))).status == 200
+
+
+@pytest.fixture
+def bare_host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A host on which nothing is trusted; the directory is where OpenSSL looks for certificates."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setattr(egress_module, "_SYSTEM_BUNDLES", (str(tmp_path / "none.pem"),))
+    return tmp_path
+
+
+def status_of(client: HttpClient, certs: pathlib.Path) -> int:
+    with ScriptedPeer(answering(ok), tls=server_context(certs)) as peer:
+        status: int = client.request(Call("GET", peer.url, deadline=Deadline(5))).status
+    return status
+
+
+def test_a_host_without_any_trusted_certificates_is_told_what_to_do(
+    bare_host: pathlib.Path, certs: pathlib.Path, opened: MakeClient
+) -> None:
+    egress = Egress(environ={})
+    with pytest.raises(EgressInvalid, match=r"no store .*; install .* ca-certificates, or name") as caught:
+        status_of(opened(egress), certs)
+    assert caught.value.setting == "network.ca_bundle" and not caught.value.maybe_processed
+    assert [name for name, _ in egress.problems()] == ["network.ca_bundle"]
+    with ScriptedPeer(answering(ok)) as peer:
+        assert opened(egress).request(Call("GET", peer.url, deadline=Deadline(5))).status == 200
+
+
+def test_a_host_without_trusted_certificates_needs_a_configured_bundle_only(
+    bare_host: pathlib.Path, certs: pathlib.Path, trusting: MakeClient
+) -> None:
+    assert status_of(trusting(), certs) == 200
+
+
+def test_the_bundle_of_the_system_is_found_when_openssl_looks_elsewhere(
+    bare_host: pathlib.Path, certs: pathlib.Path, opened: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare_host / "empty.pem").touch()
+    bundles = [bare_host / "missing.pem", bare_host / "empty.pem", certs / "ca.pem"]
+    monkeypatch.setattr(egress_module, "_SYSTEM_BUNDLES", tuple(map(str, bundles)))
+    assert status_of(opened(Egress(environ={})), certs) == 200
+
+
+def test_a_store_that_comes_later_is_heeded_without_a_restart(
+    bare_host: pathlib.Path, certs: pathlib.Path, opened: MakeClient
+) -> None:
+    client = opened(Egress(environ={}))
+    with pytest.raises(EgressInvalid):
+        status_of(client, certs)
+    shutil.copy(certs / "ca.pem", bare_host / "none.pem")
+    assert status_of(client, certs) == 200
+
+
+def test_one_of_several_directories_of_hashed_certificates_is_a_store(
+    bare_host: pathlib.Path, certs: pathlib.Path, opened: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = bare_host / "hashed"
+    hashed.mkdir()
+    command = ["openssl", "x509", "-noout", "-subject_hash", "-in", str(certs / "ca.pem")]
+    name = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+    shutil.copy(certs / "ca.pem", hashed / f"{name}.0")
+    monkeypatch.setenv("SSL_CERT_DIR", f"{bare_host / 'missing'}:{bare_host}:{hashed}")
+    assert status_of(opened(Egress(environ={})), certs) == 200
 
 
 @pytest.mark.parametrize("bundle", [None, "other.pem"])
