@@ -69,7 +69,7 @@ class DuplexSocket:
     def send_whole(self, data: bytes, deadline: Deadline) -> None:
         """Send all of it, never mixed with what others send. Blocks. A message that was cut closes the connection.
 
-        Raises TimedOut, Unreachable and Interrupted.
+        Raises TimedOut, Unreachable and Interrupted. Then some of it was not sent, so nobody has a whole message.
         """
         if not self._turn.acquire(timeout=deadline.remaining()):
             raise TimedOut(f"{self._peer} does not read what is sent", maybe_processed=False)
@@ -123,14 +123,14 @@ class DuplexSocket:
             except ssl.SSLEOFError:
                 return b""
             except OSError as error:
-                raise self._broken(error) from error
+                raise self._broken(error, maybe_processed=True) from error
 
     def _write(self, data: memoryview, deadline: Deadline) -> None:
         done = 0
         while done < len(data):
             if deadline.expired:
                 self.close()
-                raise TimedOut(f"{self._peer} does not read what is sent", maybe_processed=done > 0)
+                raise TimedOut(f"{self._peer} does not read what is sent", maybe_processed=False)
             sent, events = self._try_write(data[done:])
             done += sent
             if events:
@@ -146,7 +146,7 @@ class DuplexSocket:
             except ssl.SSLWantReadError:
                 return 0, select.POLLIN
             except OSError as error:
-                raise self._broken(error) from error
+                raise self._broken(error, maybe_processed=False) from error
 
     def _wait(self, events: int, deadline: Deadline) -> None:
         """Wait until the socket may be ready, for a slice at most; the file descriptor stays open meanwhile."""
@@ -171,5 +171,6 @@ class DuplexSocket:
         if self._closed:
             raise Interrupted("the connection was closed")
 
-    def _broken(self, error: OSError) -> Unreachable:
-        return Unreachable(f"lost the connection to {self._peer}: {reason_of(error)}", maybe_processed=True)
+    def _broken(self, error: OSError, *, maybe_processed: bool) -> Unreachable:
+        text = f"lost the connection to {self._peer}: {reason_of(error)}"
+        return Unreachable(text, maybe_processed=maybe_processed)

@@ -255,6 +255,10 @@ class Link:
             self._socket.send(text, deadline=deadline)
         except Interrupted:
             raise self._lost(sent=False) from None
+        except Unreachable as fault:
+            # What was cut is surely not taken, but what others have sent before it may be.
+            self.end(Unreachable(str(fault), maybe_processed=True))
+            raise
         except Fault as fault:
             self.end(fault)
             raise

@@ -254,8 +254,25 @@ def test_a_peer_that_does_not_read_stops_a_writer_at_its_deadline_while_another_
         assert web.receive(WAIT_S) == "still here"
         writer.join(WAIT_S)
         assert isinstance(caught[0], TimedOut)
+        assert not caught[0].maybe_processed
         with pytest.raises(Interrupted):
             web.receive(WAIT_S)
+
+
+def test_a_message_that_breaks_off_was_surely_not_taken() -> None:
+    gone = threading.Event()
+
+    def handler(connection: ServerConnection) -> None:
+        connection.reset()
+        gone.set()
+
+    with WebSocketServer(handler) as server:
+        web = connected(server.url)
+        assert gone.wait(WAIT_S)
+        with pytest.raises(Unreachable) as caught:
+            for _ in range(1000):
+                web.send(b"x" * (1 << 20), deadline=Deadline(WAIT_S))
+        assert not caught.value.maybe_processed
 
 
 def test_many_writers_never_mix_their_messages() -> None:
