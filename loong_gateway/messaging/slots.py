@@ -18,7 +18,7 @@ from loong_channels.contract import (
     Preview,
     WebhookReceiver,
 )
-from loong_channels.faults import Busy, Fault, NotStored, Unreachable
+from loong_channels.faults import Busy, Conflict, Fault, NotStored, Unreachable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
@@ -109,6 +109,7 @@ class Slot:
             threads=services.threads,
             clock=services.clock,
         )
+        self._kept: dict[str, object] = {}
         self._caught_up = False
         self._busy_since_s: float | None = None
 
@@ -236,6 +237,11 @@ class Slot:
         """See contract.Host."""
         self._caught_up = True
 
+    @property
+    def kept(self) -> dict[str, object]:
+        """See contract.Host."""
+        return self._kept
+
     def moved(self, old_conversation: str, new_conversation: str) -> None:
         """See contract.Host."""
         if not allows_conversation(self._policy, old_conversation):
@@ -270,7 +276,9 @@ class Slot:
     def note(self, event: str, **details: object) -> None:
         """See contract.Host."""
         self._services.metrics.add(f"noted:{event}:{self.gate}")
-        self._logger.info("%s %s", event, " ".join(f"{key}={value}" for key, value in details.items()))
+        # The name belongs to the template: what repeats often must not hide what happens once.
+        template = f"{event} %s"
+        self._logger.info(template, " ".join(f"{key}={value}" for key, value in details.items()))
 
     # surfaces.Surface
 
@@ -329,6 +337,10 @@ class Slot:
 
     def trouble(self, fault: Fault) -> None:
         """See surfaces.Surface."""
+        if isinstance(fault, Conflict) and self._receives:
+            # Whoever receives is told as well, and hears when it is over: here it would be counted once per reply,
+            # and by a straggler even after that.
+            return
         phase, trouble = phase_of(fault)
         self._record.set(phase=phase, failed=fault, trouble=trouble, last_error=str(fault))
 

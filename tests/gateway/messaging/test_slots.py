@@ -183,6 +183,32 @@ def test_what_was_taken_back_after_a_conflict_is_a_reclaim(make):
     assert newest(slot)[0][0] == "duplicate_reclaim"
 
 
+def test_a_takeover_is_counted_once_however_many_replies_meet_it(make):
+    slot, world = make(ScriptedLife(Conflict("taken over", retry_after_s=float("inf"))))
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "conflict")
+    for _ in range(5):
+        slot.trouble(Conflict("taken over"))
+    assert (slot.state().history.kicked_total, slot.state().history.consecutive_failures) == (1, 1)
+    slot.restart()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    # A reply that met it a moment before says so only now.
+    slot.trouble(Conflict("taken over"))
+    assert slot.state().phase == "ready"
+
+
+def test_each_oddity_is_a_message_of_its_own_to_the_log(make, caplog):
+    slot, _ = make(ScriptedLife())
+    with caplog.at_level("INFO"):
+        slot.note("frame_ignored", reason="100% odd")
+        slot.note("message_dropped", chat="room")
+    assert [one.getMessage() for one in caplog.records] == [
+        "frame_ignored reason=100% odd",
+        "message_dropped chat=room",
+    ]
+    assert len({one.msg for one in caplog.records}) == 2
+
+
 def test_a_thread_that_died_is_started_again_and_that_is_an_incident(make):
     channel = ScriptedLife(SystemExit("a bug"))
     slot, world = make(channel)
