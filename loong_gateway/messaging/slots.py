@@ -341,8 +341,10 @@ class Slot:
             # Whoever receives is told as well, and hears when it is over: here it would be counted once per reply,
             # and by a straggler even after that.
             return
+        # The thread counts it, and finds out when it is over: what only waits for calls would never hear of that.
         phase, trouble = phase_of(fault)
-        self._record.set(phase=phase, failed=fault, trouble=trouble, last_error=str(fault))
+        self._record.set(phase=phase, trouble=trouble, last_error=str(fault))
+        self._life.end_by(fault)
 
     def _serve(self, channel: Channel, stop: StopToken) -> None:
         # A surface in trouble keeps saying so until the platform has acknowledged it again.

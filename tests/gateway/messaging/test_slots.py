@@ -197,6 +197,29 @@ def test_a_takeover_is_counted_once_however_many_replies_meet_it(make):
     assert slot.state().phase == "ready"
 
 
+def test_a_credential_that_only_a_send_was_refused_for_is_tried_again_like_any_other(make):
+    # What only waits for its platform's calls hears of nothing.
+    channel = ScriptedLife()
+    slot, world = make(channel)
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    slot.trouble(BadCredentials("99991663 invalid token"))
+    slot.trouble(BadCredentials("99991663 invalid token"))
+    state = world.wait_for(slot, lambda s: s.restarts == 1)
+    assert (state.phase, state.trouble, state.where) == (
+        "auth_failed",
+        "auth_failed",
+        "telegram.bot_token (env BOT_TOKEN)",
+    )
+    assert state.next_try_ms - world.clock.wall_ms() <= 5000
+    assert not slot.can_send()
+    slot.try_now()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert slot.can_send()
+    assert world.opens == 2
+    assert newest(slot) == [("recovery", "ready as @bot", 1), ("failure", "99991663 invalid token", 1)]
+
+
 def test_each_oddity_is_a_message_of_its_own_to_the_log(make, caplog):
     slot, _ = make(ScriptedLife())
     with caplog.at_level("INFO"):
