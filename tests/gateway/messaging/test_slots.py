@@ -11,6 +11,7 @@ from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.messaging.full_lanes import FullLanes
 from tests.gateway.messaging.slot_rig import MESSAGE, TOKEN, WAIT_S, ScriptedLife, slots_in
 from tests.waiting import wait_until
 
@@ -123,6 +124,33 @@ def test_a_lane_that_stays_full_is_shown_until_there_is_room(make):
     world.full = False
     slot.accept([MESSAGE])
     assert (slot.state().trouble, slot.state().last_error) == ("", None)
+
+
+def test_a_lane_that_stays_full_is_shown_however_well_the_others_do(make):
+    slot, world = make(ScriptedLife())
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    other = replace(MESSAGE, address=Address("telegram", "work", "8"))
+    for _ in range(12):
+        world.full = True
+        with pytest.raises(Busy):
+            slot.accept([MESSAGE])
+        world.full = False
+        slot.accept([other])
+        world.clock.advance(1)
+    assert (slot.state().phase, slot.state().trouble) == ("degraded", "lane_full")
+    # Nobody has offered it anything for a minute, so nothing is known of it.
+    world.clock.advance(60)
+    slot.accept([other])
+    assert (slot.state().phase, slot.state().trouble) == ("ready", "")
+
+
+def test_the_lanes_that_are_remembered_are_bounded():
+    lanes = FullLanes()
+    for number in range(3000):
+        lanes.refused([str(number)], 0.0)
+    assert not lanes.taken([], 59.0)
+    assert lanes.taken([str(number) for number in range(3000 - 1024, 3000)], 59.0)
 
 
 def test_stopping_ends_the_wait_for_the_next_try(make):
