@@ -311,6 +311,10 @@ class Host(Protocol):
     def caught_up(self) -> None:
         """Say that a round of receiving is over: what the platform had was taken, or there was nothing. Cheap."""
 
+    @property
+    def kept(self) -> dict[str, object]:
+        """What is to outlive this channel object, by names of its own; in memory, and used by `run` only."""
+
     def moved(self, old_conversation: str, new_conversation: str) -> None:
         """Say that a conversation goes on under a new id; believed only while the old one is allowed."""
 

@@ -65,7 +65,7 @@ def _file_name(disposition: str) -> str | None:
     """The name in a Content-Disposition, its encoded form first: https://www.rfc-editor.org/rfc/rfc6266"""
     encoded = _NAME_STAR.search(disposition)
     if encoded is not None:
-        return one_line(unquote(encoded.group(1), errors="replace"), _MAX_NAME) or None
+        return _last_part(unquote(encoded.group(1), errors="replace"))
     plain = _NAME.search(disposition)
     if plain is None:
         return None
@@ -73,4 +73,9 @@ def _file_name(disposition: str) -> str | None:
     # Servers write UTF-8 here, and header bytes are read as Latin-1.
     with contextlib.suppress(UnicodeError):
         name = name.encode("latin-1").decode("utf-8")
-    return one_line(unquote(name), _MAX_NAME) or None
+    return _last_part(unquote(name))
+
+
+def _last_part(name: str) -> str | None:
+    """Who sent it chose the name: nothing of a path is believed."""
+    return one_line(name.replace("\\", "/").rpartition("/")[2], _MAX_NAME) or None

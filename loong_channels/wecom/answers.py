@@ -15,7 +15,7 @@ from loong_channels.faults import (
     Unreachable,
 )
 
-from .frames import Frame, tidy_message
+from .frames import UNREADABLE, Frame, tidy_message
 
 __all__ = [
     "ALREADY_RESPONDED",
@@ -55,6 +55,8 @@ def fault_of(action: str, answer: Frame) -> Fault:
     if code == NOT_SUBSCRIBED:
         # Nothing was done, and the connection looks alive for a minute; whoever reads it closes it.
         return Unreachable(message, maybe_processed=False)
+    if code == UNREADABLE:
+        return BadAnswer(f"{action}: the answer has no code that can be read")
     if code == TOO_FREQUENT:
         return Throttled(message, retry_after_s=_FIRST_PAUSE_S)
     if code == _API_LIMIT:
@@ -87,5 +89,5 @@ def upload_fault(answer: Frame) -> Fault:
 
 def pushable(code: int) -> bool:
     """Whether a refused reply is worth one try as a message of its own; what should only wait is not."""
-    waits = code in _SYSTEM_ERRORS or code in (NOT_SUBSCRIBED, TOO_FREQUENT, _API_LIMIT)
+    waits = code in _SYSTEM_ERRORS or code in (UNREADABLE, NOT_SUBSCRIBED, TOO_FREQUENT, _API_LIMIT)
     return not waits and code not in _ABOUT_CONTENT

@@ -45,6 +45,8 @@ __all__ = ["Channel"]
 
 _DEFAULT_PING_S = 30.0
 _MAX_PREVIEWS = 1024
+# Messages that nobody sends again and that the disk refused, however often this object is replaced meanwhile.
+_HELD = "held messages"
 
 
 class Channel:
@@ -97,6 +99,9 @@ class Channel:
         After a stop the connection stays open until `interrupt`, for the answers that are being written.
         """
         self._host = host
+        held = host.kept.setdefault(_HELD, self._holdback)
+        assert isinstance(held, Holdback)
+        self._holdback = held
         # Messages that an earlier connection has brought do not wait for this one.
         self._holdback.hand_over(host, self._clock(), at_once=True)
         try:

@@ -24,6 +24,7 @@ __all__ = [
     "RESPOND_WELCOME",
     "SEND",
     "SUBSCRIBE",
+    "UNREADABLE",
     "UPLOAD_CHUNK",
     "UPLOAD_FINISH",
     "UPLOAD_INIT",
@@ -48,7 +49,11 @@ EVENT_CALLBACK = "aibot_event_callback"
 # The second one is an older name of the first.
 MESSAGE_CALLBACKS = frozenset({"aibot_msg_callback", "aibot_callback"})
 
+# In the place of a code that is none.
+UNREADABLE = -2
+
 _MAX_ID = 512
+_CODE = re.compile(r"(-?[0-9]{1,9})(?:\.0*)?")
 _HINT = re.compile(r"hint: \[([0-9A-Za-z_-]{1,64})\]")
 _MAX_MESSAGE = 120
 _numbers = itertools.count(1)
@@ -90,13 +95,19 @@ def parse(data: str | bytes) -> Frame | None:
         return None
     cmd = as_text(value.get("cmd")) or ""
     req_id = as_text(as_table(value.get("headers")).get("req_id")) or ""
-    errcode = value.get("errcode")
-    if isinstance(errcode, bool) or not isinstance(errcode, int):
-        errcode = None
+    errcode = _code(value.get("errcode"))
     if not cmd and not req_id:
         return None
     errmsg = value.get("errmsg")
     return Frame(cmd, req_id, as_table(value.get("body")), errcode, errmsg if isinstance(errmsg, str) else "")
+
+
+def _code(value: object) -> int | None:
+    """A code; what is there and is none must not pass for success."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    found = _CODE.fullmatch(str(value))
+    return UNREADABLE if found is None else int(found.group(1))
 
 
 def new_req_id(cmd: str) -> str:

@@ -85,8 +85,10 @@ class Link:
             answer = link.call(
                 SUBSCRIBE, credentials, deadline=deadline.within(SUBSCRIBE_S), stop=stop, ack_s=SUBSCRIBE_S
             )
-        except BaseException:
+        except BaseException as error:
             link.end(Unreachable("the subscription failed", maybe_processed=False))
+            if isinstance(link.fault, Conflict) and isinstance(error, Unreachable):
+                raise Conflict(TAKEN_OVER) from error
             raise
         if answer.code != 0:
             fault = subscribe_fault(answer)
@@ -191,7 +193,8 @@ class Link:
             return Frame("", "")
         if self._lines.answered(frame) is not None:
             if frame.code == NOT_SUBSCRIBED:
-                self.end(Unreachable("the platform no longer knows this connection", maybe_processed=False))
+                # What left before it and is not answered yet may have been carried out.
+                self.end(Unreachable("the platform no longer knows this connection", maybe_processed=True))
             return Frame("", "")
         return frame
 
@@ -266,7 +269,7 @@ class Link:
     def _lost(self, *, sent: bool) -> Fault:
         """The fault that a request suffers because the connection has ended."""
         fault = self._fault
-        if isinstance(fault, Conflict):
+        if isinstance(fault, Conflict) and not sent:
             return Conflict(str(fault), retry_after_s=fault.retry_after_s)
         if isinstance(fault, Interrupted):
             return Interrupted(str(fault))

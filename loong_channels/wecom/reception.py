@@ -132,7 +132,7 @@ class Reception:
             return
         self._host.note("ping_refused", code=frame.code)
         if frame.code == NOT_SUBSCRIBED:
-            self._link.end(Unreachable("the platform no longer knows this connection", maybe_processed=False))
+            self._link.end(Unreachable("the platform no longer knows this connection", maybe_processed=True))
 
     def _keep_alive(self) -> None:
         now = self._clock()

@@ -24,7 +24,7 @@ from .answers import (
     fault_of,
     pushable,
 )
-from .frames import RESPOND, SEND, Frame, as_text, tidy_message
+from .frames import RESPOND, SEND, UNREADABLE, Frame, as_text, tidy_message
 from .link import Link
 from .memory import Remembered
 from .quota import Quota
@@ -156,7 +156,8 @@ class Sender:
                 # Repeating it does no harm, so it is repeated as patiently as after a broken connection.
                 raise Unreachable(str(fault), maybe_processed=True) from fault
             raise
-        self._in_doubt.pop(stream_id)
+        if answer.code != UNREADABLE:
+            self._in_doubt.pop(stream_id)
         if answer.code == 0 or (answer.code == ALREADY_RESPONDED and doubtful):
             return True
         if answer.code in (BAD_REQ_ID, ALREADY_RESPONDED):

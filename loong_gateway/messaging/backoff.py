@@ -22,6 +22,7 @@ LASTING_S = 60.0
 class Backoff:
     """Counts failures in a row. `reconnect_s` bounds the first retry after a connection that worked.
 
+    A credential that worked is tried once more soon: it may be another one by now, or was refused by mistake.
     A connection worked when the platform had acknowledged it. After it the next failure is a first one; but only one
     that lasted makes a conflict forgotten, and from the second in a row that did not, the whole interval is waited.
     """
@@ -44,7 +45,7 @@ class Backoff:
                 return fault.retry_after_s + _jitter(0.0)
             return min(CONFLICT_CAP_S, CONFLICT_STEP_S * self.conflicts) * _jitter(0.9)
         self.failures += 1
-        if isinstance(fault, BadCredentials):
+        if isinstance(fault, BadCredentials) and (worked_s is None or self.short_lives > 1):
             return BAD_CREDENTIALS_S * _jitter(0.9)
         if isinstance(fault, (Throttled, Overloaded)) and fault.retry_after_s is not None:
             return fault.retry_after_s

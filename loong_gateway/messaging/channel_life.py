@@ -51,6 +51,8 @@ class ChannelLife:
         self._stop = StopToken()
         self._is_over = False
         self._is_off = False
+        # What a send met that ends the connection of this moment.
+        self._refusal: Fault | None = None
         self._wake = threading.Event()
         # Used by the account's thread only.
         self._backoff = Backoff(reconnect_s)
@@ -86,6 +88,12 @@ class ChannelLife:
         """The platform acknowledged us; called by the account's thread."""
         if self._worked_since_s is None:
             self._worked_since_s = self._clock.monotonic_s()
+
+    def end_by(self, fault: Fault) -> None:
+        """End the connection by a fault that a send met, as if it had ended by itself. Returns at once."""
+        with self._guard:
+            self._refusal, stop = fault, self._stop
+        stop.set("a send was refused")
 
     def try_now(self) -> None:
         """End the wait for the next try, after a reload or because an operator asks."""
@@ -141,6 +149,7 @@ class ChannelLife:
             if self._is_over or self._is_off:
                 return None
             self._stop = StopToken()
+            self._refusal = None
             self._wake.clear()
             return self._stop
 
@@ -156,7 +165,7 @@ class ChannelLife:
         """One connection, and the wait after it."""
         self._worked_since_s = None
         fault, more = self._serve_once(stop)
-        if stop.is_set():
+        if stop.is_set() and self._refusal is None:
             return
         wait_s = self._backoff.next_s(fault, worked_s=self._worked_s())
         self._restarts += 1
@@ -185,7 +194,7 @@ class ChannelLife:
     def _serve_once(self, stop: StopToken) -> tuple[Fault, dict[str, object]]:
         """What ended the connection, and what else is to be reported of it."""
         try:
-            self._serve(self._holder.open(), stop)
+            self._serve_until(stop)
         except CannotServe as fault:
             return fault, {"started": True, "where": fault.where, "fix": fault.fix}
         except BadCredentials as fault:
@@ -198,6 +207,13 @@ class ChannelLife:
             self._logger.exception("the channel failed unexpectedly")
             return Unreachable(f"internal error: {type(error).__name__}", maybe_processed=True), {}
         return Interrupted("the connection ended"), {}
+
+    def _serve_until(self, stop: StopToken) -> None:
+        try:
+            self._serve(self._holder.open(), stop)
+        finally:
+            if self._refusal is not None:
+                raise self._refusal
 
 
 def phase_of(fault: Fault) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from loong_channels.contract import (
     Preview,
     WebhookReceiver,
 )
-from loong_channels.faults import Busy, Fault, NotStored, Unreachable
+from loong_channels.faults import Busy, Conflict, Fault, NotStored, Unreachable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
@@ -27,6 +27,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import AccountConfig
 from loong_gateway.messaging.channel_holder import CannotServe, ChannelHolder, OpenChannel
 from loong_gateway.messaging.channel_life import ChannelLife, phase_of
+from loong_gateway.messaging.full_lanes import FullLanes
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.sessions import session_key
@@ -39,8 +40,6 @@ __all__ = ["Slot", "SlotServices"]
 
 ACKNOWLEDGE_S = 5.0
 STOP_LOOK_S = 60.0
-# A lane that is full for a moment is a busy day; one that stays full needs somebody to look.
-BUSY_SHOWN_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,9 @@ class Slot:
             threads=services.threads,
             clock=services.clock,
         )
+        self._kept: dict[str, object] = {}
         self._caught_up = False
-        self._busy_since_s: float | None = None
+        self._full_lanes = FullLanes()
 
     # What the gateway does with a slot
 
@@ -198,18 +198,14 @@ class Slot:
     def accept(self, batch: Sequence[Inbound], cursor: Cursor | None = None) -> None:
         """See contract.Host."""
         now_s = self._services.clock.monotonic_s()
+        lanes = {inbound.address.lane for inbound in batch}
         try:
             taken = self._services.accept(self._policy, batch, self._own(cursor))
         except Busy as fault:
-            # Requests of a platform come in many threads; which of them writes this is no matter.
-            busy_since_s = self._busy_since_s
-            if busy_since_s is None:
-                self._busy_since_s = now_s
-            elif now_s - busy_since_s >= BUSY_SHOWN_AFTER_S and not self._record.trouble:
+            if self._full_lanes.refused(lanes, now_s) and not self._record.trouble:
                 self._record.set(phase="degraded", trouble="lane_full", last_error=str(fault))
             raise
-        self._busy_since_s = None
-        if self._record.trouble == "lane_full":
+        if self._full_lanes.taken(lanes, now_s) and self._record.trouble == "lane_full":
             self._record.set(phase="ready", trouble="", last_error=None)
         if taken:
             self._record.stamp("last_inbound_ms")
@@ -235,6 +231,11 @@ class Slot:
     def caught_up(self) -> None:
         """See contract.Host."""
         self._caught_up = True
+
+    @property
+    def kept(self) -> dict[str, object]:
+        """See contract.Host."""
+        return self._kept
 
     def moved(self, old_conversation: str, new_conversation: str) -> None:
         """See contract.Host."""
@@ -270,7 +271,9 @@ class Slot:
     def note(self, event: str, **details: object) -> None:
         """See contract.Host."""
         self._services.metrics.add(f"noted:{event}:{self.gate}")
-        self._logger.info("%s %s", event, " ".join(f"{key}={value}" for key, value in details.items()))
+        # The name belongs to the template: what repeats often must not hide what happens once.
+        template = f"{event} %s"
+        self._logger.info(template, " ".join(f"{key}={value}" for key, value in details.items()))
 
     # surfaces.Surface
 
@@ -329,8 +332,14 @@ class Slot:
 
     def trouble(self, fault: Fault) -> None:
         """See surfaces.Surface."""
+        if isinstance(fault, Conflict) and self._receives:
+            # Whoever receives is told as well, and hears when it is over: here it would be counted once per reply,
+            # and by a straggler even after that.
+            return
+        # The thread counts it, and finds out when it is over: what only waits for calls would never hear of that.
         phase, trouble = phase_of(fault)
-        self._record.set(phase=phase, failed=fault, trouble=trouble, last_error=str(fault))
+        self._record.set(phase=phase, trouble=trouble, last_error=str(fault))
+        self._life.end_by(fault)
 
     def _serve(self, channel: Channel, stop: StopToken) -> None:
         # A surface in trouble keeps saying so until the platform has acknowledged it again.

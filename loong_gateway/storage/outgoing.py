@@ -112,7 +112,7 @@ class Outgoing:
 
     def _total(self) -> int:
         with os.scandir(self._path) as entries:
-            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+            return sum(map(_size_of, entries))
 
 
 def discard(path: str) -> None:
@@ -162,6 +162,14 @@ def _pour(descriptor: int, path: str, limit_bytes: int) -> int:
         return size
     finally:
         os.close(target)
+
+
+def _size_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        # It was sent, and removed, a moment ago.
+        return 0
 
 
 def _age_ms(path: str, now_ms: int) -> float:

@@ -42,6 +42,7 @@ class RecordingHost:
         self.rounds = 0
         self.refusals: list[Exception] = []
         self.offers = 0
+        self.kept: dict[str, object] = {}
 
     def accept(self, batch: Sequence[Inbound], cursor: Cursor | None = None) -> None:
         with self.changed:

@@ -572,6 +572,12 @@ def test_what_came_with_a_message_is_fetched(
     assert (found.content, found.mime, found.name) == (data, mime, name)
 
 
+def test_of_the_name_of_a_file_no_path_is_believed(fake: FakeFeishu) -> None:
+    said = fake.say(CHAT)
+    key = fake.attach(said, "file", b"x", "text/plain", "../..\\etc/\x1bpasswd")
+    assert Media(make_api(fake)).resource(said.message_id, key, "file", deadline=Deadline(5)).name == "passwd"
+
+
 def test_a_download_is_bounded_and_its_refusals_are_faults(fake: FakeFeishu) -> None:
     said = fake.say(CHAT)
     key = fake.attach(said, "file", bytes(5000), "application/pdf", "a.pdf")

@@ -6,6 +6,7 @@ import contextlib
 import math
 import socket
 import threading
+from dataclasses import replace
 from typing import Callable
 
 import pytest
@@ -269,25 +270,28 @@ def test_reclaim_can_be_switched_off() -> None:
         assert fault.retry_after_s == float("inf")
 
 
-def test_a_takeover_fails_what_is_being_sent() -> None:
+@pytest.mark.parametrize("cmd", ["aibot_respond_msg", "aibot_send_msg"])
+def test_a_takeover_leaves_what_is_being_sent_in_doubt_and_takes_nothing_more(cmd: str) -> None:
     with FakeWeCom() as fake, online(fake) as (channel, host, run):
         inbound = heard(fake, host)
-        fake.delay("aibot_respond_msg", lost=True)
-        faults: list[Exception] = []
-
-        def answer() -> None:
-            try:
-                reply(channel, inbound, "x")
-            except Conflict as fault:
-                faults.append(fault)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        fake.wait_for(lambda: fake.frames("aibot_respond_msg"))
-        fake.kick()
-        thread.join(4)
-        assert len(faults) == 1
+        fake.delay(cmd, lost=True)
+        if cmd == "aibot_send_msg":
+            inbound = replace(inbound, extra={})
+        fault = raised_when_woken(
+            lambda: reply(channel, inbound, "x"), blocked=lambda: fake.frames(cmd), wake=fake.kick
+        )
+        assert isinstance(fault, Unreachable) and fault.maybe_processed
         assert isinstance(run.ended(), Conflict)
+        with pytest.raises(Conflict):
+            send(channel, "zhangsan", "another", key="k-2")
+
+
+def test_a_takeover_right_after_the_subscription_is_no_lost_connection() -> None:
+    with FakeWeCom() as fake:
+        fake.delay("aibot_subscribe", lost=True)
+        fake.on_request = lambda frame, when: fake.kick() if when == "processed" else None
+        with served(make_channel(fake), RecordingHost()) as run:
+            assert isinstance(run.ended(), Conflict)
 
 
 def test_what_the_disk_refuses_survives_the_connection_and_is_offered_again() -> None:
@@ -304,6 +308,18 @@ def test_what_the_disk_refuses_survives_the_connection_and_is_offered_again() ->
         with served(channel, host):
             host.wait_for(lambda: host.texts == ["kept"])
         channel.interrupt()
+
+
+def test_what_the_disk_refuses_survives_the_channel_object_too() -> None:
+    with FakeWeCom() as fake:
+        host = RecordingHost()
+        host.refusals += [NotStored("disk full")] * 3
+        with served(make_channel(fake), host):
+            host.wait_for(lambda: host.identities)
+            fake.say("kept")
+            host.wait_for(lambda: host.offers >= 1)
+        with served(make_channel(fake), host):
+            host.wait_for(lambda: host.texts == ["kept"])
 
 
 class OneFullLane(RecordingHost):

@@ -6,7 +6,15 @@ import threading
 
 import pytest
 
-from loong_channels.faults import Interrupted, Overloaded, Refused, Throttled, TimedOut, Unreachable
+from loong_channels.faults import (
+    BadAnswer,
+    Interrupted,
+    Overloaded,
+    Refused,
+    Throttled,
+    TimedOut,
+    Unreachable,
+)
 from loong_channels.text import split
 from loong_channels.waiting import StopToken
 from loong_channels.wecom.spec import SPEC
@@ -253,6 +261,34 @@ def test_a_subscription_that_the_platform_forgot_ends_the_connection_and_sends_o
             host.wait_for(lambda: len(host.identities) == 2)
             reply(channel, inbound, "answer")
             assert fake.texts() == ["answer"]
+
+
+def test_a_push_that_left_before_the_platform_forgot_us_may_have_arrived() -> None:
+    with FakeWeCom() as fake, online(fake) as (channel, host, _):
+        heard(fake, host), heard(fake, host, user="lisi")
+        fake.delay("aibot_send_msg", lost=True)
+
+        def be_forgotten() -> None:
+            fake.fail("aibot_send_msg", 846609)
+            with pytest.raises(Unreachable) as refused:
+                send(channel, "lisi", "late", key="k-2")
+            assert refused.value.maybe_processed is False
+
+        fault = raised_when_woken(
+            lambda: send(channel, "zhangsan", "early"), blocked=lambda: fake.pushes, wake=be_forgotten
+        )
+        assert isinstance(fault, Unreachable) and fault.maybe_processed
+
+
+@pytest.mark.parametrize("code", ["846607", 846607.0, True, "no", [0]])
+def test_a_code_that_is_no_number_is_no_success(code: object) -> None:
+    with FakeWeCom() as fake, online(fake) as (channel, host, _):
+        inbound = heard(fake, host)
+        fake.fail("aibot_respond_msg", code)  # type: ignore[arg-type]
+        kind = Throttled if str(code).startswith("8") else BadAnswer
+        with pytest.raises(kind):
+            reply(channel, inbound, "answer")
+        assert fake.pushes == []
 
 
 def test_a_request_of_an_earlier_connection_and_process_is_still_answered() -> None:

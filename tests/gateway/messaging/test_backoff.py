@@ -41,6 +41,15 @@ def test_a_refused_credential_is_tried_at_most_every_five_minutes():
     assert all(270 <= wait <= 300 for wait in waits)
 
 
+def test_a_credential_that_worked_is_tried_once_more_soon():
+    backoff = Backoff(5.0)
+    assert backoff.next_s(BadCredentials("401"), worked_s=3600.0) <= 5.0
+    assert backoff.next_s(BadCredentials("401")) > 200
+    backoff = Backoff(5.0)
+    waits = [backoff.next_s(BadCredentials("401"), worked_s=1.0) for _ in range(3)]
+    assert waits[0] <= 5.0 and min(waits[1:]) > 200
+
+
 def test_a_conflict_is_tried_every_ten_to_sixty_seconds():
     backoff = Backoff(reconnect_s=1.0)
     waits = [backoff.next_s(Conflict("409")) for _ in range(8)]

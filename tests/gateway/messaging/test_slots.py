@@ -11,6 +11,7 @@ from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.messaging.full_lanes import FullLanes
 from tests.gateway.messaging.slot_rig import MESSAGE, TOKEN, WAIT_S, ScriptedLife, slots_in
 from tests.waiting import wait_until
 
@@ -125,6 +126,33 @@ def test_a_lane_that_stays_full_is_shown_until_there_is_room(make):
     assert (slot.state().trouble, slot.state().last_error) == ("", None)
 
 
+def test_a_lane_that_stays_full_is_shown_however_well_the_others_do(make):
+    slot, world = make(ScriptedLife())
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    other = replace(MESSAGE, address=Address("telegram", "work", "8"))
+    for _ in range(12):
+        world.full = True
+        with pytest.raises(Busy):
+            slot.accept([MESSAGE])
+        world.full = False
+        slot.accept([other])
+        world.clock.advance(1)
+    assert (slot.state().phase, slot.state().trouble) == ("degraded", "lane_full")
+    # Nobody has offered it anything for a minute, so nothing is known of it.
+    world.clock.advance(60)
+    slot.accept([other])
+    assert (slot.state().phase, slot.state().trouble) == ("ready", "")
+
+
+def test_the_lanes_that_are_remembered_are_bounded():
+    lanes = FullLanes()
+    for number in range(3000):
+        lanes.refused([str(number)], 0.0)
+    assert not lanes.taken([], 59.0)
+    assert lanes.taken([str(number) for number in range(3000 - 1024, 3000)], 59.0)
+
+
 def test_stopping_ends_the_wait_for_the_next_try(make):
     slot, world = make(ScriptedLife(BadCredentials("401")))
     slot.start()
@@ -181,6 +209,55 @@ def test_what_was_taken_back_after_a_conflict_is_a_reclaim(make):
     slot.restart()
     world.wait_for(slot, lambda s: s.phase == "ready")
     assert newest(slot)[0][0] == "duplicate_reclaim"
+
+
+def test_a_takeover_is_counted_once_however_many_replies_meet_it(make):
+    slot, world = make(ScriptedLife(Conflict("taken over", retry_after_s=float("inf"))))
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "conflict")
+    for _ in range(5):
+        slot.trouble(Conflict("taken over"))
+    assert (slot.state().history.kicked_total, slot.state().history.consecutive_failures) == (1, 1)
+    slot.restart()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    # A reply that met it a moment before says so only now.
+    slot.trouble(Conflict("taken over"))
+    assert slot.state().phase == "ready"
+
+
+def test_a_credential_that_only_a_send_was_refused_for_is_tried_again_like_any_other(make):
+    # What only waits for its platform's calls hears of nothing.
+    channel = ScriptedLife()
+    slot, world = make(channel)
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    slot.trouble(BadCredentials("99991663 invalid token"))
+    slot.trouble(BadCredentials("99991663 invalid token"))
+    state = world.wait_for(slot, lambda s: s.restarts == 1)
+    assert (state.phase, state.trouble, state.where) == (
+        "auth_failed",
+        "auth_failed",
+        "telegram.bot_token (env BOT_TOKEN)",
+    )
+    assert state.next_try_ms - world.clock.wall_ms() <= 5000
+    assert not slot.can_send()
+    slot.try_now()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    assert slot.can_send()
+    assert world.opens == 2
+    assert newest(slot) == [("recovery", "ready as @bot", 1), ("failure", "99991663 invalid token", 1)]
+
+
+def test_each_oddity_is_a_message_of_its_own_to_the_log(make, caplog):
+    slot, _ = make(ScriptedLife())
+    with caplog.at_level("INFO"):
+        slot.note("frame_ignored", reason="100% odd")
+        slot.note("message_dropped", chat="room")
+    assert [one.getMessage() for one in caplog.records] == [
+        "frame_ignored reason=100% odd",
+        "message_dropped chat=room",
+    ]
+    assert len({one.msg for one in caplog.records}) == 2
 
 
 def test_a_thread_that_died_is_started_again_and_that_is_an_incident(make):

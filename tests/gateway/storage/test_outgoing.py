@@ -6,6 +6,7 @@ import os
 import pathlib
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -108,6 +109,28 @@ def test_all_copies_together_are_bounded(
     copies.keep(path, limit_bytes=LIMIT)
     assert refusal(copies, path).code == "channels.files_waiting"
     assert len(kept(tmp_path)) == 1
+
+
+def test_copies_that_go_meanwhile_are_no_reason_to_refuse_another(
+    tmp_path: pathlib.Path, copies: Outgoing
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    refused: list[CommandError] = []
+
+    def come_and_go() -> None:
+        try:
+            for _ in range(60):
+                copies.discard(copies.keep(str(source), limit_bytes=10))
+        except CommandError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == []
 
 
 @pytest.mark.parametrize(
