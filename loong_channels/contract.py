@@ -323,7 +323,8 @@ class Host(Protocol):
     def mounted(self, receiver: WebhookReceiver) -> AbstractContextManager[None]:
         """Let the requests that come to the account's webhook path go to `receiver` while the block runs.
 
-        They come where the gateway has a port for them; none is larger than MAX_WEBHOOK_BYTES.
+        They come at the gateway's port, at the account's own listener, or both; none is larger than
+        MAX_WEBHOOK_BYTES. Raises faults.Unreachable when nothing can listen there.
         """
 
     def note(self, event: str, **details: object) -> None:

@@ -265,7 +265,8 @@ class Slot:
         """See contract.Host."""
         path = self.spec.webhook_path(self._account.settings)
         assert path is not None, "this account is not called by its platform"
-        return self._services.webhooks.mounted(path, receiver)
+        bind = self._account.settings.get("webhook_bind")
+        return self._services.webhooks.mounted(path, receiver, str(bind) if bind else None)
 
     def note(self, event: str, **details: object) -> None:
         """See contract.Host."""
