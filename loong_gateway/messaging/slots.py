@@ -53,7 +53,7 @@ class SlotServices:
     """
 
     opening: OpenChannel
-    accept: Callable[[TrustPolicy, Sequence[Inbound], Cursor | None], int]
+    accept: Callable[[ChannelSpec, TrustPolicy, Sequence[Inbound], Cursor | None], int]
     cursor: Callable[[str], str | None]
     opened: Callable[[str], None]
     changed: Callable[[], None]
@@ -199,7 +199,7 @@ class Slot:
         """See contract.Host."""
         now_s = self._services.clock.monotonic_s()
         try:
-            taken = self._services.accept(self._policy, batch, self._own(cursor))
+            taken = self._services.accept(self.spec, self._policy, batch, self._own(cursor))
         except Busy as fault:
             # Requests of a platform come in many threads; which of them writes this is no matter.
             busy_since_s = self._busy_since_s
