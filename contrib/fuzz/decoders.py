@@ -15,7 +15,7 @@ from loong_channels.contract import Host, Inbound, WebhookRequest
 from loong_channels.decoding import load_json
 from loong_channels.faults import Fault
 from loong_channels.feishu.answers import interpret as interpret_feishu
-from loong_channels.feishu.endpoint import ClientConfig, read_endpoint
+from loong_channels.feishu.endpoint import ping_interval_s, read_endpoint
 from loong_channels.feishu.events import EventReader
 from loong_channels.feishu.events import Skipped as SkippedEvent
 from loong_channels.feishu.frames import MAX_KEPT_BYTES, MAX_SETS, Fragments, FrameInvalid, decode, encode
@@ -195,7 +195,7 @@ def feishu_answers() -> Decoder:
             wait_s = getattr(fault, "retry_after_s", None)
             assert wait_s is None or 0 < wait_s <= 3600, wait_s
             return type(fault).__name__
-        assert 1 <= ClientConfig().updated(body.get("data")).ping_interval_s <= 600
+        assert 1 <= ping_interval_s(body.get("data")) <= 600
         assert abs(endpoint.service_id) < 1 << 31
         return "Endpoint"
 
