@@ -33,8 +33,8 @@ written, the variable of the table below is tried. A secret that cannot be had s
 
 What a listed conversation sends is fetched when its message is answered, for at most 30 s, and never kept on disk.
 
-- Text, by its type or the ending of its name, in UTF-8 or with a byte order mark: up to 64 KiB of a file stand in the
-  question, between two marks that name it, and are remembered for later questions.
+- Text, by its type or the ending of its name, in UTF-8, GB18030 or with a byte order mark: up to 64 KiB of a file
+  stand in the question, between two marks that name it, and are remembered for later questions.
 - PNG, JPEG, GIF and WEBP: with `images = true` in the provider's table the model sees the picture. Without it, and in
   later questions, there is a placeholder such as `[image]`.
 - Everything else is not fetched: a placeholder with its name stands for it, and its size where that is known.

@@ -296,7 +296,8 @@ class Host(Protocol):
         """Take a batch and move the cursor; returns when both are on disk. Trust is judged inside.
 
         Blocks for a commit. Raises faults.Busy or faults.NotStored, and then nothing of it was taken: do not
-        acknowledge it, wait, offer the same batch again. A batch that was seen before is taken silently.
+        acknowledge it, wait, offer the same batch again. What only a full conversation refuses is taken, recorded as
+        rejected and told, where the platform would not send it again. A batch that was seen before is taken silently.
         """
 
     def cursor(self, name: str) -> str | None:
@@ -327,7 +328,8 @@ class Host(Protocol):
     def mounted(self, receiver: WebhookReceiver) -> AbstractContextManager[None]:
         """Let the requests that come to the account's webhook path go to `receiver` while the block runs.
 
-        They come where the gateway has a port for them; none is larger than MAX_WEBHOOK_BYTES.
+        They come at the gateway's port, at the account's own listener, or both; none is larger than
+        MAX_WEBHOOK_BYTES. Raises faults.Unreachable when nothing can listen there.
         """
 
     def note(self, event: str, **details: object) -> None:

@@ -33,6 +33,8 @@ __all__ = [
     "Throttled",
     "TimedOut",
     "Unreachable",
+    "before_the_request",
+    "copied",
 ]
 
 
@@ -118,3 +120,20 @@ class Busy(NotAccepted):
 
 class NotStored(NotAccepted):
     """Raised when the batch could not be made durable."""
+
+
+def before_the_request(fault: Fault) -> Fault:
+    """A fault of a preparation (a token, an upload), saying that what it was for has not been asked."""
+    if isinstance(fault, TimedOut):
+        return TimedOut(str(fault), maybe_processed=False)
+    if isinstance(fault, (BadAnswer, Unreachable)):
+        return Unreachable(str(fault), maybe_processed=False)
+    return fault
+
+
+def copied(fault: Fault) -> Fault:
+    """An exception of one's own: one that several threads raise would collect all their tracebacks."""
+    copy = Fault.__new__(type(fault))
+    copy.args = fault.args
+    copy.__dict__.update(fault.__dict__)
+    return copy

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["CodeBlock", "clean", "code_blocks", "measure", "one_line", "split"]
+__all__ = ["CodeBlock", "clean", "code_blocks", "first_piece", "measure", "one_line", "split"]
 
 _CODECS = {"utf16": ("utf-16-le", 2), "utf8": ("utf-8", 1)}
 # The largest code point takes 4 bytes of UTF-8; below that no progress is certain.
@@ -128,6 +128,14 @@ def split(text: str, limit: int, unit: str) -> list[str]:
     if measure(text, unit) <= limit:
         return [text]
     return _Splitter(text, limit, unit).pieces()
+
+
+def first_piece(text: str, limit: int, unit: str) -> str:
+    """The first piece of a text that is still growing, as far as it is known; without white space around it."""
+    if len(text) <= limit // 4:
+        return clean(text).strip()
+    pieces = split(text[: 2 * limit], limit, unit)
+    return pieces[0].strip() if pieces else ""
 
 
 class _Splitter:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator
 from typing import Callable
 
-__all__ = ["Deadline", "StopToken", "either"]
+from .faults import Interrupted, TimedOut
+
+__all__ = ["Deadline", "StopToken", "Turn", "either"]
 
 
 class Deadline:
@@ -93,6 +95,38 @@ class StopToken:
         finally:
             with self._guard:
                 self._watchers.pop(key, None)
+
+
+class Turn:
+    """One at a time, for work that would get into its own way. Thread-safe; `_changed` protects whether it is taken."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken = False
+
+    @contextlib.contextmanager
+    def hold(self, deadline: Deadline, stop: StopToken | None) -> Iterator[None]:
+        """Have the turn for as long as the block runs. Blocks; raises TimedOut and Interrupted while it waits."""
+        wake = contextlib.nullcontext() if stop is None else stop.watch(self._look_again)
+        with wake, self._changed:
+            self._changed.wait_for(
+                lambda: (stop is not None and stop.is_set()) or not self._taken, deadline.remaining()
+            )
+            if stop is not None and stop.is_set():
+                raise Interrupted("stopped while it waited for its turn")
+            if self._taken:
+                raise TimedOut("its turn did not come in time", maybe_processed=False)
+            self._taken = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken = False
+                self._changed.notify_all()
+
+    def _look_again(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
 
 @contextlib.contextmanager

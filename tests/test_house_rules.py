@@ -13,7 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The floors, from the ground up. A room is a package or, beside packages, a single module; what stands in it may
 # import from its own room and from rooms that stand before it, never from one behind it.
 FLOORS = """
-loong_channels loong_channels.settings loong_channels.waiting loong_channels.faults loong_channels.contract
+loong_channels loong_channels.settings loong_channels.faults loong_channels.waiting loong_channels.remembered
+loong_channels.contract
 loong_channels.text loong_channels.decoding loong_channels.files loong_channels.aes loong_channels.net_sockets
 loong_channels.egress
 loong_channels.net_transport loong_channels.net loong_channels.net_duplex loong_channels.web_socket

@@ -15,11 +15,10 @@ from loong_channels.contract import Host, Inbound, WebhookRequest
 from loong_channels.decoding import load_json
 from loong_channels.faults import Fault
 from loong_channels.feishu.answers import interpret as interpret_feishu
-from loong_channels.feishu.endpoint import ClientConfig, read_endpoint
+from loong_channels.feishu.endpoint import ping_interval_s, read_endpoint
 from loong_channels.feishu.events import EventReader
 from loong_channels.feishu.events import Skipped as SkippedEvent
 from loong_channels.feishu.frames import MAX_KEPT_BYTES, MAX_SETS, Fragments, FrameInvalid, decode, encode
-from loong_channels.feishu.hook_request import MAX_HEAD_BYTES, RequestRefused, encoded, read_head
 from loong_channels.feishu.identity import BotIdentity
 from loong_channels.feishu.receiving import EventDesk
 from loong_channels.feishu.webhook import Webhook, WebhookSettings
@@ -36,6 +35,7 @@ from loong_channels.wecom.events import CallbackReader
 from loong_channels.wecom.events import Skipped as SkippedCallback
 from loong_channels.wecom.frames import parse
 from loong_channels.wecom.lines import AckLines
+from loong_gateway.api.http_request import HeadReader, Limits, Refusal
 from tests.fakes.feishu_sealing import sealed
 
 from . import corpus
@@ -195,27 +195,27 @@ def feishu_answers() -> Decoder:
             wait_s = getattr(fault, "retry_after_s", None)
             assert wait_s is None or 0 < wait_s <= 3600, wait_s
             return type(fault).__name__
-        assert 1 <= ClientConfig().updated(body.get("data")).ping_interval_s <= 600
+        assert 1 <= ping_interval_s(body.get("data")) <= 600
         assert abs(endpoint.service_id) < 1 << 31
         return "Endpoint"
 
     return Decoder(of_json(corpus.FEISHU_ANSWERS), feed)
 
 
-def feishu_hook_heads() -> Decoder:
-    """The request parser of the webhook listener."""
+def webhook_heads() -> Decoder:
+    """The request parser that platforms meet."""
 
     def feed(data: bytes) -> str:
+        limits = Limits()
         try:
-            head = read_head(data, path="/feishu/events", max_body_bytes=1000)
-        except RequestRefused as refusal:
-            assert 400 <= refusal.answer.status < 600
-            return f"RequestRefused({refusal.answer.status})"
+            head = HeadReader(limits).feed(data)
+        except Refusal as refusal:
+            assert 400 <= refusal.status < 600
+            return f"Refusal({refusal.status})"
         if head is None:
-            assert len(data) <= MAX_HEAD_BYTES
+            assert len(data) <= limits.head_bytes + limits.field_bytes + 2
             return "Incomplete"
-        assert 0 <= head.length <= 1000
-        assert head.body_start <= len(data)
+        assert head.length is None or 0 <= head.length < 10**10
         return "Head"
 
     return Decoder(of_bytes(corpus.HOOK_HEADS), feed)
@@ -225,7 +225,7 @@ def feishu_deliveries() -> Decoder:
     """Signature, decryption and token of deliveries; most are signed well, whatever they hold."""
     host = NoHost()
     reader = EventReader("work", corpus.APP, BotIdentity("ou_bot", "loong-bot"))
-    settings = WebhookSettings(None, "/feishu/events", "v-token", KEY)
+    settings = WebhookSettings("v-token", KEY)
     typed: Host = host
     webhook = Webhook(settings, typed, EventDesk(reader, typed).take, identity="x", now_s=lambda: NOW_S)
     plain = of_json(corpus.FEISHU_EVENTS)
@@ -248,7 +248,7 @@ def feishu_deliveries() -> Decoder:
         answer = webhook.answer(WebhookRequest("POST", fields if len(data) % 8 != 1 else kind, data))
         assert answer.status != 500, host.failures
         assert answer.status in (200, 400, 401)
-        encoded(answer)
+        json.loads(answer.body)
         return str(answer.status)
 
     return Decoder(make, feed)
@@ -392,7 +392,7 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "feishu-frames": feishu_frames,
     "feishu-events": feishu_events,
     "feishu-answers": feishu_answers,
-    "feishu-hook-heads": feishu_hook_heads,
+    "webhook-heads": webhook_heads,
     "feishu-deliveries": feishu_deliveries,
     "wecom-frames": wecom_frames,
     "telegram-updates": telegram_updates,

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Callable
 from urllib.parse import quote, urlencode
 
-from loong_channels.faults import BadAnswer, BadCredentials, Fault, Overloaded, Refused
+from loong_channels.faults import BadAnswer, BadCredentials, Fault, Overloaded, Refused, copied
 from loong_channels.files import Form
-from loong_channels.net import Call, HttpAnswer, HttpClient, HttpStream
+from loong_channels.net import Call, HttpAnswer, HttpClient
 from loong_channels.waiting import Deadline, StopToken
 
 from .answers import TokenRefused, envelope, interpret
@@ -113,7 +113,7 @@ class Api:
             token = self._tokens.get(deadline, stop)
             call = self._authorised(token, "GET", path, deadline, stop, query=query, body=None)
             with self._client.stream(call) as stream:
-                answer = HttpAnswer(stream.status, stream.headers, _read(what, stream, max_bytes))
+                answer = HttpAnswer(stream.status, stream.headers, stream.read_file(max_bytes))
             if answer.status == 200 and not _is_envelope(answer):
                 return answer
             try:
@@ -137,7 +137,7 @@ class Api:
                 if self._bot is not None:
                     return self._bot
                 if self._no_bot is not None:
-                    raise _again(self._no_bot)
+                    raise copied(self._no_bot)
         try:
             body = self.call("bot info", "GET", path_of("bot", "v3", "info"), deadline=deadline, stop=stop)
         except (Refused, BadCredentials) as fault:
@@ -221,18 +221,6 @@ class Api:
             self._bot_until = self._clock() + seconds
 
 
-def _read(what: str, stream: HttpStream, max_bytes: int) -> bytes:
-    """The body, not a byte more of it than allowed."""
-    pieces = []
-    left = max_bytes
-    for piece in stream.chunks():
-        left -= len(piece)
-        if left < 0:
-            raise Refused(f"{what}: more than {max_bytes} bytes", code="too_large")
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
 def _is_envelope(answer: HttpAnswer) -> bool:
     """Whether an answer is the platform's own object and not a file that happens to be JSON."""
     return "content-disposition" not in answer.headers and envelope(answer) is not None
@@ -243,10 +231,3 @@ def _without(text: object, hide: tuple[str, ...]) -> str:
     for value in hide:
         words = words.replace(value, "***")
     return words
-
-
-def _again(fault: Fault) -> Fault:
-    """The same words anew, so that no thread raises what another one holds."""
-    if isinstance(fault, Refused):
-        return Refused(str(fault), code=fault.code)
-    return BadCredentials(str(fault))

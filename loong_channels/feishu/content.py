@@ -11,15 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from loong_channels.text import clean, code_blocks, split
+from loong_channels.text import code_blocks
 
 __all__ = [
     "CARD_BYTES",
-    "CHUNK",
     "Content",
     "card_content",
     "defused",
-    "first_piece",
     "has_markup",
     "keyed_content",
     "own_content",
@@ -28,8 +26,6 @@ __all__ = [
     "text_content",
 ]
 
-# Characters in one message; see spec.SPEC.
-CHUNK = 4000
 # What was uploaded as one of these can only be sent as this; everything else is a file.
 _SENT_AS = {"opus": "audio", "mp4": "media"}
 # The platform takes 30 KB and counts what its renderer adds.
@@ -117,14 +113,6 @@ def defused(text: str) -> str:
     Who may be called must not be decided by a model, nor by what somebody made it repeat.
     """
     return _MENTION.sub(lambda found: found.group().replace("&", "&amp;").replace("<", "&lt;"), text)
-
-
-def first_piece(text: str) -> str:
-    """What the first part of a growing answer will be, as far as it is known."""
-    if len(text) <= CHUNK // 2:
-        return clean(text).strip()
-    pieces = split(text[: 2 * CHUNK], CHUNK, "codepoint")
-    return pieces[0].strip() if pieces else ""
 
 
 def _harmless(markdown: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 from loong_channels.contract import Attachment
 from loong_channels.decoding import load_json
+from loong_channels.files import sender_name
 from loong_channels.text import one_line
 
 from .mentions import Mentions
@@ -81,7 +82,7 @@ class _Files:
             "file_key": key,
             "type": "image" if kind == "image" else "file",
         }
-        self.found.append(Attachment(kind=kind, name=_file_name(name), ref=ref))
+        self.found.append(Attachment(kind=kind, name=sender_name(name), ref=ref))
 
 
 def _image(content: _Json, files: _Files) -> str:
@@ -100,7 +101,7 @@ def _video(content: _Json, files: _Files) -> str:
 def _named(kind: str, word: str, content: _Json, files: _Files) -> str:
     name = content.get("file_name")
     files.add(kind, content.get("file_key"), name)
-    shown = _file_name(name)
+    shown = sender_name(name)
     return f"[{word}: {shown}]" if shown else f"[{word}]"
 
 
@@ -147,10 +148,3 @@ def _decoded(content: object) -> _Json | None:
         # What cannot be read cannot be answered; the event itself was in order.
         return None
     return value if isinstance(value, dict) else None
-
-
-def _file_name(name: object) -> str | None:
-    """The sender chooses it: only its last part, without control characters, is believed."""
-    if not isinstance(name, str):
-        return None
-    return one_line(name.replace("\\", "/").rpartition("/")[2], _MAX_NAME) or None

@@ -7,7 +7,7 @@ The URL holds credentials: nothing here ever shows it. Pure: no connection is op
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from loong_channels.faults import (
@@ -21,7 +21,7 @@ from loong_channels.faults import (
 )
 from loong_channels.text import one_line
 
-__all__ = ["ClientConfig", "Endpoint", "fault_of_code", "read_endpoint"]
+__all__ = ["Endpoint", "fault_of_code", "ping_interval_s", "read_endpoint"]
 
 # Codes of the endpoint and of a refused handshake.
 BUSY = frozenset({1, 1000040343})
@@ -32,50 +32,26 @@ RATE_LIMITED = 99991400
 # Connections that leaked, or a second deployment: neither is over in a moment.
 CONFLICT_S = 300.0
 _RATE_LIMIT_S = 60.0
+_PING_S = 120
 _MAX_PING_S = 600
-_MAX_INTERVAL_S = 24 * 3600
-
-
-@dataclass(frozen=True)
-class ClientConfig:
-    """The platform's figures, in seconds; a negative `reconnect_count` means without limit.
-
-    Only the ping interval is used here: when to connect again is decided where all channels' retries are.
-    """
-
-    ping_interval_s: int = 120
-    reconnect_interval_s: int = 120
-    reconnect_nonce_s: int = 30
-    reconnect_count: int = -1
-
-    def updated(self, values: object) -> ClientConfig:
-        """These figures with those of a ClientConfig object in their place, as far as they make sense."""
-        if not isinstance(values, Mapping):
-            return self
-        ping, interval, nonce, count = (
-            _whole(values.get(name))
-            for name in ("PingInterval", "ReconnectInterval", "ReconnectNonce", "ReconnectCount")
-        )
-        changes: dict[str, int] = {}
-        if ping is not None and 1 <= ping <= _MAX_PING_S:
-            changes["ping_interval_s"] = ping
-        if interval is not None and 1 <= interval <= _MAX_INTERVAL_S:
-            changes["reconnect_interval_s"] = interval
-        if nonce is not None and 0 <= nonce <= _MAX_INTERVAL_S:
-            changes["reconnect_nonce_s"] = nonce
-        if count is not None and -1 <= count < 1 << 31:
-            changes["reconnect_count"] = count
-        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A place to connect to, good for one connection. `device_id` names the connection in logs."""
+    """A place to connect to, good for one connection."""
 
     url: str = field(repr=False)
     service_id: int
-    device_id: str = ""
-    config: ClientConfig = field(default_factory=ClientConfig)
+    ping_interval_s: int = _PING_S
+
+
+def ping_interval_s(config: object, known_s: int = _PING_S) -> int:
+    """The ping interval in a ClientConfig as far as it makes sense, else what was known.
+
+    The other figures are not used: when to connect again is decided where all channels' retries are.
+    """
+    found = _whole(config.get("PingInterval")) if isinstance(config, Mapping) else None
+    return found if found is not None and 1 <= found <= _MAX_PING_S else known_s
 
 
 def read_endpoint(body: object) -> Endpoint:
@@ -102,8 +78,7 @@ def read_endpoint(body: object) -> Endpoint:
     return Endpoint(
         url=str(url),
         service_id=service if service is not None and abs(service) < 1 << 31 else 0,
-        device_id=one_line((query.get("device_id") or [""])[0], 64),
-        config=ClientConfig().updated(data.get("ClientConfig")),
+        ping_interval_s=ping_interval_s(data.get("ClientConfig")),
     )
 
 

@@ -22,7 +22,7 @@ from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 from loong_channels.web_socket import HandshakeRefused, WebSocket
 
-from .endpoint import AUTH_FAILED, CONFLICT_S, FORBIDDEN, TOO_MANY_CONNECTIONS, Endpoint
+from .endpoint import AUTH_FAILED, CONFLICT_S, FORBIDDEN, TOO_MANY_CONNECTIONS, Endpoint, ping_interval_s
 from .frames import CONTROL, DATA, Fragments, Frame, FrameInvalid, decode, encode, ping
 
 __all__ = ["FindEndpoint", "LongConnection", "Outcome", "Timing"]
@@ -190,7 +190,7 @@ class _Link:
     ) -> None:
         self.socket = socket
         self._service = endpoint.service_id
-        self._config = endpoint.config
+        self._ping_interval_s = endpoint.ping_interval_s
         self._host = host
         self._take = take
         self._identity = identity
@@ -212,7 +212,7 @@ class _Link:
         self._pinged_s = self._timing.clock()
         self.socket.send(encode(ping(self._service)), deadline=Deadline(_SEND_S))
         if self._silent_until_s is None:
-            patience_s = max(self._timing.least_patience_s, self._config.ping_interval_s / 10)
+            patience_s = max(self._timing.least_patience_s, self._ping_interval_s / 10)
             self._silent_until_s = self._pinged_s + patience_s
 
     def step(self, look_s: float) -> bool:
@@ -221,7 +221,7 @@ class _Link:
         Raises faults when the connection is over.
         """
         now_s = self._timing.clock()
-        due_s = self._pinged_s + self._config.ping_interval_s
+        due_s = self._pinged_s + self._ping_interval_s
         is_silent = self._silent_until_s is not None and now_s >= self._silent_until_s
         if now_s >= due_s and not is_silent:
             self.ping()
@@ -303,7 +303,7 @@ class _Link:
         if not payload:
             return
         try:
-            self._config = self._config.updated(load_json(payload))
+            self._ping_interval_s = ping_interval_s(load_json(payload), self._ping_interval_s)
         except ValueError:
             raise FrameInvalid("a pong that cannot be read") from None
 

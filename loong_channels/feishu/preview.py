@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import Callable
 
 from loong_channels.faults import BadAnswer, Fault, Interrupted, Overloaded, Refused, Throttled, Unreachable
+from loong_channels.text import first_piece
 from loong_channels.waiting import Deadline
 
-from .content import CARD_BYTES, Content, card_content, first_piece
+from .content import CARD_BYTES, Content, card_content
 from .messages import Key, Messages
+from .spec import SPEC
 from .targets import Target
 
 __all__ = ["GrowingCard"]
@@ -50,7 +52,7 @@ class GrowingCard:
         now = self._clock()
         if self._failures >= _MAX_FAILURES or now < self._next_at:
             return
-        shown = first_piece(text)
+        shown = first_piece(text, SPEC.text_limit, SPEC.limit_unit)
         if not shown or shown == self._shown:
             return
         self._next_at = now + _INTERVAL_S

@@ -6,12 +6,11 @@ https://open.feishu.cn/document/server-docs/im-v1/message-reaction/create - ther
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections import OrderedDict
 from typing import Callable
 
 from loong_channels.faults import Fault, Refused, Throttled, Unreachable
+from loong_channels.remembered import Remembered
 from loong_channels.waiting import Deadline
 
 from .api import Api, path_of
@@ -30,10 +29,7 @@ _CLEAR_S = 3.0
 
 
 class Reactions:
-    """The marks of one bot. Thread-safe; `_guard` protects the marks and the pause.
-
-    `clock` returns monotonic seconds, `wall_ms` milliseconds since the epoch.
-    """
+    """The marks of one bot. Thread-safe. `clock` returns monotonic seconds, `wall_ms` milliseconds since the epoch."""
 
     def __init__(
         self,
@@ -44,17 +40,15 @@ class Reactions:
         self._api = api
         self._clock = clock
         self._wall_ms = wall_ms
-        self._guard = threading.Lock()
-        self._marks: OrderedDict[str, str] = OrderedDict()
+        self._marks: Remembered[str, str] = Remembered(_MAX_MARKS)
         self._paused_until = 0.0
 
     def mark(self, message_id: str, sent_ms: int | None, *, deadline: Deadline) -> None:
         """Mark a message, unless it is old or marks are paused. Blocks for one request, 2 s at most; raises faults."""
         if sent_ms is not None and self._wall_ms() - sent_ms > _OLDEST_MS:
             return
-        with self._guard:
-            if message_id in self._marks or self._clock() < self._paused_until:
-                return
+        if message_id in self._marks or self._clock() < self._paused_until:
+            return
         body = {"reaction_type": {"emoji_type": _EMOJI}}
         path = path_of("im", "v1", "messages", message_id, "reactions")
         try:
@@ -63,18 +57,13 @@ class Reactions:
             self._consider_pause(fault)
             raise
         reaction = data.get("reaction_id")
-        if not isinstance(reaction, str) or not reaction:
-            return
-        with self._guard:
-            self._marks[message_id] = reaction
-            if len(self._marks) > _MAX_MARKS:
-                # One that nobody answered; it stays visible.
-                self._marks.popitem(last=False)
+        if isinstance(reaction, str) and reaction:
+            # One that nobody answers is forgotten and stays visible.
+            self._marks.put(message_id, reaction)
 
     def clear(self, message_id: str | None, *, deadline: Deadline) -> None:
         """Take the mark of a message away, if it has one. Blocks for at most 3 s; raises nothing."""
-        with self._guard:
-            reaction = None if message_id is None else self._marks.pop(message_id, None)
+        reaction = None if message_id is None else self._marks.pop(message_id)
         if message_id is None or reaction is None:
             return
         path = path_of("im", "v1", "messages", message_id, "reactions", reaction)
@@ -87,5 +76,4 @@ class Reactions:
 
     def _consider_pause(self, fault: Throttled | Refused | Unreachable) -> None:
         if not isinstance(fault, Refused) or fault.code == _QUOTA_CODE:
-            with self._guard:
-                self._paused_until = self._clock() + _PAUSE_S
+            self._paused_until = self._clock() + _PAUSE_S

@@ -8,7 +8,7 @@ from typing import Callable, Protocol
 from loong_channels.contract import Account, Host
 from loong_channels.decoding import load_json
 from loong_channels.egress import Egress
-from loong_channels.faults import BadAnswer, Interrupted, NotAccepted, Overloaded, Refused, Throttled
+from loong_channels.faults import BadAnswer, NotAccepted, Overloaded, Refused, Throttled
 from loong_channels.waiting import Deadline, StopToken
 
 from .endpoint import Endpoint
@@ -42,25 +42,10 @@ def receive(
     *,
     timing: Timing | None = None,
 ) -> None:
-    """Live one connection, or listen for as long as the port is ours; returns within 2 s once `stop` is set.
+    """Live one connection, or wait for the platform's calls; returns within 2 s once `stop` is set.
 
-    Blocks. Raises a fault when it is over; never connects again by itself.
+    Blocks. Raises a fault when it is over, also Interrupted for a stop; never connects again by itself.
     """
-    try:
-        _receive(account, api, host, stop, egress, timing)
-    except Interrupted:
-        if not stop.is_set():
-            raise
-
-
-def _receive(
-    account: Account,
-    api: ReceivingApi,
-    host: Host,
-    stop: StopToken,
-    egress: Egress,
-    timing: Timing | None,
-) -> None:
     settings = account.settings
     webhook = WebhookSettings.of(settings) if settings.get("mode") == "webhook" else None
     bot = _identify(api, host, stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -16,10 +15,12 @@ from loong_channels.faults import (
     Throttled,
     TimedOut,
     Unreachable,
+    before_the_request,
+    copied,
 )
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import Deadline, StopToken, Turn
 
-__all__ = ["TokenCache", "before_the_request"]
+__all__ = ["TokenCache"]
 
 # The platform issues a new token in the last half hour of the old one, and both are good until their own end.
 _EARLY_S = 600.0
@@ -38,7 +39,7 @@ class _Token:
 
 
 class TokenCache:
-    """Hands out the token. Thread-safe; `_changed` protects all that is here and is never held during a request.
+    """Hands out the token. Thread-safe; `_guard` protects what is known, `_turn` is held by whoever fetches.
 
     `fetch(deadline, stop)` asks the platform: it returns the token and the seconds it is good for, or raises faults.
     `clock` returns monotonic seconds.
@@ -51,10 +52,11 @@ class TokenCache:
     ) -> None:
         self._fetch = fetch
         self._clock = clock
-        self._changed = threading.Condition()
+        self._turn = Turn()
+        self._guard = threading.Lock()
         self._token: _Token | None = None
-        self._fetching = False
-        self._round = 0
+        # How often it was fetched, and why in vain the last time.
+        self._rounds = 0
         self._failure: Fault | None = None
 
     def get(self, deadline: Deadline, stop: StopToken | None) -> str:
@@ -63,70 +65,50 @@ class TokenCache:
         Who waits for another thread gets its result, and its failure too, unless that is only about time or its own
         stop. Raises faults; Unreachable then always means that nothing but the token was asked for.
         """
-        with self._changed:
-            token = self._fresh()
+        with self._guard:
+            token, rounds = self._fresh(), self._rounds
         if token is not None:
             return token
-        with contextlib.nullcontext() if stop is None else stop.watch(self._wake):
-            while True:
-                with self._changed:
-                    token = self._fresh()
-                    if token is not None:
-                        return token
-                    if not self._fetching:
-                        self._fetching = True
-                        break
-                    self._await_round(deadline, stop)
-        return self._refresh(deadline, stop)
+        with self._turn.hold(deadline, stop):
+            with self._guard:
+                token = self._fresh()
+                failure = self._failure if self._rounds > rounds else None
+            if token is not None:
+                return token
+            if failure is not None:
+                raise copied(failure)
+            return self._refresh(deadline, stop)
 
     def drop(self, value: str) -> None:
         """Forget the token, unless it was replaced already."""
-        with self._changed:
+        with self._guard:
             if self._token is not None and self._token.value == value:
                 self._token = None
 
     def known(self) -> tuple[str, ...]:
         """The values that must not be shown."""
-        with self._changed:
+        with self._guard:
             return () if self._token is None else (self._token.value,)
 
     def _fresh(self) -> str | None:
         token = self._token
         return token.value if token is not None and self._clock() < token.fresh_until else None
 
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-    def _await_round(self, deadline: Deadline, stop: StopToken | None) -> None:
-        """Wait, with `_changed` held, until the thread that fetches is done. Raises what it met."""
-        waited_for = self._round
-        while self._fetching and self._round == waited_for:
-            if stop is not None and stop.is_set():
-                raise Interrupted("interrupted while waiting for a token")
-            if deadline.expired:
-                raise TimedOut("no token came in time", maybe_processed=False)
-            self._changed.wait(deadline.remaining())
-        if self._round == waited_for + 1 and self._failure is not None:
-            raise _copied(self._failure)
-
     def _refresh(self, deadline: Deadline, stop: StopToken | None) -> str:
-        token: _Token | None = None
         failure: Fault | None = None
         try:
             token = self._fetched(deadline, stop)
+            with self._guard:
+                self._token = token
+        except (Interrupted, TimedOut):
+            raise
         except Fault as fault:
-            failure = fault
+            failure = copied(fault)
             raise
         finally:
-            # Whatever happened, the next thread may try.
-            with self._changed:
-                self._fetching = False
-                self._round += 1
-                self._failure = None if isinstance(failure, (Interrupted, TimedOut)) else failure
-                if token is not None:
-                    self._token = token
-                self._changed.notify_all()
+            with self._guard:
+                self._rounds += 1
+                self._failure = failure
         return token.value
 
     def _fetched(self, deadline: Deadline, stop: StopToken | None) -> _Token:
@@ -140,20 +122,3 @@ class TokenCache:
             raise before_the_request(fault) from fault
         now = self._clock()
         return _Token(value, now + max(good_for_s - _EARLY_S, _LEAST_USE_S), now + good_for_s)
-
-
-def before_the_request(fault: Fault) -> Fault:
-    """The same fault of a preparation (a token, an upload), saying that what it was for has not been asked."""
-    if isinstance(fault, TimedOut):
-        return TimedOut(str(fault), maybe_processed=False)
-    if isinstance(fault, BadAnswer) or (isinstance(fault, Unreachable) and fault.maybe_processed):
-        return Unreachable(str(fault), maybe_processed=False)
-    return fault
-
-
-def _copied(fault: Fault) -> Fault:
-    """An exception of one's own: one that several threads raise would collect all their tracebacks."""
-    copy = Fault.__new__(type(fault))
-    copy.args = fault.args
-    copy.__dict__.update(fault.__dict__)
-    return copy

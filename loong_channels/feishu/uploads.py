@@ -5,20 +5,18 @@ https://open.feishu.cn/document/server-docs/im-v1/image/create and .../im-v1/fil
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 
 from loong_channels.contract import Outbound, OutboundFile
-from loong_channels.faults import BadAnswer, Fault
+from loong_channels.faults import BadAnswer, Unreachable, before_the_request
 from loong_channels.files import ending, form_with, read_file
+from loong_channels.remembered import Remembered
 from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 
 from .api import Api, path_of
 from .content import Content, keyed_content
 from .spec import SPEC
-from .tokens import before_the_request
 
 __all__ = ["Uploads"]
 
@@ -38,12 +36,11 @@ _MAX_REMEMBERED = 256
 
 
 class Uploads:
-    """The files of one bot on their way up. Thread-safe; `_guard` protects what was uploaded. Holds whole files."""
+    """The files of one bot on their way up. Thread-safe. Holds whole files."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._guard = threading.Lock()
-        self._done: OrderedDict[str, Content] = OrderedDict()
+        self._done: Remembered[str, Content] = Remembered(_MAX_REMEMBERED)
 
     def content(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Content:
         """What names the file of a part, uploaded once per part as long as it is remembered. Blocks.
@@ -52,24 +49,19 @@ class Uploads:
         """
         assert outbound.file is not None
         key = outbound.idempotency_key
-        with self._guard:
-            content = self._done.get(key)
+        content = self._done.get(key)
         if content is not None:
             return content
         try:
             content = self._upload(outbound.file, outbound.extra, deadline, stop)
-        except Fault as fault:
+        except (BadAnswer, Unreachable) as fault:
             raise before_the_request(fault) from fault
-        with self._guard:
-            self._done[key] = content
-            if len(self._done) > _MAX_REMEMBERED:
-                self._done.popitem(last=False)
+        self._done.put(key, content)
         return content
 
     def forget(self, outbound: Outbound) -> None:
         """A part is out: its key is not needed again."""
-        with self._guard:
-            self._done.pop(outbound.idempotency_key, None)
+        self._done.pop(outbound.idempotency_key)
 
     def _upload(
         self, file: OutboundFile, extra: Mapping[str, object], deadline: Deadline, stop: StopToken

@@ -22,13 +22,8 @@ from typing import Callable
 from loong_channels.aes import decrypt_cbc
 from loong_channels.contract import Host, WebhookAnswer, WebhookRequest
 from loong_channels.decoding import load_json
-from loong_channels.faults import BadCredentials, NotAccepted, Refused
-from loong_channels.settings import host_and_port
+from loong_channels.faults import BadCredentials, NotAccepted
 from loong_channels.waiting import StopToken
-
-from .hook_request import RequestRefused, check_kind
-from .hook_server import HookLimits, HookServer
-from .spec import SPEC
 
 __all__ = ["Webhook", "WebhookSettings", "decrypt_event"]
 
@@ -43,39 +38,32 @@ _SIGNATURE_FIELDS = ("x-lark-request-timestamp", "x-lark-request-nonce", "x-lark
 
 @dataclass(frozen=True)
 class WebhookSettings:
-    """Where requests come, and the secrets that tell the platform's from everybody else's.
+    """What tells the platform's requests from everybody else's."""
 
-    `bind` is the address of the account's own listener, None where it has none.
-    """
-
-    bind: tuple[str, int] | None
-    path: str
     verification_token: str = field(repr=False)
     encrypt_key: str = field(repr=False)
     max_skew_s: int = _DEFAULT_SKEW_S
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> WebhookSettings:
-        """The settings of an account. Raises BadCredentials for a missing secret and Refused for a useless address."""
+        """The settings of an account. Raises BadCredentials for a missing secret."""
         secrets = []
         for name, word in (("verification_token", "token"), ("encrypt_key", "key")):
             value = settings.get(name)
             if not isinstance(value, str) or not value:
                 raise BadCredentials(f"feishu.{name} is missing; configure {word} or {name}_env")
             secrets.append(value)
-        bind = settings.get("webhook_bind")
-        try:
-            address = host_and_port(str(bind)) if bind else None
-        except ValueError as error:
-            raise Refused(f"feishu.webhook_bind: {error}", code="address") from None
         skew = settings.get("webhook_max_skew_s")
-        return cls(
-            address,
-            SPEC.webhook_path(settings) or "/",
-            secrets[0],
-            secrets[1],
-            skew if isinstance(skew, int) and skew > 0 else _DEFAULT_SKEW_S,
-        )
+        return cls(secrets[0], secrets[1], skew if isinstance(skew, int) and skew > 0 else _DEFAULT_SKEW_S)
+
+
+class _Refused(Exception):
+    """Raised for a request that is not served; `status` is the HTTP status, `reason` a constant word for counting."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+        self.reason = reason
 
 
 class Webhook:
@@ -92,59 +80,37 @@ class Webhook:
         *,
         identity: str,
         now_s: Callable[[], float] = time.time,
-        limits: HookLimits | None = None,
     ) -> None:
         self._settings = settings
         self._host = host
         self._take = take
         self._identity = identity
         self._now_s = now_s
-        self._limits = limits
         self._refusals = _Refusals(host)
 
     def run(self, stop: StopToken) -> None:
         """Receive until `stop` is set. Blocks. Raises Unreachable, and CryptoMissing before anybody is kept waiting."""
         decrypt_cbc(bytes(32), bytes(16), bytes(16))
-        settings = self._settings
-        if settings.bind is None:
-            with self._host.mounted(self):
-                self._receives()
-                while not stop.wait(_LONGEST_WAIT_S):
-                    pass
-            return
-        server = HookServer(
-            *settings.bind,
-            settings.path,
-            self.answer,
-            refused=self._refusals.note,
-            limits=self._limits,
-        )
         with self._host.mounted(self):
-            server.run(stop, self._listening)
+            self._host.ready(self._identity)
+            self._host.caught_up()
+            while not stop.wait(_LONGEST_WAIT_S):
+                pass
 
     def answer(self, request: WebhookRequest) -> WebhookAnswer:
         """See contract.WebhookReceiver."""
         try:
-            check_kind(request.method, request.fields)
+            _check_kind(request)
             return self._judge(request)
-        except RequestRefused as refusal:
+        except _Refused as refusal:
             self._refusals.note(refusal.reason)
-            return refusal.answer
+            return WebhookAnswer(refusal.status, fields=(("Allow", "POST"),) if refusal.status == 405 else ())
         except NotAccepted as fault:
             self._refusals.note(type(fault).__name__)
             return WebhookAnswer(503, fields=(("Retry-After", str(_RETRY_AFTER_S)),))
-        except Exception as error:  # noqa: BLE001 - one delivery must not end the listener; it comes again
+        except Exception as error:  # noqa: BLE001 - a delivery that fails comes again
             self._refusals.note(f"failed:{type(error).__name__}")
             return WebhookAnswer(500)
-
-    def _listening(self, port: int) -> None:
-        host = self._settings.bind[0] if self._settings.bind else ""
-        self._host.note("webhook_listens", host=host, port=port)
-        self._receives()
-
-    def _receives(self) -> None:
-        self._host.ready(self._identity)
-        self._host.caught_up()
 
     def _judge(self, request: WebhookRequest) -> WebhookAnswer:
         is_signed = self._is_signed(request)
@@ -152,37 +118,37 @@ class Webhook:
             envelope = self._opened(request.body)
         except ValueError:
             # To a stranger every failure looks the same, so that nobody can try out paddings on what they overheard.
-            raise RequestRefused(400 if is_signed else 401, "unreadable") from None
+            raise _Refused(400 if is_signed else 401, "unreadable") from None
         if not self._has_token(envelope):
-            raise RequestRefused(401, "bad_token")
+            raise _Refused(401, "bad_token")
         challenge = envelope.get("challenge")
         if envelope.get("type") == "url_verification":
             if not isinstance(challenge, str) or len(challenge) > _MAX_CHALLENGE:
-                raise RequestRefused(400 if is_signed else 401, "unreadable")
+                raise _Refused(400 if is_signed else 401, "unreadable")
             self._host.heard()
             return WebhookAnswer(200, json.dumps({"challenge": challenge}).encode())
         if not is_signed:
-            raise RequestRefused(401, "unsigned")
+            raise _Refused(401, "unsigned")
         self._host.heard()
         self._take(envelope)
         self._host.caught_up()
         return WebhookAnswer(200)
 
     def _is_signed(self, request: WebhookRequest) -> bool:
-        """Whether the request bears a good signature; False when it bears none. Raises RequestRefused for a bad one."""
+        """Whether the request bears a good signature; False when it bears none. Raises _Refused for a bad one."""
         timestamp, nonce, signature = (request.fields.get(name) for name in _SIGNATURE_FIELDS)
         if timestamp is None and nonce is None and signature is None:
             return False
         if timestamp is None or nonce is None or signature is None:
-            raise RequestRefused(401, "bad_signature")
+            raise _Refused(401, "bad_signature")
         text = (timestamp + nonce).encode("latin-1") + self._settings.encrypt_key.encode("utf-8")
         expected = hashlib.sha256(text + request.body).hexdigest()
         if not hmac.compare_digest(expected.encode("ascii"), signature.encode("latin-1")):
-            raise RequestRefused(401, "bad_signature")
+            raise _Refused(401, "bad_signature")
         if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12):
-            raise RequestRefused(401, "bad_timestamp")
+            raise _Refused(401, "bad_timestamp")
         if abs(self._now_s() - int(timestamp)) > self._settings.max_skew_s:
-            raise RequestRefused(401, "stale")
+            raise _Refused(401, "stale")
         return True
 
     def _opened(self, body: bytes) -> Mapping[str, object]:
@@ -200,6 +166,15 @@ class Webhook:
             return False
         expected = self._settings.verification_token.encode("utf-8")
         return hmac.compare_digest(expected, token.encode("utf-8", "surrogatepass"))
+
+
+def _check_kind(request: WebhookRequest) -> None:
+    """Raises _Refused for what is no POST of plain JSON."""
+    if request.method != "POST":
+        raise _Refused(405, "another_method")
+    kind = request.fields.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" or "content-encoding" in request.fields:
+        raise _Refused(415, "no_json")
 
 
 class _Refusals:

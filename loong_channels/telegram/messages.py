@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Callable
 
 from loong_channels.contract import Address, Outbound, OutboundFile, Receipt
 from loong_channels.faults import BadAnswer, Fault, Overloaded, Refused, Unreachable
 from loong_channels.files import ending, form_with, read_file
+from loong_channels.remembered import Remembered
 from loong_channels.text import clean, split
 from loong_channels.waiting import Deadline, StopToken
 
@@ -97,16 +96,13 @@ class Text:
 
 
 class Messages:
-    """The messages of one bot. Thread-safe; `_guard` protects the list of sends that stopped half-way.
-
-    `note` takes an event name to be counted.
-    """
+    """The messages of one bot. Thread-safe. `note` takes an event name to be counted."""
 
     def __init__(self, api: BotApi, note: Callable[[str], None]) -> None:
         self._api = api
         self._note = note
-        self._guard = threading.Lock()
-        self._unfinished: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        # How far split sends have come, so that another try does not repeat their first pieces.
+        self._unfinished: Remembered[str, tuple[str, ...]] = Remembered(_MAX_UNFINISHED)
 
     def call(
         self, method: str, place: Place, params: dict[str, object], deadline: Deadline, stop: StopToken | None
@@ -231,8 +227,7 @@ class Messages:
     ) -> tuple[str, ...]:
         key = outbound.idempotency_key
         reply_to = message_number(outbound.reply_to, place.chat)
-        with self._guard:
-            sent = self._unfinished.get(key)
+        sent = self._unfinished.get(key)
         if sent is None:
             try:
                 text = Text.of(source, outbound.markup)
@@ -248,17 +243,9 @@ class Messages:
             else:
                 number = ""
             sent = (*sent, number)
-            self._remember(key, sent)
-        with self._guard:
-            self._unfinished.pop(key, None)
+            self._unfinished.put(key, sent)
+        self._unfinished.pop(key)
         return tuple(number for number in sent if number)
-
-    def _remember(self, key: str, sent: tuple[str, ...]) -> None:
-        """Note how far a split send has come, so that another try does not repeat its first pieces."""
-        with self._guard:
-            self._unfinished[key] = sent
-            if len(self._unfinished) > _MAX_UNFINISHED:
-                self._unfinished.popitem(last=False)
 
 
 def _way_of(file: OutboundFile) -> tuple[str, str]:

@@ -11,15 +11,15 @@ import secrets
 from collections.abc import Mapping
 
 from loong_channels.faults import BadAnswer, Fault, Interrupted, Refused, Throttled, Unreachable
-from loong_channels.text import clean, split
+from loong_channels.text import first_piece
 from loong_channels.waiting import Deadline
 
 from .messages import Messages, Place, Text
 from .pacing import PreviewPaces
+from .spec import SPEC
 
 __all__ = ["DraftSupport", "GrowingMessage"]
 
-_TEXT_LIMIT = 4000
 _REQUEST_S = 10.0
 _MAX_FAILURES = 2
 
@@ -56,7 +56,7 @@ class GrowingMessage:
 
     def update(self, text: str) -> None:
         """Show the whole text so far, if it is time to. May block for one request; never raises."""
-        shown = _first_piece(text)
+        shown = first_piece(text, SPEC.text_limit, SPEC.limit_unit)
         if not shown or shown == self._shown or self._failures >= _MAX_FAILURES:
             return
         if not self._paces.claim(self._place.chat):
@@ -117,11 +117,3 @@ class GrowingMessage:
             if refusal.code not in ("markup", "empty") or text.html is None:
                 raise
             self._show_draft(text.plain(), deadline)
-
-
-def _first_piece(text: str) -> str:
-    """What the first part of the answer will be, as far as it is known."""
-    if len(text) <= _TEXT_LIMIT // 2:
-        return clean(text).strip()
-    pieces = split(text[: 2 * _TEXT_LIMIT], _TEXT_LIMIT, "utf16")
-    return pieces[0].strip() if pieces else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 from loong_channels.contract import Address, Attachment, Inbound
+from loong_channels.files import sender_name
 from loong_channels.text import clean, one_line
 
 __all__ = ["BotIdentity", "ChatMoved", "Reading", "Skipped", "UpdateReader", "message_number"]
@@ -335,13 +336,11 @@ def _media(message: _Json) -> tuple[tuple[Attachment, ...], str]:
 def _attachment(kind: str, content: Any) -> Attachment:
     # Sizes of a photo come in ascending order.
     file = content[-1] if kind == "photo" else content
-    name = file.get("file_name")
     size = file.get("file_size")
     mime = file.get("mime_type")
     return Attachment(
         kind=kind,
-        # The sender chooses the name: only its last part, without control characters, is believed.
-        name=one_line(str(name).replace("\\", "/").rpartition("/")[2], _MAX_NAME) if name else None,
+        name=sender_name(file.get("file_name")),
         mime=one_line(mime, _MAX_NAME) if mime else None,
         size_bytes=size if type(size) is int and 0 <= size < _MAX_SIZE else None,
         ref={"file_id": str(file["file_id"])},

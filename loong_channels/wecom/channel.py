@@ -20,6 +20,7 @@ from loong_channels.contract import (
 from loong_channels.egress import Egress
 from loong_channels.faults import Conflict, Fault, Interrupted
 from loong_channels.net import HttpClient
+from loong_channels.remembered import Remembered
 from loong_channels.waiting import Deadline, StopToken
 
 from .answers import fault_of
@@ -30,7 +31,6 @@ from .lines import ACK_S
 from .link import Link
 from .links import Links
 from .media import MediaStore
-from .memory import Remembered
 from .preview import GrowingAnswer
 from .quota import Quota
 from .reception import Reception
@@ -88,7 +88,7 @@ class Channel:
             Uploads(clock),
             self._note,
         )
-        self._previews: Remembered[GrowingAnswer] = Remembered(_MAX_PREVIEWS)
+        self._previews: Remembered[str, GrowingAnswer] = Remembered(_MAX_PREVIEWS)
         self._media = MediaStore(HttpClient(egress, pool_size=4))
         self._holdback = Holdback()
         self._host: Host | None = None

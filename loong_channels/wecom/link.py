@@ -19,6 +19,7 @@ from loong_channels.faults import (
     Interrupted,
     TimedOut,
     Unreachable,
+    copied,
 )
 from loong_channels.waiting import Deadline, StopToken
 from loong_channels.web_socket import WebSocket
@@ -269,9 +270,7 @@ class Link:
     def _lost(self, *, sent: bool) -> Fault:
         """The fault that a request suffers because the connection has ended."""
         fault = self._fault
-        if isinstance(fault, Conflict) and not sent:
-            return Conflict(str(fault), retry_after_s=fault.retry_after_s)
-        if isinstance(fault, Interrupted):
-            return Interrupted(str(fault))
+        if isinstance(fault, Interrupted) or (isinstance(fault, Conflict) and not sent):
+            return copied(fault)
         processed = sent and getattr(fault, "maybe_processed", True)
         return Unreachable(str(fault or "the connection was closed"), maybe_processed=processed)

@@ -13,10 +13,9 @@ from typing import Callable
 
 from loong_channels.egress import Egress
 from loong_channels.faults import Conflict, Interrupted, Unreachable
-from loong_channels.waiting import Deadline, StopToken, either
+from loong_channels.waiting import Deadline, StopToken, Turn, either
 
 from .link import CONNECT_S, SUBSCRIBE_S, TAKEN_OVER, Link
-from .turn import Turn
 
 __all__ = ["Links"]
 

@@ -8,28 +8,21 @@ https://developer.work.weixin.qq.com/document/path/101463
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from loong_channels.aes import check_decryption, decrypt_cbc
 from loong_channels.contract import Attachment, Media
 from loong_channels.egress import is_loopback
 from loong_channels.faults import BadAnswer, Overloaded, Refused
+from loong_channels.files import downloaded_as
 from loong_channels.net import Call, HttpClient
-from loong_channels.text import one_line
 from loong_channels.waiting import Deadline, StopToken
 
-__all__ = ["MediaStore", "file_name", "unlock"]
+__all__ = ["MediaStore", "unlock"]
 
 _MAX_BYTES = 20 << 20
 _BLOCK_BYTES = 32
 _KEY_BYTES = 32
-_MAX_NAME = 120
-_MIME = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
-_NO_MIME = frozenset({"application/octet-stream", "binary/octet-stream"})
-_NAME_EXTENDED = re.compile(r"filename\*\s*=\s*(?:UTF-8|utf-8)''([^;]+)")
-_NAME_PLAIN = re.compile(r'filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]+))')
 
 
 class MediaStore:
@@ -56,7 +49,7 @@ class MediaStore:
         content = body if key is None else unlock(body, str(key))
         if len(content) > limit:
             raise Refused(f"the file has more than {limit} bytes", code="too_large")
-        return Media(content, file_name(answer.headers), _mime(answer.headers))
+        return Media(content, *downloaded_as(answer.headers))
 
     def interrupt(self) -> None:
         """End everything that is under way, for good."""
@@ -80,20 +73,6 @@ def unlock(content: bytes, aeskey: str) -> bytes:
     return plain[:-count]
 
 
-def file_name(headers: Mapping[str, str]) -> str | None:
-    """What the sender called the file: only the last part of a path, on one line."""
-    disposition = headers.get("content-disposition", "")
-    extended = _NAME_EXTENDED.search(disposition)
-    if extended is not None:
-        name = unquote(extended.group(1).strip().strip('"'), "utf-8", "replace")
-    else:
-        plain = _NAME_PLAIN.search(disposition)
-        if plain is None:
-            return None
-        name = (plain.group(1) or plain.group(2) or "").replace('\\"', '"')
-    return one_line(name.replace("\\", "/").rpartition("/")[2], _MAX_NAME) or None
-
-
 def _check_status(status: int) -> None:
     if status >= 500:
         raise Overloaded(f"the file cannot be had now (HTTP {status})")
@@ -101,12 +80,6 @@ def _check_status(status: int) -> None:
         raise Refused(f"the file is said to be elsewhere (HTTP {status})", code="media_moved")
     if status != 200:
         raise Refused(f"the file is not there any more (HTTP {status})", code="media_gone")
-
-
-def _mime(headers: Mapping[str, str]) -> str | None:
-    """What the server says the file is; that of bytes in general is no word about this one."""
-    mime = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return mime if _MIME.fullmatch(mime) and mime not in _NO_MIME else None
 
 
 def _is_fetchable(url: str) -> bool:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Callable
 
 from loong_channels.faults import Fault
-from loong_channels.text import clean, split
+from loong_channels.text import first_piece
 
 from .frames import RESPOND
 from .lines import Ticket
 from .link import Link
-from .spec import TEXT_LIMIT
+from .spec import SPEC
 from .streams import Bubble, Bubbles, Place, stream_body
 
 __all__ = ["PLACEHOLDER", "GrowingAnswer"]
@@ -67,7 +67,7 @@ class GrowingAnswer:
     def update(self, text: str) -> None:
         """Show the whole text so far, if it is time to. May block while the socket takes no more; never raises."""
         if not self._over and self._clock() >= self._next_at:
-            self._try(_first_piece(text))
+            self._try(first_piece(text, SPEC.text_limit, SPEC.limit_unit))
 
     def tick(self) -> None:
         """Somebody looks whether an answer is being written: show that it is. Never raises."""
@@ -131,11 +131,3 @@ class GrowingAnswer:
         self._next_at = now + (_INTERVAL_S if self._frames < _SLOWER_AFTER else _SLOW_INTERVAL_S)
         if self._frames == 1:
             self._bubbles.end_other(link, self._place.conversation, self._stream_id)
-
-
-def _first_piece(text: str) -> str:
-    """What the first part of the answer will be, as far as it is known."""
-    if len(text) <= TEXT_LIMIT // 4:
-        return clean(text).strip()
-    pieces = split(text[: 2 * TEXT_LIMIT], TEXT_LIMIT, "utf8")
-    return pieces[0].strip() if pieces else ""

@@ -109,10 +109,7 @@ class Reception:
             return
         reading = self._reader.read(frame, time.time_ns() // 1_000_000)
         if isinstance(reading, Inbound):
-            if not self._holdback.add(reading):
-                self._host.note(
-                    "message_dropped", chat=reading.address.conversation, msgid=reading.message_id
-                )
+            self._holdback.add(reading)
         elif isinstance(reading, TakenOver):
             # The server would leave this connection open, healthy to look at and deaf.
             fault = Conflict(TAKEN_OVER)
@@ -147,8 +144,5 @@ class Reception:
         self._link.tell(PING, req_id)
 
     def _hand_over(self) -> None:
-        due_s = self._holdback.due_in_s(self._clock())
-        if due_s is None or due_s > 0:
-            return
         if self._holdback.hand_over(self._host, self._clock()):
             self._host.caught_up()

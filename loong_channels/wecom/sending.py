@@ -12,6 +12,7 @@ from typing import Callable
 
 from loong_channels.contract import Outbound, OutboundFile, Receipt
 from loong_channels.faults import Fault, Refused, Throttled, TimedOut, Unreachable
+from loong_channels.remembered import Remembered
 from loong_channels.text import clean, measure, split
 from loong_channels.waiting import Deadline, StopToken
 
@@ -26,7 +27,6 @@ from .answers import (
 )
 from .frames import RESPOND, SEND, UNREADABLE, Frame, as_text, tidy_message
 from .link import Link
-from .memory import Remembered
 from .quota import Quota
 from .streams import Bubbles, Place, stream_body, stream_id_of
 from .uploads import Uploads
@@ -60,11 +60,11 @@ class Sender:
         self._uploads = uploads
         self._note = note
         # Streams whose last frame left without an answer: it may be there.
-        self._in_doubt: Remembered[bool] = Remembered(_MAX_REMEMBERED)
+        self._in_doubt: Remembered[str, bool] = Remembered(_MAX_REMEMBERED)
         # Requests that take no more answers.
-        self._spent: Remembered[bool] = Remembered(_MAX_REMEMBERED)
-        self._unfinished: Remembered[int] = Remembered(_MAX_REMEMBERED)
-        self._chat_types: Remembered[int] = Remembered(_MAX_CONVERSATIONS)
+        self._spent: Remembered[str, bool] = Remembered(_MAX_REMEMBERED)
+        self._unfinished: Remembered[str, int] = Remembered(_MAX_REMEMBERED)
+        self._chat_types: Remembered[str, int] = Remembered(_MAX_CONVERSATIONS)
 
     def send(self, link: Link, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:
         """Send one part. Blocks; raises faults."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from loong_channels.contract import Outbound
 from loong_channels.faults import Fault, Refused
+from loong_channels.remembered import Remembered
 
 from .frames import RESPOND
 from .link import Link
-from .memory import Remembered
 
 __all__ = ["Bubble", "Bubbles", "Place", "answer_stream_id", "stream_body", "stream_id_of"]
 
@@ -59,7 +59,7 @@ class Bubbles:
     """The unfinished bubbles, at most one per conversation. Thread-safe."""
 
     def __init__(self) -> None:
-        self._left: Remembered[Bubble] = Remembered(_MAX_BUBBLES)
+        self._left: Remembered[str, Bubble] = Remembered(_MAX_BUBBLES)
 
     def leave(self, conversation: str, bubble: Bubble) -> None:
         """An answer was given up. Another try at the same message continues its bubble."""

@@ -7,21 +7,22 @@ repetitions, and its media id lives for three days. So what a try did is remembe
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable
 
 from loong_channels.contract import OutboundFile
-from loong_channels.faults import BadAnswer, Refused, Throttled, TimedOut, Unreachable
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.faults import BadAnswer, Refused, Throttled, Unreachable, before_the_request
+from loong_channels.files import read_file, sender_name
+from loong_channels.remembered import Remembered
+from loong_channels.waiting import Deadline, StopToken, Turn
 
 from .answers import upload_fault
 from .frames import UPLOAD_CHUNK, UPLOAD_FINISH, UPLOAD_INIT, Frame, as_text
 from .link import Link
-from .memory import Remembered
 from .quota import Quota
-from .source import Source, opened
-from .turn import Turn
+from .spec import SPEC
 
 __all__ = ["Uploads"]
 
@@ -32,6 +33,41 @@ _SESSION_S = 29 * 60.0
 _MEDIA_S = 71 * 3600.0
 _MAX_REMEMBERED = 256
 _BOT = "uploads"
+# The platform takes 512 KiB and 100 pieces. Smaller ones let a ping through sooner on a slow line.
+CHUNK_BYTES = 256 << 10
+_LEAST_BYTES = 5
+_MAX_VOICE_BYTES = 2 << 20
+_MAX_NAME = 120
+# The only sound that it plays.
+_AMR = b"#!AMR"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file as the platform is told of it; `kind` is its word."""
+
+    kind: str
+    name: str
+    data: bytes = field(repr=False)
+
+    @property
+    def chunks(self) -> int:
+        return -(-len(self.data) // CHUNK_BYTES)
+
+    @property
+    def about(self) -> Mapping[str, object]:
+        """What is announced."""
+        return {
+            "type": self.kind,
+            "filename": self.name,
+            "total_size": len(self.data),
+            "total_chunks": self.chunks,
+            "md5": hashlib.md5(self.data, usedforsecurity=False).hexdigest(),
+        }
+
+    def chunk(self, index: int) -> str:
+        """One piece as it travels; the first has the index 0."""
+        return base64.b64encode(self.data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]).decode("ascii")
 
 
 @dataclass
@@ -63,7 +99,7 @@ class Uploads:
         self._turn = Turn()
         self._quota = Quota(_PER_MINUTE, _PER_HOUR, clock)
         self._closed_until = 0.0
-        self._known: Remembered[_Upload] = Remembered(_MAX_REMEMBERED)
+        self._known: Remembered[str, _Upload] = Remembered(_MAX_REMEMBERED)
 
     def message(
         self, link: Link, file: OutboundFile, key: str, *, deadline: Deadline, stop: StopToken
@@ -72,22 +108,22 @@ class Uploads:
 
         Blocks; raises faults, Refused for a file that cannot be sent. None of them leaves a message behind.
         """
-        with opened(file) as source, self._turn.hold(deadline, stop):
-            way = _Way(link, deadline, stop)
+        # In turn, so that no more than one file is held.
+        with self._turn.hold(deadline, stop):
+            source = _read(file)
             try:
-                media_id = self._media_id(way, source, key)
-            except Unreachable as fault:
+                media_id = self._media_id(_Way(link, deadline, stop), source, key)
+            except (BadAnswer, Unreachable) as fault:
                 # Nobody sees a file before a message names it.
-                kind = TimedOut if isinstance(fault, TimedOut) else Unreachable
-                raise kind(f"upload: {fault}", maybe_processed=False) from fault
+                raise before_the_request(fault) from fault
         return {"msgtype": source.kind, source.kind: {"media_id": media_id}}
 
     def forget(self, key: str) -> None:
         """The platform does not know the file any more: the next message uploads it again."""
         self._known.pop(key)
 
-    def _media_id(self, way: _Way, source: Source, key: str) -> str:
-        about = _announcement(source)
+    def _media_id(self, way: _Way, source: _Source, key: str) -> str:
+        about = source.about
         known = self._known.get(key)
         if known is not None and known.about == about and self._clock() < known.until:
             if known.media_id is not None:
@@ -113,9 +149,9 @@ class Uploads:
         answer = self._step(way, UPLOAD_INIT, about, leaving=lambda: self._quota.spend(_BOT))
         return _Upload(about, _id_in(answer, "upload_id"), self._clock() + _SESSION_S)
 
-    def _go_on(self, way: _Way, source: Source, upload: _Upload) -> str:
+    def _go_on(self, way: _Way, source: _Source, upload: _Upload) -> str:
         while upload.done < source.chunks:
-            data = base64.b64encode(source.chunk(upload.done)).decode("ascii")
+            data = source.chunk(upload.done)
             body = {"upload_id": upload.upload_id, "chunk_index": upload.done, "base64_data": data}
             self._step(way, UPLOAD_CHUNK, body)
             upload.done += 1
@@ -136,14 +172,21 @@ class Uploads:
         return answer
 
 
-def _announcement(source: Source) -> Mapping[str, object]:
-    return {
-        "type": source.kind,
-        "filename": source.name,
-        "total_size": source.size,
-        "total_chunks": source.chunks,
-        "md5": source.md5,
-    }
+def _read(file: OutboundFile) -> _Source:
+    if file.kind not in SPEC.file_kinds:
+        raise Refused(f"WeCom has no messages of the kind {file.kind!a}", code="file_kind")
+    name = (sender_name(file.name) or "file")[:_MAX_NAME]
+    data = read_file(file, SPEC.file_limit(file.kind))
+    if len(data) < _LEAST_BYTES:
+        raise Refused(f"{name} has less than {_LEAST_BYTES} bytes", code="empty")
+    if file.kind != "audio":
+        return _Source(file.kind, name, data)
+    if not data.startswith(_AMR):
+        # Better a file than nothing.
+        return _Source("file", name, data)
+    if len(data) > _MAX_VOICE_BYTES:
+        raise Refused(f"{name} has more than {_MAX_VOICE_BYTES >> 20} MB", code="too_large")
+    return _Source("voice", name, data)
 
 
 def _id_in(answer: Frame, name: str) -> str:

@@ -128,6 +128,8 @@ class Exchange:
         rules = self._rules
         if rules.webhooks.has(head.path) and not rules.router.knows(head.path):
             return self._deliver(head)
+        if rules.router.is_empty:
+            raise Refusal(404, "not_found")
         probe = rules.router.probes(head.path)
         rules.guards.check(head, self.peer, self._connection.local_address, probe=probe)
         takeover = rules.router.takeover(head)

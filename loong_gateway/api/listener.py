@@ -17,7 +17,6 @@ from typing import Callable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import GatewaySettings
-from loong_gateway.control import ControlPlane
 from loong_gateway.messaging.webhooks import Webhooks
 
 from .answers import refusal_answer, render
@@ -28,7 +27,6 @@ from .guards import Guards
 from .http_request import Limits, Refusal
 from .peers import peer_of
 from .router import Route, Router, Takeover
-from .routes import control_routes
 
 __all__ = ["Listener"]
 
@@ -44,20 +42,20 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 class Listener:
     """Serves HTTP on sockets that are bound and listening. Owns them from here on.
 
-    `extra_routes` and `takeovers` are what later parts of the port add. `webhooks` answers the platforms' requests.
+    `takeovers` are what later parts of the port add. `webhooks` answers the platforms' requests; without any `routes`
+    nothing else is there.
     `scrub` takes secrets out of error answers.
     """
 
     def __init__(  # noqa: PLR0913  the parts of the port meet here
         self,
         sockets: Sequence[socket.socket],
-        control: ControlPlane,
+        routes: Iterable[Route],
         auth: Auth,
         settings: GatewaySettings,
         threads: ThreadRegistry,
         *,
         guards: Guards | None = None,
-        extra_routes: Iterable[Route] = (),
         takeovers: Iterable[Takeover] = (),
         webhooks: Webhooks | None = None,
         limits: Limits | None = None,
@@ -74,7 +72,7 @@ class Listener:
             exempt=lambda peer: peer.loopback or self._guards.trusts(peer),
         )
         self._rules = Rules(
-            router=Router([*control_routes(control), *extra_routes], takeovers),
+            router=Router(routes, takeovers),
             guards=self._guards,
             auth=auth,
             limits=limits or Limits(),

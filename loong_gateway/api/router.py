@@ -79,6 +79,11 @@ class Router:
             self._by_path.setdefault(route.path, {})[route.method] = route
         self._takeovers = {takeover.protocol: takeover for takeover in takeovers}
 
+    @property
+    def is_empty(self) -> bool:
+        """True where the gateway itself has nothing to say."""
+        return not self._by_path
+
     def knows(self, path: str) -> bool:
         """Whether the path is one of the gateway's own."""
         return path in self._by_path

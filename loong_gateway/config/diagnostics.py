@@ -70,6 +70,7 @@ WARNINGS = frozenset(
         "config.table.unknown",
         "config.value.clamped",
         "config.value.converted",
+        "config.webhook.taken",
     )
 )
 

@@ -5,6 +5,7 @@ Whatever fails on the way leaves nothing behind but a line for `gateway status`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
@@ -14,6 +15,8 @@ from loong_gateway import VERSION
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import Bound, open_listener
 from loong_gateway.api.listener import Listener
+from loong_gateway.api.routes import control_routes
+from loong_gateway.api.webhook_listener import listening
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.process import identity
@@ -133,6 +136,9 @@ def _with_store(
                 clock=clock,
                 changed=changes,
                 outgoing=Outgoing(order.places.outgoing),
+                webhooks=Webhooks(
+                    functools.partial(listening, settings=order.config.gateway, threads=threads)
+                ),
             ),
         )
         for account in order.accounts:
@@ -184,7 +190,7 @@ def _listener(
     )
     return Listener(
         bound.sockets,
-        control,
+        control_routes(control),
         auth,
         settings,
         threads,

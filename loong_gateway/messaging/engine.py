@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from loong_channels import catalog
 from loong_channels.contract import Account, Channel, ChannelSpec
@@ -63,6 +63,7 @@ class EngineParts:
     clock: Clock
     changed: Callable[[], None]
     outgoing: Outgoing
+    webhooks: Webhooks = field(default_factory=Webhooks)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Engine:
         self.metrics = Metrics()
         self.supervisor = Supervisor()
         self.channels = ChannelControl(self.supervisor, parts.clock)
-        self.webhooks = Webhooks()
+        self.webhooks = parts.webhooks
         self._parts = parts
         self._parking = Parking(parts.clock)
         # Protects the provider while it is built.

@@ -46,6 +46,7 @@ _MAX_NAME = 100
 _UNSAFE_IN_NAMES = str.maketrans({'"': "'", "[": "(", "]": ")"})
 # Control characters but for tabs, and what changes the direction of the line that it stands in.
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _LOOKS_LIKE_A_MARK = re.compile(r"^(?=[ \t]*-{3,}[ \t]+(?:begin|end)\b)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -105,21 +106,33 @@ def image_type(content: bytes) -> str | None:
 
 
 def read_text(attachment: Attachment, name: str | None, content: bytes, limit_bytes: int) -> FileText | None:
-    """A file as text, if it is UTF-8 or says its encoding by a byte order mark; at most `limit_bytes` in UTF-8."""
+    """A file as text of at most `limit_bytes` in UTF-8, None for what is none.
+
+    It is UTF-8, says its encoding by a byte order mark, or is GB18030, which is common in China.
+    """
     bom, encoding = next((row for row in _BOMS if content.startswith(row[0])), (b"", "utf-8"))
     body = content[len(bom) :]
     # No encoding needs more than four bytes for what is one byte in UTF-8.
     head = body[: 4 * limit_bytes]
-    try:
-        text = codecs.getincrementaldecoder(encoding)().decode(head, final=len(head) == len(body))
-    except UnicodeDecodeError:
-        return None
-    if "\0" in text:
+    is_whole = len(head) == len(body)
+    text = _decoded(head, encoding, is_whole=is_whole)
+    if text is None and not bom:
+        text = _decoded(head, "gb18030", is_whole=is_whole)
+        # It makes characters of almost any bytes, but not such as people write.
+        text = None if text is None or _CONTROL.search(text) else text
+    if text is None or "\0" in text:
         return None
     encoded = text.encode("utf-8")
-    is_cut = len(encoded) > limit_bytes or len(head) < len(body)
+    is_cut = len(encoded) > limit_bytes or not is_whole
     title = _word(attachment) if attachment.kind in _TEXTS else f"{_word(attachment)} {_shown(name)}".rstrip()
     return FileText(title, encoded[:limit_bytes].decode("utf-8", "ignore"), len(content), is_cut)
+
+
+def _decoded(head: bytes, encoding: str, *, is_whole: bool) -> str | None:
+    try:
+        return codecs.getincrementaldecoder(encoding)().decode(head, final=is_whole)
+    except UnicodeDecodeError:
+        return None
 
 
 def label(attachment: Attachment, name: str | None, *, size_bytes: int | None = None, note: str = "") -> str:

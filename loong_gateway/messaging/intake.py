@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
-from loong_channels import catalog
-from loong_channels.contract import Cursor, Inbound
+from loong_channels.contract import ChannelSpec, Cursor, Inbound
 from loong_channels.faults import Busy, NotStored
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
@@ -31,11 +30,14 @@ __all__ = ["Intake"]
 logger = logging.getLogger("loong.intake")
 
 OVER_BUDGET_TEXT = "That was more than I may answer per minute; please wait a little."
+TOO_MANY_TEXT = (
+    "Too many messages are waiting for me, so I did not take this one. Please send it again later."
+)
 
 
 @dataclass(frozen=True)
 class _SortedOut:
-    """A trusted batch: what is worked on, what is over budget, and what is said about that."""
+    """A trusted batch: what is worked on, what is too much, and what is said about that."""
 
     allowed: list[Inbound]
     rejected: list[Inbound]
@@ -67,43 +69,57 @@ class Intake:
         self._budgets = Budgets(clock)
         self._told_over = Notices(clock)
 
-    def accept(self, policy: TrustPolicy, batch: Sequence[Inbound], cursor: Cursor | None) -> int:
+    def accept(
+        self, spec: ChannelSpec, policy: TrustPolicy, batch: Sequence[Inbound], cursor: Cursor | None
+    ) -> int:
         """Take a batch; returns how many messages were new, once they and the cursor are on disk.
 
-        Blocks for one commit. Raises Busy when a lane is full and NotStored when the disk refuses; nothing of the
-        batch was taken then.
+        Blocks for one commit. Raises Busy when a lane is full and the platform sends the batch again, and NotStored
+        when the disk refuses; nothing of the batch was taken then.
         """
         # A batch that is not taken comes again: nothing is counted before it is certain to be taken.
         verdicts = [(inbound, judge(policy, inbound)) for inbound in batch]
         trusted = [inbound for inbound, verdict in verdicts if verdict.allowed]
-        if self._lanes.full({inbound.address.lane for inbound in trusted}):
+        full = {lane for lane in {inbound.address.lane for inbound in trusted} if self._lanes.full([lane])}
+        if full and spec.redelivers:
             raise Busy("a conversation has too many messages waiting")
         reason = self._store.unwritable_reason()
         if reason is not None:
             raise NotStored(reason)
         limits = self._config().limits
-        found = self._sort_out(trusted, limits)
+        found = self._sort_out(spec, trusted, full, limits)
         rows = self._keep(found, cursor)
         self._budgets.spend([row.inbound for row in rows], limits)
         for inbound, verdict in verdicts:
             if not verdict.allowed:
                 self._drops.record(inbound, verdict.reason)
         self._count(batch, len(found.allowed) - len(rows), len(found.rejected))
+        for inbound in (*(row.inbound for row in rows), *found.rejected):
+            self._stop_if_asked(inbound)
         for row in rows:
-            self._hand_over(row)
+            self._lanes.offer(row.inbound.address.lane, self._turn_task(row))
         for part in found.notices:
-            self._told_over.mark(part.outbound.address.lane)
-            self._lanes.offer(part.outbound.address.lane, self._delivery_task(part.group))
+            lane = part.outbound.address.lane
+            self._told_over.mark(lane)
+            logger.warning("too many messages in %s: the newest are rejected", lane)
+            # Beside its conversation, in which so much is waiting.
+            self._lanes.offer(f"notice:{lane}", self._delivery_task(part.group))
         return len(rows)
 
-    def _sort_out(self, trusted: Sequence[Inbound], limits: LimitSettings) -> _SortedOut:
-        over = self._budgets.over(trusted, limits)
-        allowed = [inbound for inbound, is_over in zip(trusted, over) if not is_over]
-        rejected = [inbound for inbound, is_over in zip(trusted, over) if is_over]
+    def _sort_out(
+        self, spec: ChannelSpec, trusted: Sequence[Inbound], full: Set[str], limits: LimitSettings
+    ) -> _SortedOut:
+        roomy = [inbound for inbound in trusted if inbound.address.lane not in full]
+        over = self._budgets.over(roomy, limits)
+        allowed = [inbound for inbound, is_over in zip(roomy, over) if not is_over]
+        rejected = [inbound for inbound, is_over in zip(roomy, over) if is_over]
+        rejected += [inbound for inbound in trusted if inbound.address.lane in full]
         # One notice per conversation, however many of its messages are in the batch.
         told = {inbound.address.lane: inbound for inbound in reversed(rejected)}
         notices = [
-            self._over_budget(inbound) for lane, inbound in told.items() if self._told_over.would_be_due(lane)
+            self._notice(spec, inbound, TOO_MANY_TEXT if lane in full else OVER_BUDGET_TEXT)
+            for lane, inbound in told.items()
+            if self._told_over.would_be_due(lane)
         ]
         return _SortedOut(allowed, rejected, [part for parts in notices for part in parts])
 
@@ -123,19 +139,17 @@ class Intake:
         except StoreUnwritable as error:
             raise NotStored(str(error)) from error
 
-    def _hand_over(self, row: InboxRow) -> None:
-        lane = row.inbound.address.lane
-        command = parse_command(row.inbound.text)
+    def _stop_if_asked(self, inbound: Inbound) -> None:
+        command = parse_command(inbound.text)
         if command is not None and command.name == "stop":
-            self._lanes.interrupt(lane, "user")
-        self._lanes.offer(lane, self._turn_task(row))
+            self._lanes.interrupt(inbound.address.lane, "user")
 
-    def _over_budget(self, inbound: Inbound) -> list[Part]:
+    def _notice(self, spec: ChannelSpec, inbound: Inbound, text: str) -> list[Part]:
         address = inbound.address
         return make_parts(
-            catalog.spec(address.channel),
+            spec,
             address,
-            OVER_BUDGET_TEXT,
+            text,
             group=f"budget-{address.channel}-{address.account}-{inbound.event_id}",
             expires_ms=self._clock.wall_ms() + self._config().delivery.reply_ttl_s * 1000,
             markup="plain",

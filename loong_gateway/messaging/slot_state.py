@@ -8,20 +8,8 @@ from typing import Any
 
 from loong_gateway.messaging.incidents import NO_HISTORY, History
 
-__all__ = ["PHASES", "SENDABLE", "WELL", "SlotState"]
+__all__ = ["SENDABLE", "WELL", "SlotState"]
 
-PHASES = (
-    "starting",
-    "connecting",
-    "authenticating",
-    "ready",
-    "degraded",
-    "conflict",
-    "auth_failed",
-    "backoff",
-    "stopping",
-    "stopped",
-)
 SENDABLE = frozenset({"ready", "degraded", "conflict"})
 # What is said of a surface that nothing ails.
 WELL: Mapping[str, Any] = {
@@ -37,9 +25,11 @@ WELL: Mapping[str, Any] = {
 class SlotState:
     """A surface at a moment. Times are wall-clock milliseconds, None where it never happened.
 
-    `trouble` is "" or the code of what needs attention: "auth_failed", "conflict", "unreachable", "secret_missing",
-    "allow_list_empty", "crypto_missing", "throttled" or "lane_full". `restarts` counts connections after the first.
-    `started`: a first try was made. `stopped_by` is "operator" while somebody keeps the account off. The three
+    `phase` is "starting", "connecting", "authenticating", "ready", "degraded", "conflict", "auth_failed", "backoff",
+    "stopping" or "stopped". `trouble` is "" or the code of what needs attention: "auth_failed", "conflict",
+    "unreachable", "secret_missing", "allow_list_empty", "crypto_missing", "throttled" or "lane_full". `restarts` counts
+    connections after the first. `started`: a first try was made. `stopped_by` is "operator" while somebody keeps the
+    account off. The three
     clocks: `last_heard_ms` is when anything came from the platform, `last_inbound_ms` a new message,
     `last_outbound_ms` when a send succeeded.
     """

@@ -52,7 +52,7 @@ class SlotServices:
     """
 
     opening: OpenChannel
-    accept: Callable[[TrustPolicy, Sequence[Inbound], Cursor | None], int]
+    accept: Callable[[ChannelSpec, TrustPolicy, Sequence[Inbound], Cursor | None], int]
     cursor: Callable[[str], str | None]
     opened: Callable[[str], None]
     changed: Callable[[], None]
@@ -200,7 +200,7 @@ class Slot:
         now_s = self._services.clock.monotonic_s()
         lanes = {inbound.address.lane for inbound in batch}
         try:
-            taken = self._services.accept(self._policy, batch, self._own(cursor))
+            taken = self._services.accept(self.spec, self._policy, batch, self._own(cursor))
         except Busy as fault:
             if self._full_lanes.refused(lanes, now_s) and not self._record.trouble:
                 self._record.set(phase="degraded", trouble="lane_full", last_error=str(fault))
@@ -266,7 +266,8 @@ class Slot:
         """See contract.Host."""
         path = self.spec.webhook_path(self._account.settings)
         assert path is not None, "this account is not called by its platform"
-        return self._services.webhooks.mounted(path, receiver)
+        bind = self._account.settings.get("webhook_bind")
+        return self._services.webhooks.mounted(path, receiver, str(bind) if bind else None)
 
     def note(self, event: str, **details: object) -> None:
         """See contract.Host."""

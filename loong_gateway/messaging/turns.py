@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from loong_channels.contract import Inbound
+from loong_channels.remembered import Remembered
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
@@ -26,7 +27,6 @@ from loong_gateway.messaging.chat_commands import (
 )
 from loong_gateway.messaging.conversation import Question
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
-from loong_gateway.messaging.fresh_rows import FreshRows
 from loong_gateway.messaging.lanes import Later
 from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.request_task import NOBODY_WAITS
@@ -48,6 +48,7 @@ RETRY_AFTER_S = (2.0, 8.0, 30.0)
 LONGEST_RETRY_S = 60.0
 STORE_WAIT_S = 5.0
 NO_SURFACE_WAIT_S = 60.0
+MAX_FRESH = 128
 TRUNCATED_MARK = " […]"
 TOO_OLD_TEXT = (
     "I was away when you wrote, and did not answer what was older than {minutes} minutes. Please ask again."
@@ -103,7 +104,8 @@ class Turns:
         self._metrics = metrics
         self._clock = clock
         self._told_old = Notices(clock)
-        self._fresh = FreshRows()
+        # A turn that follows at once need not read from disk what was just written.
+        self._fresh: Remembered[int, InboxRow] = Remembered(MAX_FRESH)
 
     @property
     def limit_s(self) -> float:
@@ -112,12 +114,12 @@ class Turns:
 
     def task(self, row: InboxRow) -> TurnTask:
         """The task that answers a message which was stored this moment."""
-        self._fresh.put(row)
+        self._fresh.put(row.seq, row)
         return TurnTask(self, row.seq)
 
     def forget(self, seq: int) -> None:
         """Let the store say what became of a message, and not what is remembered of it here."""
-        self._fresh.take(seq)
+        self._fresh.pop(seq)
 
     def run_message(self, seq: int, stop: StopToken) -> Later | None:
         """Answer one row of the inbox. Blocks until the reply's rows are on disk; the reply is sent by what follows."""
@@ -125,7 +127,7 @@ class Turns:
         if self._store.unwritable_reason() is not None:
             return Later(TurnTask(self, seq), STORE_WAIT_S, STORE_GATE)
         try:
-            row = self._fresh.take(seq) or self._store.read(lambda conn: inbox.load(conn, seq))
+            row = self._fresh.pop(seq) or self._store.read(lambda conn: inbox.load(conn, seq))
             if row is None:
                 return None
             if row.state not in inbox.PENDING:

@@ -125,7 +125,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "config.webhook.taken": (
-        "{second} cannot have it: {first} has the same {name}",
+        "{first} has the same {name} as {second}; only one of them can run",
         None,
         "give each account its own {name}, or disable one",
         2,

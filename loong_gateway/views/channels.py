@@ -14,7 +14,7 @@ from loong_channels.contract import ChannelSpec
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config, SecretRef
 
-__all__ = ["account_issues", "account_troubles", "channels_document", "incidents_of", "spec_of", "surface_of"]
+__all__ = ["account_troubles", "channels_document", "incidents_of", "spec_of", "surface_of"]
 
 SCHEMA_VERSION = 2
 Json = Mapping[str, object]
@@ -86,17 +86,10 @@ def incidents_of(surface: Json) -> list[dict[str, object]]:
     ]
 
 
-def account_issues(
-    spec: ChannelSpec, account: AccountConfig, environ: Mapping[str, str], operation: str
-) -> list[str]:
-    """Why an account cannot "send" or "serve", each one line; empty when it can."""
-    return [issue for issue, _ in account_troubles(spec, account, environ, operation)]
-
-
 def account_troubles(
     spec: ChannelSpec, account: AccountConfig, environ: Mapping[str, str], operation: str
 ) -> list[tuple[str, str | None]]:
-    """As `account_issues`, each with its own fix where there is one."""
+    """Why an account cannot "send" or "serve", each one line with its own fix where there is one; empty when it can."""
     issues: list[tuple[str, str | None]] = []
     for setting in spec.secrets_needed(account.settings, receiving=operation == "serve"):
         ref = account.settings.get(setting)

@@ -13,7 +13,7 @@ from typing import Any
 
 from loong_channels.contract import Account
 from loong_channels.egress import Egress
-from loong_channels.faults import Unreachable
+from loong_channels.faults import Interrupted, Unreachable
 from loong_channels.feishu.endpoint import Endpoint, read_endpoint
 from loong_channels.feishu.identity import BotIdentity
 from loong_channels.feishu.long_connection import Timing
@@ -78,7 +78,8 @@ class Receiving:
         try:
             receive(self._account, self._api, self.host, self.stop, Egress(), timing=self._timing)
         except BaseException as error:  # noqa: BLE001 - handed to the test
-            self.error = error
+            if not (isinstance(error, Interrupted) and self.stop.is_set()):
+                self.error = error
         finally:
             with self.host.changed:
                 self.host.changed.notify_all()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import threading
 import time
@@ -14,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from loong_channels import catalog
-from loong_channels.contract import Account, Address, Channel, ChannelSpec
+from loong_channels.contract import Account, Address, Channel, ChannelSpec, WebhookRequest
 from loong_channels.egress import Egress
 from loong_channels.feishu.channel import Channel as FeishuChannel
 from loong_channels.telegram.channel import Channel as TelegramChannel
@@ -405,7 +403,7 @@ class FeishuWebhookRig(FeishuRig):
 
     def __init__(self) -> None:
         super().__init__()
-        self._port = 0
+        self._host = RecordingHost()
         self._deliveries: list[Delivery] = []
 
     def __exit__(self, *details: object) -> None:
@@ -430,13 +428,11 @@ class FeishuWebhookRig(FeishuRig):
             "mode": "webhook",
             "verification_token": self.token,
             "encrypt_key": self.key,
-            "webhook_bind": "127.0.0.1:0",
         }
         return super().channel(line, wrong_secret=wrong_secret, secure=secure, **{**hook, **settings})
 
     def attach(self, host: RecordingHost) -> None:
-        ports = [details["port"] for name, details in host.notes if name == "webhook_listens"]
-        self._port = int(str(ports[-1]))
+        self._host = host
 
     def say(self, text: str, number: int = 0) -> Any:
         return self._deliver(self.event(text, number))
@@ -466,21 +462,22 @@ class FeishuWebhookRig(FeishuRig):
         return delivery
 
     def _start(self, delivery: Delivery) -> None:
-        thread = threading.Thread(target=self._answered, args=(delivery, self._port), daemon=True)
+        thread = threading.Thread(target=self._answered, args=(delivery,), daemon=True)
         delivery.threads.append(thread)
         thread.start()
 
-    def _answered(self, delivery: Delivery, port: int) -> None:
-        status = self._post(*signed_delivery(delivery.event, self.key), port=port)
+    def _answered(self, delivery: Delivery) -> None:
+        status = self._post(*signed_delivery(delivery.event, self.key))
         delivery.answered_at = time.monotonic()
         delivery.status = status
 
-    def _post(self, body: bytes, headers: Mapping[str, str], port: int = 0) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", port or self._port, timeout=WAIT_S)
-        with contextlib.closing(connection):
-            kind = {"Content-Type": "application/json"}
-            connection.request("POST", "/feishu/events", body, {**kind, **headers})
-            return connection.getresponse().status
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> int:
+        receiver = self._host.receiver
+        # As the gateway answers for an account that does not receive at the moment.
+        if receiver is None:
+            return 503
+        fields = {"content-type": "application/json", **{k.lower(): v for k, v in headers.items()}}
+        return receiver.answer(WebhookRequest("POST", fields, body)).status
 
 
 RIGS: dict[str, type[Rig]] = {

@@ -11,17 +11,15 @@ import pytest
 
 from loong_channels.feishu.content import (
     CARD_BYTES,
-    CHUNK,
     card_content,
     defused,
-    first_piece,
     has_markup,
     post_content,
     render,
     text_content,
 )
 from loong_channels.feishu.spec import SPEC
-from loong_channels.text import measure, split
+from loong_channels.text import first_piece, measure, split
 from tests.fakes.feishu_content import read_content
 
 
@@ -154,7 +152,7 @@ def test_foreign_images_become_links_outside_of_code() -> None:
 )
 @pytest.mark.parametrize("form", ["card", "post", "text"])
 def test_a_whole_part_fits_whatever_it_holds(filling: str, form: str) -> None:
-    text = ("**b** " + filling * CHUNK)[:CHUNK]
+    text = ("**b** " + filling * SPEC.text_limit)[: SPEC.text_limit]
     content = render(text, "markdown", form)
     assert content.size_bytes <= (150_000 if content.msg_type == "text" else CARD_BYTES)
     read_content(content.msg_type, content.content)
@@ -175,7 +173,7 @@ def test_200_kb_with_code_across_parts_arrive_complete() -> None:
     parts = split(answer, SPEC.text_limit, SPEC.limit_unit)
     shown = [seen(render(part, "markdown", "card")) for part in parts]
     assert shown == parts
-    assert all(measure(part, "codepoint") <= CHUNK for part in parts)
+    assert all(measure(part, "codepoint") <= SPEC.text_limit for part in parts)
     assert all(part.count("```") % 2 == 0 for part in shown)
 
 
@@ -184,9 +182,12 @@ def test_200_kb_with_code_across_parts_arrive_complete() -> None:
     [("", ""), ("  a ", "a"), ("a\ud83d", "a\ufffd"), ("word " * 300, ("word " * 300).strip())],
 )
 def test_what_a_growing_answer_shows(text: str, piece: str) -> None:
-    assert first_piece(text) == piece
+    assert first_piece(text, SPEC.text_limit, "codepoint") == piece
 
 
 def test_a_growing_answer_shows_no_more_than_its_first_part() -> None:
     text = "word " * 3000
-    assert first_piece(text) == split(text, CHUNK, "codepoint")[0].strip()
+    assert (
+        first_piece(text, SPEC.text_limit, "codepoint")
+        == split(text, SPEC.text_limit, "codepoint")[0].strip()
+    )

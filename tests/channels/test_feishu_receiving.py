@@ -150,7 +150,6 @@ def state(name: str, rest: Any, host: RecordingHost) -> Iterator[Any]:
         else:
             settings = {
                 "reading": {},
-                "listening": {**hooks, "webhook_bind": "127.0.0.1:0"},
                 "mounted": hooks,
             }[name]
             there = lambda: host.wait_for(lambda: host.identities)  # noqa: E731
@@ -165,7 +164,6 @@ STATES = (
     "connecting",
     "handshake",
     "reading",
-    "listening",
     "mounted",
 )
 
@@ -173,7 +171,7 @@ STATES = (
 @pytest.mark.parametrize("how", ["stop", "interrupt"])
 @pytest.mark.parametrize("name", STATES)
 def test_a_stop_and_an_interruption_end_it_in_every_state(name: str, how: str) -> None:
-    if name in ("listening", "mounted"):
+    if name == "mounted":
         pytest.importorskip("cryptography")
     with both() as (rest, link):
         host = RecordingHost()
@@ -198,7 +196,6 @@ def test_webhook_mode_needs_no_endpoint() -> None:
         host = RecordingHost()
         settings = {
             "mode": "webhook",
-            "webhook_bind": "127.0.0.1:0",
             "verification_token": "t",
             "encrypt_key": "k",
         }

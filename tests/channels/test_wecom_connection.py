@@ -24,7 +24,7 @@ from loong_channels.faults import (
     Unreachable,
 )
 from loong_channels.waiting import Deadline, StopToken
-from loong_channels.wecom.holdback import MAX_BEHIND, MAX_EVER, MAX_HELD
+from loong_channels.wecom.holdback import MAX_EVER, MAX_HELD
 from tests.blocked_call import raised_when_woken
 from tests.channels.wecom_rig import (
     RecordingHost,
@@ -322,38 +322,6 @@ def test_what_the_disk_refuses_survives_the_channel_object_too() -> None:
             host.wait_for(lambda: host.texts == ["kept"])
 
 
-class OneFullLane(RecordingHost):
-    """Takes nothing of one conversation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_full = True
-
-    def accept(self, batch, cursor=None):  # type: ignore[no-untyped-def]
-        if self.is_full and any(one.address.conversation == "zhangsan" for one in batch):
-            with self.changed:
-                self.offers += 1
-            raise Busy("full")
-        super().accept(batch, cursor)
-
-
-def test_a_full_conversation_stops_no_other_and_keeps_its_order() -> None:
-    with FakeWeCom() as fake:
-        channel, host = make_channel(fake), OneFullLane()
-        with served(channel, host):
-            host.wait_for(lambda: host.identities)
-            for number in range(5):
-                fake.say(f"full {number}")
-                fake.say(f"free {number}", user="lisi")
-            host.wait_for(lambda: len(host.messages) == 5)
-            assert host.texts == [f"free {number}" for number in range(5)]
-            with host.changed:
-                host.is_full = False
-            host.wait_for(lambda: len(host.messages) == 10)
-            assert host.texts[5:] == [f"full {number}" for number in range(5)]
-        channel.interrupt()
-
-
 def test_a_push_is_never_in_doubt_however_many_messages_the_disk_refuses() -> None:
     with FakeWeCom() as fake, online(fake) as (channel, host, run):
         host.refusals += [NotStored("disk full")] * 10_000
@@ -367,21 +335,6 @@ def test_a_push_is_never_in_doubt_however_many_messages_the_disk_refuses() -> No
         assert host.texts == [str(number) for number in range(MAX_HELD + 200)]
         assert run.error is None
         assert host.notes == []
-
-
-def test_a_flood_of_a_full_conversation_costs_nobody_else_anything() -> None:
-    with FakeWeCom() as fake:
-        channel, host = make_channel(fake), OneFullLane()
-        with served(channel, host):
-            host.wait_for(lambda: host.identities)
-            for number in range(MAX_BEHIND + 20):
-                fake.say(str(number), msgid=f"m-{number}")
-            fake.say("quick", user="lisi")
-            host.wait_for(lambda: host.texts == ["quick"])
-            host.wait_for(lambda: len(host.notes) == 20)
-            assert host.notes[0] == ("message_dropped", {"chat": "zhangsan", "msgid": f"m-{MAX_BEHIND}"})
-            reply(channel, host.messages[0], "an answer")
-            assert fake.texts() == ["an answer"]
 
 
 class Gate(RecordingHost):

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from loong_channels.faults import Overloaded, Throttled
+from loong_channels.remembered import Remembered
 from loong_channels.wecom.frames import Frame
 from loong_channels.wecom.heartbeat import Heartbeat
 from loong_channels.wecom.lines import ACK_S, AckLines
-from loong_channels.wecom.memory import Remembered
 from loong_channels.wecom.quota import Quota
 
 
@@ -251,7 +251,7 @@ def test_a_quota_of_zero_does_not_count() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    table: Remembered[int] = Remembered(3)
+    table: Remembered[str, int] = Remembered(3)
     for number in range(10):
         table.put(str(number), number)
     assert [table.get(str(number)) for number in range(10)] == [None] * 7 + [7, 8, 9]

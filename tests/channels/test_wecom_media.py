@@ -11,9 +11,10 @@ import pytest
 from loong_channels import aes
 from loong_channels.contract import Attachment, Media
 from loong_channels.faults import BadAnswer, Interrupted, Overloaded, Refused
+from loong_channels.files import downloaded_as
 from loong_channels.waiting import Deadline, StopToken
 from loong_channels.wecom.channel import Channel
-from loong_channels.wecom.media import file_name, unlock
+from loong_channels.wecom.media import unlock
 from tests.channels.wecom_rig import heard, make_channel, online
 from tests.fakes.wecom import FakeWeCom
 
@@ -118,7 +119,7 @@ def test_without_the_package_fetching_says_what_is_missing(monkeypatch: pytest.M
     ],
 )
 def test_the_name_of_a_file(disposition: str, name: str | None) -> None:
-    assert file_name({"content-disposition": disposition}) == name
+    assert downloaded_as({"content-disposition": disposition}) == (name, None)
 
 
 def fetch(channel: Channel, url: str, max_bytes: int = 1 << 20, aeskey: str | None = AESKEY) -> Media:

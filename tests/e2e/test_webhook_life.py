@@ -87,7 +87,7 @@ def test_the_gateway_is_called_at_its_port_and_at_a_listener_that_is_written(tmp
         assert call(gateway.port, event(fake, 1)) == (200, {})
         fake.wait_for(lambda: len(fake.texts()) == 2)
         assert call(gateway.port, event(fake, 2), path="/elsewhere")[0] == 421
-        assert call(own, event(fake, 2), path="/elsewhere") == (404, {})
+        assert call(own, event(fake, 2), path="/elsewhere")[0] == 404
         assert len(gateway.status()[0]["surfaces"]) == 1
         assert gateway.stop() == 0
         assert len(fake.texts()) == 2
@@ -110,7 +110,7 @@ def test_a_serve_listens_where_it_is_told_and_keeps_its_port_for_its_own(tmp_pat
     ):
         ready(gateway)
         assert call(own, event(fake, 1), path="/hook") == (200, {})
-        assert call(own, event(fake, 1)) == (404, {})
+        assert call(own, event(fake, 1))[0] == 404
         assert call(gateway.port, event(fake, 1), path="/hook")[0] == 421
         fake.wait_for(lambda: len(fake.texts()) == 1)
         assert gateway.terminate() == 0

@@ -89,6 +89,30 @@ def test_a_message_that_comes_twice_is_answered_once(tmp_path: pathlib.Path) -> 
         assert len(model.calls) == 2
 
 
+def test_what_finds_its_conversation_full_is_recorded_and_told_once(tmp_path: pathlib.Path) -> None:
+    with (
+        FakeWeCom() as fake,
+        FakeModel() as model,
+        gateway_of(tmp_path, fake, config_for(None, model), more="[limits]\nlane_waiting = 1\n") as gateway,
+    ):
+        ready(gateway, fake)
+        model.set_delay(1.0)
+        fake.say("first")
+        model.wait_calls(1)
+        for number in range(3):
+            fake.say(f"too much {number}")
+        fake.say("@Robot elsewhere", user="lisi", group="room")
+        fake.wait_answers(3)
+        told, answer = fake.texts("zhangsan")
+        assert "did not take this one" in told
+        assert "first" in answer
+        assert "elsewhere" in fake.texts("room")[0]
+        assert gateway.surface("wecom")["inbox"]["rejected"] == 3
+        model.set_delay(0)
+        fake.say("again")
+        assert "again" in fake.wait_answers(4)[3]
+
+
 def test_a_long_message_that_the_client_splits_is_answered_part_by_part_in_order(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -323,7 +323,7 @@ def hook() -> tuple[Webhook, RecordingHost]:
     host = RecordingHost()
     typed: Host = host
     desk = EventDesk(EventReader("work", "cli_a1b2c3", BotIdentity("ou_bot")), typed)
-    settings = WebhookSettings(None, "/feishu/events", TOKEN, KEY)
+    settings = WebhookSettings(TOKEN, KEY)
     return Webhook(settings, typed, desk.take, identity="x"), host
 
 

@@ -11,6 +11,7 @@ from loong_channels.waiting import Deadline
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import open_listener
 from loong_gateway.api.listener import Listener
+from loong_gateway.api.routes import control_routes
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import GatewaySettings, SecretRef
@@ -208,7 +209,12 @@ class Port:
         self.address = (bound.address, bound.port)
         self.auth = auth or Auth(secret=SECRET, control_token=CONTROL)
         self.listener = Listener(
-            bound.sockets, self.control, self.auth, applied, self.threads, **(listener_options or {})
+            bound.sockets,
+            control_routes(self.control),
+            self.auth,
+            applied,
+            self.threads,
+            **(listener_options or {}),
         )
 
     def __enter__(self) -> Port:

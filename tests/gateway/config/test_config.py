@@ -374,7 +374,7 @@ FINDINGS = [
         "config.webhook.taken",
         "feishu.accounts.b.webhook_path",
         (5, 1),
-        "feishu/b cannot have it: feishu/a has the same webhook_path",
+        "feishu/a has the same webhook_path as feishu/b; only one of them can run",
     ),
     (
         "[matrix]\nenabled = true",

@@ -34,7 +34,7 @@ def test_an_address_that_is_none_is_refused(bind: str) -> None:
     assert found == ("config.value.invalid", "feishu.webhook_bind", "expected host:port")
 
 
-def test_two_accounts_need_two_paths_and_two_addresses() -> None:
+def test_accounts_that_share_a_path_or_an_address_are_a_warning_for_only_one_of_them_runs() -> None:
     accounts = (
         f"[feishu]\n{HOOK}[feishu.accounts.a]\napp_id_env = 'A'\n{{a}}\n"
         "[feishu.accounts.b]\napp_id_env = 'B'\n{b}"
@@ -44,12 +44,13 @@ def test_two_accounts_need_two_paths_and_two_addresses() -> None:
         (
             "config.webhook.taken",
             "feishu.accounts.b.webhook_path",
-            "feishu/b cannot have it: feishu/a has the same webhook_path",
+            "feishu/a has the same webhook_path as feishu/b; only one of them can run",
         )
     ]
+    assert {found.severity for found in findings(accounts.format(a=same, b=same))} == {"warning"}
     bind = 'webhook_bind = "127.0.0.1:8080"'
     (found,) = said(accounts.format(a=f'{bind}\nwebhook_path = "/a"', b=f'{bind}\nwebhook_path = "/b"'))
-    assert found[2] == "feishu/b cannot have it: feishu/a has the same webhook_bind"
+    assert found[2] == "feishu/a has the same webhook_bind as feishu/b; only one of them can run"
     for other in ('mode = "websocket"', "enabled = false", 'webhook_path = "/other"'):
         assert said(accounts.format(a="", b=other)) == []
     free = 'webhook_bind = "127.0.0.1:0"'

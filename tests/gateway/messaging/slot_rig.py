@@ -93,7 +93,7 @@ class Watched:
         self.opens += 1
         return self.channel
 
-    def accept(self, policy, batch, cursor):
+    def accept(self, spec, policy, batch, cursor):
         if self.full:
             raise Busy("too many messages waiting")
         self.accepted.append((list(batch), cursor))

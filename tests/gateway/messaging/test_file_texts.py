@@ -72,9 +72,10 @@ def test_a_picture_is_known_by_its_first_bytes(content: bytes, mime: str | None)
         codecs.BOM_UTF16_BE + "Grüße 你好".encode("utf-16-be"),
         codecs.BOM_UTF32_LE + "Grüße 你好".encode("utf-32-le"),
         codecs.BOM_UTF32_BE + "Grüße 你好".encode("utf-32-be"),
+        "Grüße 你好".encode("gb18030"),
     ],
 )
-def test_utf_8_and_what_says_its_encoding_is_text(content: bytes) -> None:
+def test_utf_8_and_gb18030_and_what_says_its_encoding_is_text(content: bytes) -> None:
     found = read_text(FILE, "a.txt", content, 1000)
     assert found is not None
     assert (found.text, found.is_cut, found.size_bytes) == ("Grüße 你好", False, len(content))
@@ -83,10 +84,12 @@ def test_utf_8_and_what_says_its_encoding_is_text(content: bytes) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "你好".encode("gbk"),
+        "你好".encode("gb18030") + b"\x01",
+        "你好\x85".encode("gb18030"),
+        "你好".encode("gb18030")[:-1],
+        codecs.BOM_UTF8 + "你好".encode("gb18030"),
         b"\x00\x01",
         b"a\x00b",
-        "你".encode()[:2],
         codecs.BOM_UTF16_LE + b"a",
         b"\xff\xd8\xff",
     ],
@@ -95,7 +98,7 @@ def test_everything_else_is_none(content: bytes) -> None:
     assert read_text(FILE, "a.txt", content, 1000) is None
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "gb18030"])
 @pytest.mark.parametrize("char", ["x", "é", "你", "😀"])
 def test_a_long_text_is_cut_between_two_characters(encoding: str, char: str) -> None:
     found = read_text(FILE, "a.txt", (char * 5000).encode(encoding), 101)

@@ -6,9 +6,11 @@ import pytest
 
 from loong_channels.contract import Address, Cursor
 from loong_channels.faults import Busy, NotStored
+from loong_channels.telegram.spec import SPEC
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.messaging.drops import Drops
 from loong_gateway.messaging.intake import Intake
+from loong_gateway.messaging.terminal import TERMINAL_SPEC
 from loong_gateway.messaging.trust import TrustPolicy
 from loong_gateway.storage import cursors
 from tests.gateway.messaging.engine_rig import CONFIG, rig_at
@@ -49,8 +51,8 @@ class World:
             clock=rig.clock,
         )
 
-    def accept(self, *batch, cursor=None):
-        return self.intake.accept(POLICY, batch, cursor)
+    def accept(self, *batch, cursor=None, spec=SPEC):
+        return self.intake.accept(spec, POLICY, batch, cursor)
 
 
 @pytest.fixture
@@ -105,6 +107,34 @@ def test_a_full_lane_takes_nothing_and_counts_nothing(world):
     assert world.rig.metrics.snapshot() == {}
     world.lanes.full_lanes = set()
     assert world.accept(*batch) == 2
+
+
+def test_where_nothing_comes_again_what_finds_no_room_is_recorded_and_told_once(world):
+    world.lanes.full_lanes = {"telegram:work:8"}
+    full = Address("telegram", "work", "8")
+    deaf = dataclasses.replace(SPEC, redelivers=False)
+    assert world.accept(world.rig.message(), world.rig.message(address=full), spec=deaf) == 1
+    assert world.accept(world.rig.message(address=full), world.rig.message(address=full), spec=deaf) == 0
+    assert sorted(world.rig.inbox_states().values()) == ["new", "rejected", "rejected", "rejected"]
+    assert world.rig.metrics.get("rejected:telegram=work") == 3
+    assert list(world.rig.outbox_states().values()) == ["queued"]
+    # It does not stand behind what fills the lane.
+    assert [lane for lane, _ in world.lanes.offers] == ["telegram:work:7", "notice:telegram:work:8"]
+    world.accept(world.rig.message("/stop", address=full), spec=deaf)
+    assert world.lanes.interrupted == [("telegram:work:8", "user")]
+    world.rig.clock.advance(601)
+    world.accept(world.rig.message(address=full), spec=deaf)
+    assert len(world.rig.outbox_states()) == 2
+
+
+def test_a_channel_outside_the_catalogue_has_budgets_as_well(tmp_path):
+    config = CONFIG + b"\n[limits]\nsender_per_min = 1\n"
+    with rig_at(tmp_path / "store.sqlite3", config) as rig:
+        world = World(rig)
+        typed = Address("cli", "local", "7")
+        for _ in range(2):
+            world.accept(rig.message(address=typed), spec=TERMINAL_SPEC)
+        assert sorted(rig.inbox_states().values()) == ["new", "rejected"]
 
 
 def test_stop_ends_the_running_turn_and_is_answered_in_its_place(world):
