@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     config = load_config(context, starting=not (args.stop or args.stop_duplicates))
     account = account_for(config, family, args.account)
     if args.stop or args.stop_duplicates:
-        return _stop(context, account, duplicates=args.stop_duplicates)
+        return _stop(context, config, account, duplicates=args.stop_duplicates)
     check_may_start(context, config)
     _check_can_serve(config, account)
     account = _listening(account, args.bind, args.path)
@@ -117,13 +117,14 @@ def _banner(config: Config, account: AccountConfig, *, by_default: bool) -> str:
     )
 
 
-def _stop(context: Context, account: AccountConfig, *, duplicates: bool) -> int:
+def _stop(context: Context, config: Config, account: AccountConfig, *, duplicates: bool) -> int:
     document = collect(context.places, probe=False)
     serving = bool(document["lock_held"]) and document["mode"] == MODE
+    ours = serving and _is_served(document, config, account)
     names = f"configured_account={account.id}, account={account.label}"
     if duplicates:
-        outcome = "no_duplicates" if serving else "already_stopped"
-        pid = document["pid"] if serving else "-"
+        outcome = "no_duplicates" if ours else "already_stopped"
+        pid = document["pid"] if ours else "-"
         context.out(
             f"{account.channel} serve duplicate cleanup {outcome} "
             f"({names}, preferred_owner_pid={pid}, cleanup_owner_pids=-)"
@@ -131,7 +132,34 @@ def _stop(context: Context, account: AccountConfig, *, duplicates: bool) -> int:
         return 0
     if document["lock_held"] and not serving:
         raise CommandError("run.owned_by_gateway", pid=document["pid"])
+    if serving and not ours:
+        raise _serves_another(document, account)
     outcome = request_stop(context.places) if serving else "not_running"
     words = {"not_running": "already_stopped"}
     context.out(f"{account.channel} serve stop {words.get(outcome, outcome)} ({names})")
     return 0
+
+
+def _surfaces(document: dict[str, object]) -> list[tuple[str, str]]:
+    surfaces = document["surfaces"]
+    assert isinstance(surfaces, list)
+    return [(surface["channel"], surface["account"]) for surface in surfaces]
+
+
+def _is_served(document: dict[str, object], config: Config, account: AccountConfig) -> bool:
+    if config.channels[account.channel].explicit_accounts:
+        return (account.channel, account.id) in _surfaces(document)
+    # The only account may be named after its credential, which the environment of a stop need not hold.
+    return account.channel in (channel for channel, _ in _surfaces(document))
+
+
+def _serves_another(document: dict[str, object], account: AccountConfig) -> CommandError:
+    served = _surfaces(document)
+    fix = [f"loong channels serve {channel} --account {other} --stop" for channel, other in served]
+    return CommandError(
+        "run.serves_another",
+        given=f"{account.channel}={account.id}",
+        served=", ".join("=".join(one) for one in served) or "nothing yet",
+        pid=document["pid"],
+        fix=fix[0] if fix else "loong gateway stop",
+    )

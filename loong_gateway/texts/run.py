@@ -81,6 +81,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong gateway stop",
         2,
     ),
+    "run.serves_another": (
+        "{given} is not served here, nothing was stopped: pid {pid} serves {served}",
+        None,
+        "{fix}",
+        2,
+    ),
     "run.nothing_to_serve": (
         "{channel} cannot receive messages",
         None,
