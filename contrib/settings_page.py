@@ -29,6 +29,11 @@ A secret is `{ env = "NAME" }`, `{ file = "/path" }`, `{ exec = ["command", "arg
 itself. What is written decides alone: an unset variable does not fall through to another source. When nothing is
 written, the variable of the table below is tried. A secret that cannot be had stops its own account or provider only.
 
+## Accounts
+
+`gateway run` serves one account of each channel: the default one, or what `--channel-account CHANNEL=ACCOUNT` names. It
+warns of every other enabled account, and so does `loong doctor`. Run those in another profile (`--profile NAME`).
+
 ## Files that come with messages
 
 What a listed conversation sends is fetched when its message is answered, for at most 30 s, and never kept on disk.

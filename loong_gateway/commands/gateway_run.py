@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of this verb."""
     parser.add_argument("--session", metavar="NAME", help="attach a chat on this terminal to a session")
     parser.add_argument(
-        "--channel-account", action="append", default=[], metavar="CHANNEL=ACCOUNT", help="run this account"
+        "--channel-account",
+        action="append",
+        default=[],
+        metavar="CHANNEL=ACCOUNT",
+        help="the one account that runs of a channel; otherwise its default",
     )
     parser.add_argument("--port", type=int, metavar="N", help="the port; 0 takes any free one")
     parser.add_argument(
@@ -50,6 +54,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
     check_may_start(context, config, allow_unconfigured=args.allow_unconfigured)
     accounts = selectors.select(config, wanted)
     show_warnings(context, config)
+    for account, detail in selectors.unserved(config, {(one.channel, one.id) for one in accounts}):
+        choice = f"--channel-account {account.channel}={account.id}"
+        context.err(f"warning: {detail}; choose with {choice}, or run it in another profile")
     if args.force:
         make_way(context, config, port=args.port, yes=args.yes)
     session = (args.session or "").strip() or None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from loong_channels import catalog
 from loong_gateway.base.faults import CommandError
@@ -11,7 +11,7 @@ from loong_gateway.config.accounts import credential_source, normalise_id
 from loong_gateway.config.diagnostics import did_you_mean, dotted
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config
 
-__all__ = ["account_for", "fallback_warning", "parse_selectors", "select"]
+__all__ = ["account_for", "fallback_warning", "parse_selectors", "select", "unserved"]
 
 _RUN = "loong gateway run"
 
@@ -48,6 +48,25 @@ def select(config: Config, selectors: Mapping[str, str]) -> list[AccountConfig]:
         chosen.append(found)
     _refuse_shared_credentials(config, chosen)
     return chosen
+
+
+def unserved(config: Config, served: Collection[tuple[str, str]]) -> list[tuple[AccountConfig, str]]:
+    """The enabled accounts that an owner leaves out, each with the sentence that says so, in the order of the config.
+
+    `served` are (family, account id) of what runs; a family of which nothing is named runs its default account.
+    """
+    found = []
+    for family in catalog.gateway_channels():
+        channel = config.channels.get(family)
+        if channel is None or not channel.enabled:
+            continue
+        runs = {one for of, one in served if of == family} or {channel.default_account}
+        found += [
+            (account, f"{family}/{account.id} is enabled but not served: one account per channel runs")
+            for account in channel.accounts.values()
+            if account.enabled and account.id not in runs
+        ]
+    return found
 
 
 def account_for(config: Config, channel: str, account: str | None) -> AccountConfig:

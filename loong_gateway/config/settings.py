@@ -307,7 +307,9 @@ ACTIVE_PROVIDER = Setting("active_provider", "text", None, "which of providers a
 # What every channel block has besides the settings of its spec; the first three are the block's alone.
 CHANNEL_COMMON = (
     Setting("enabled", "bool", False, "whether the channel is used", reload="channel"),
-    Setting("default_account", "text", None, "account used when none is named", reload="channel"),
+    Setting(
+        "default_account", "text", None, "account used, and served, when none is named", reload="channel"
+    ),
     Setting(
         "allow_plain_http", "bool", False, "accept http:// to a host that is not this one", reload="channel"
     ),

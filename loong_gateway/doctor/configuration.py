@@ -11,6 +11,7 @@ from loong_channels.aes import CRYPTO_FIX, can_decrypt
 from loong_channels.contract import ChannelSpec
 from loong_gateway.config.diagnostics import as_lines
 from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.config.selectors import unserved
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.doctor.contract import FAIL, WARN, Check, Inspection, failed, passed, warned
 
@@ -34,6 +35,7 @@ def check_configuration(inspection: Inspection) -> list[Check]:
     digests: dict[str, list[str]] = {}
     for spec, account in served_accounts(inspection.config):
         checks += _account(inspection, spec, account, digests)
+    checks += _left_out(inspection, inspection.config)
     checks += _limits(inspection.config)
     checks += [
         warned(
@@ -147,6 +149,26 @@ def _account(
         text = "the Python package cryptography is missing; webhook mode needs it."
         checks.append(_tagged(failed(name, text, CRYPTO_FIX), account, "crypto_missing"))
     return checks or [passed(name, f"{spec.label}, {spec.transport}")]
+
+
+def _left_out(inspection: Inspection, config: Config) -> list[Check]:
+    """What the live owner does not serve; without one, what a start without selectors would not."""
+    surfaces = inspection.status["surfaces"] if inspection.status and inspection.owner_alive else []
+    assert isinstance(surfaces, list)
+    served = {(surface["channel"], surface["account"]) for surface in surfaces}
+    return [
+        _tagged(
+            warned(
+                account_name("channel", config, account),
+                f"{detail}.",
+                "run it in another profile, or choose it: "
+                f"loong gateway run --channel-account {account.channel}={account.id}",
+            ),
+            account,
+            "not_served",
+        )
+        for account, detail in unserved(config, served)
+    ]
 
 
 def _limits(config: Config) -> list[Check]:

@@ -221,3 +221,22 @@ def test_no_secret_is_ever_printed(tmp_path: pathlib.Path) -> None:
             ran = loong(*args)
             assert TOKEN not in ran.out + ran.err
             assert KEY not in ran.out + ran.err
+
+
+def test_an_enabled_account_that_is_left_out_warns_as_long_as_the_owner_does_not_serve_it(
+    tmp_path: pathlib.Path,
+) -> None:
+    more = '[telegram.accounts.ops]\nbot_token = { env = "OPS_TOKEN" }\nallowed_chat_ids = [1]\n'
+    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9", more=more))
+
+    def left_out() -> list[str]:
+        checks = loong("doctor", "--json", "--skip-model-probe").document["checks"]
+        return [
+            check["detail"]
+            for check in checks
+            if check["level"] == "warn" and "not served" in check["detail"]
+        ]
+
+    assert left_out() == ["telegram/ops is enabled but not served: one account per channel runs."]
+    with running_owner(loong, surfaces=[surface(account="ops")]):
+        assert left_out() == ["telegram/work is enabled but not served: one account per channel runs."]

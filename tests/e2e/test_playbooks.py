@@ -126,6 +126,8 @@ def test_wecom_with_named_accounts_served_and_then_owned_by_a_gateway(tmp_path: 
         served(gateway, *"gateway run --session daemon-gateway --channel-account wecom=work".split())
         document = json.loads(good(gateway, "gateway", "status", "--json"))
         assert [(one["channel"], one["account"]) for one in document["surfaces"]] == [("wecom", "work")]
+        left_out = "wecom/alerts is enabled but not served: one account per channel runs"
+        assert f"warning: {left_out}; choose with --channel-account wecom=alerts," in gateway.output()
         around.wecom.say("@Robot again", group="group_work")
         around.wecom.wait_answers(2)
         assert around.wecom.texts("group_work") == ["re: hello", "re: again"]

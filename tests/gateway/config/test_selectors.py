@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.config.selectors import account_for, fallback_warning, parse_selectors, select
+from loong_gateway.config.selectors import account_for, fallback_warning, parse_selectors, select, unserved
 from tests.gateway.config.reading import PATH, valid
 
 TWO = """
@@ -102,6 +102,17 @@ def test_one_account_per_enabled_family_runs() -> None:
     assert select(valid("[telegram]\n"), {}) == []
     assert select(valid(""), {}) == []
     assert [a.id for a in select(valid("[telegram]\nenabled = true"), {})] == ["default"]
+
+
+def test_an_enabled_account_that_does_not_run_is_named() -> None:
+    config = valid(TWO + "[wecom.accounts.a]\n[wecom.accounts.b]\n")
+    said = "telegram/{} is enabled but not served: one account per channel runs"
+    # Nothing is known of telegram, so its default account runs; wecom and the account `off` are disabled.
+    for served in ((), {("telegram", "work")}):
+        assert [line for _, line in unserved(config, served)] == [said.format("ops-room")]
+    chosen = unserved(config, {("telegram", "ops-room")})
+    assert [(account.id, line) for account, line in chosen] == [("work", said.format("work"))]
+    assert unserved(valid("[telegram]\nenabled = true"), ()) == []
 
 
 AFTER_LOAD = [
