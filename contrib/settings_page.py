@@ -33,6 +33,7 @@ written, the variable of the table below is tried. A secret that cannot be had s
 
 `gateway run` serves one account of each channel: the default one, or what `--channel-account CHANNEL=ACCOUNT` names. It
 warns of every other enabled account, and so does `loong doctor`. Run those in another profile (`--profile NAME`).
+The only account of a block without `accounts` is named by the name that is shown for it, such as `bot_123456`.
 
 ## Files that come with messages
 

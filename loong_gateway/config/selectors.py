@@ -36,7 +36,8 @@ def select(config: Config, selectors: Mapping[str, str]) -> list[AccountConfig]:
     Raises CommandError for a selector that the config cannot honour, or two accounts with one credential.
     """
     for family, account in selectors.items():
-        _check_selected(config, family, account)
+        others = {of: one for of, one in selectors.items() if of != family}
+        _check_selected(config, family, account, others)
     chosen = []
     for family in catalog.gateway_channels():
         channel = config.channels.get(family)
@@ -146,15 +147,23 @@ def _example() -> str:
     return f"{_RUN} --channel-account telegram=work"
 
 
-def _check_selected(config: Config, family: str, account: str) -> None:
+def _run_with(selectors: Mapping[str, str]) -> str:
+    return " ".join(
+        [_RUN, *(f"--channel-account {family}={account}" for family, account in selectors.items())]
+    )
+
+
+def _check_selected(config: Config, family: str, account: str, others: Mapping[str, str]) -> None:
     channel = config.channels.get(family)
     if channel is None or not channel.enabled:
         raise CommandError("selector.channel_disabled", channel=family, path=config.path)
-    if not channel.explicit_accounts:
-        raise CommandError("selector.no_accounts", channel=family, given=account, path=config.path)
+    # The only account of a block goes by the name that is shown for it everywhere.
+    if account not in channel.accounts and not channel.explicit_accounts:
+        fix = _run_with(others)
+        raise CommandError("selector.no_accounts", channel=family, given=account, path=config.path, fix=fix)
     if account not in channel.accounts:
         near = nearest(account, sorted(channel.accounts))
-        fix = f"{_RUN} --channel-account {family}={near}" if near else "loong channels"
+        fix = _run_with({**others, family: near}) if near else "loong channels"
         raise _unknown_account(config, channel, account, fix)
     if not channel.accounts[account].enabled:
         raise _account_disabled(config, channel, channel.accounts[account])

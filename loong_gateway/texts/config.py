@@ -248,7 +248,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
             "add {channel}.default_account and {channel}.accounts.{given}, or run without the selector"
         ),
         "{channel} in {path}",
-        "loong gateway run",
+        "{fix}",
         2,
     ),
     "selector.same_credential": (

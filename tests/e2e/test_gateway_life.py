@@ -291,6 +291,19 @@ def test_serve_owns_the_home_for_one_channel_and_can_be_stopped(world):
     assert "already_stopped" in gateway.run("channels", "serve", "telegram", "--stop").stdout
 
 
+def test_the_only_account_can_be_selected_by_the_name_that_the_status_shows(world):
+    gateway, telegram, _ = world
+    gateway.start()
+    shown = gateway.status()[0]["surfaces"][0]["account"]
+    assert gateway.terminate() == 0
+    refused = gateway.run("gateway", "run", "--channel-account", "telegram=work")
+    assert (refused.returncode, "configured accounts: none" in refused.stderr) == (2, True)
+    gateway.arguments = ["gateway", "run", "--channel-account", f"telegram={shown}"]
+    gateway.start()
+    telegram.say("hello")
+    telegram.wait_messages(1)
+
+
 def test_serve_once_takes_one_batch_and_ends(world):
     gateway, telegram, _ = world
     telegram.say("one")

@@ -164,6 +164,38 @@ def test_the_fix_of_a_typo_can_be_pasted() -> None:
     assert caught.value.fix == "loong gateway run --channel-account telegram=work"
 
 
+@pytest.mark.parametrize(
+    ("text", "environ", "account"),
+    [
+        ("[telegram]\nenabled = true", {"TELEGRAM_BOT_TOKEN": "123456:secret"}, "bot_123456"),
+        ('[telegram]\nenabled = true\naccount_id = "Ro Bo"', {}, "ro-bo"),
+        ("[telegram]\nenabled = true", {}, "default"),
+    ],
+)
+def test_the_only_account_is_selected_by_the_name_that_is_shown_for_it(
+    text: str, environ: dict[str, str], account: str
+) -> None:
+    config = valid(text, environ)
+    assert [one.id for one in select(config, {"telegram": account})] == [account]
+    with pytest.raises(CommandError) as caught:
+        select(config, {"telegram": "work"})
+    assert (caught.value.code, caught.value.fix) == ("selector.no_accounts", "loong gateway run")
+
+
+@pytest.mark.parametrize(
+    ("text", "account", "kept"),
+    [
+        ("[telegram]\nenabled = true\n", "work", ""),
+        (TWO, "wrk", " --channel-account telegram=work"),
+    ],
+)
+def test_a_fix_keeps_the_other_selectors(text: str, account: str, kept: str) -> None:
+    config = valid(text + "[wecom]\nenabled = true\n[wecom.accounts.alerts]\n")
+    with pytest.raises(CommandError) as caught:
+        select(config, {"telegram": account, "wecom": "alerts"})
+    assert caught.value.fix == f"loong gateway run --channel-account wecom=alerts{kept}"
+
+
 def test_a_disabled_default_account_is_not_skipped_silently() -> None:
     with pytest.raises(CommandError) as caught:
         select(valid(TWO.replace('"Work"', '"off"')), {})
