@@ -18,12 +18,13 @@ from loong_gateway.base.wording import one_line
 from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
-from loong_gateway.commands.send_flags import add_option_flags, given_options
+from loong_gateway.commands.send_flags import Once, add_option_flags, given_options
 from loong_gateway.commands.targets import check_target, refusal_fix
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.selectors import account_for, fallback_warning
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config
+from loong_gateway.control import MOST_FILES
 from loong_gateway.messaging.local_send import DirectSend, Fate
 from loong_gateway.messaging.parts import Contents, address_of, check_target_kind, operator_parts
 from loong_gateway.messaging.send_options import check_contents, checked_options, file_kind
@@ -88,12 +89,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("channel_word", nargs="?", metavar="CHANNEL", help="telegram, ... (or --channel)")
     parser.add_argument("--channel", metavar="CHANNEL", help=argparse.SUPPRESS)
     parser.usage = f"{parser.prog} CHANNEL --target ID [--text TEXT] [--file PATH] [--image PATH] [flags]"
-    parser.add_argument("--target", "--receive-id", required=True, metavar="ID", help="where to send it")
-    parser.add_argument("--text", metavar="TEXT", help="what to send; - reads standard input")
-    parser.add_argument("--file", metavar="PATH", help="a file to send, after the text")
-    parser.add_argument("--image", metavar="PATH", help="a picture to send, after the text")
-    for name in ("file", "image"):
-        parser.add_argument(f"--{name}-path", dest=name, metavar="PATH", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--target", "--receive-id", required=True, action=Once, metavar="ID", help="where to send it"
+    )
+    parser.add_argument("--text", action=Once, metavar="TEXT", help="what to send; - reads standard input")
+    for name, what in (("file", "file"), ("image", "picture")):
+        shown = f"a {what} to send, after the text; may be given again"
+        parser.add_argument(f"--{name}", action="append", metavar="PATH", help=shown)
+        parser.add_argument(
+            f"--{name}-path", dest=name, action="append", metavar="PATH", help=argparse.SUPPRESS
+        )
     parser.add_argument("--account", metavar="ID", help="the configured account; else the default")
     parser.add_argument(
         "--target-kind", metavar="KIND", help="what the target is; otherwise the channel's usual"
@@ -136,7 +141,9 @@ def _order(args: argparse.Namespace, context: Context) -> Order:
     kind = _target_kind(args.target_kind, spec)
     check_target(spec, target, kind)
     options = checked_options(spec, given_options(args))
-    named = [(path, wanted) for wanted in ("image", "file") for path in [getattr(args, wanted)] if path]
+    named = [(path, wanted) for wanted in ("image", "file") for path in getattr(args, wanted) or () if path]
+    if len(named) > MOST_FILES:
+        raise CommandError("channels.many_files", files=len(named), limit=MOST_FILES)
     files = tuple(_as_file(spec, path, wanted) for path, wanted in named)
     check_contents(spec, text, options, tuple(file.kind for file in files))
     account = account_for(config, name, args.account)

@@ -146,6 +146,9 @@ def test_a_missing_token_is_named_and_nothing_is_stored(tmp_path: pathlib.Path) 
         ),
         (("telegram", "--target", "1"), "there is nothing to send; give --text, --file or --image"),
         (("telegram", "--target", "1", "--file", "/nonexistent/x"), "no such file or directory"),
+        (("telegram", "--target", "1", *["--file", "x"] * 11), "11 files are named; at most 10 are sent"),
+        (("telegram", "--target", "1", "--text", "x", "--text", "y"), "--text: is given more than once"),
+        (("telegram", "--target", "1", "--target", "2", "--text", "x"), "--target: is given more than once"),
     ],
 )
 def test_a_wrong_call_is_one_error_and_touches_nothing(
@@ -335,6 +338,27 @@ def test_files_go_out_after_the_text_and_their_copies_are_gone(tmp_path: pathlib
     ]
     assert len(ran.document["message_ids"]) == 3
     assert rows(loong) == [("sent", "")] * 3
+    assert copies(loong) == []
+
+
+def test_several_files_go_out_in_the_order_in_which_they_are_given(tmp_path: pathlib.Path) -> None:
+    for name in ("b.pdf", "a.pdf", "c.pdf"):
+        (tmp_path / name).write_bytes(b"%PDF")
+    for name in ("2.png", "1.png"):
+        (tmp_path / name).write_bytes(PNG)
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        files = ("--file", "b.pdf", "--file-path", "a.pdf", "--file", "c.pdf")
+        ran = loong(*SEND[:5], *files, "--image", "2.png", "--image", "1.png")
+        assert ran.code == 0, ran.err
+        assert [sent.file and sent.file.name for sent in telegram.messages] == [
+            "2.png",
+            "1.png",
+            "b.pdf",
+            "a.pdf",
+            "c.pdf",
+        ]
     assert copies(loong) == []
 
 
