@@ -200,6 +200,27 @@ def test_a_running_gateway_does_the_sending(tmp_path: pathlib.Path, state: str, 
     assert body["wait_s"] == 30
 
 
+@pytest.mark.parametrize(
+    ("named", "asked"), [((), None), (("--account", "bot_7"), "bot_7")], ids=["by default", "named"]
+)
+def test_an_account_whose_name_only_the_gateway_knows_is_left_to_it(
+    tmp_path: pathlib.Path, named: tuple[str, ...], asked: str | None
+) -> None:
+    loong = Loong(tmp_path, "[telegram]\nenabled = true\nallowed_chat_ids = [1001]\n")
+    if asked is None:
+        del loong.environ["TELEGRAM_BOT_TOKEN"]
+    else:
+        loong.environ["TELEGRAM_BOT_TOKEN"] = "7:secret"
+    with running_owner(loong) as owner:
+        answer = {"id": "send-1", "state": "sent", "account": "bot_7", "message_ids": ["5"], "error": ""}
+        owner.answers["/api/gateway/send"] = (200, answer)
+        ran = loong(*SEND, *named)
+    assert ran.code == 0, ran.err
+    assert "configured_account=bot_7, account=bot_7, " in ran.out
+    ((_, body),) = owner.requests
+    assert body["account"] == asked
+
+
 def test_a_message_that_waits_says_why(tmp_path: pathlib.Path) -> None:
     loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
     with running_owner(loong) as owner:
@@ -378,6 +399,7 @@ def test_a_file_needs_no_text(tmp_path: pathlib.Path) -> None:
         ("--file", ".", "it is not a regular file"),
         ("--file", "empty", "it is empty"),
         ("--image", "large", "it has more than 10 MB"),
+        ("--image", "large", "name a file that is not empty and has at most 10 MB"),
     ],
 )
 def test_a_file_that_cannot_be_sent_is_refused_before_anything_is_asked(
@@ -438,7 +460,7 @@ def test_a_command_that_is_ended_while_the_owner_sends_leaves_it_the_copy(
     loong = Loong(tmp_path, "")
     context: Any = types.SimpleNamespace(places=loong.places)
     file = OutboundFile(str(tmp_path / "a.pdf"), "a.pdf")
-    account = types.SimpleNamespace(id="work", name="telegram")
+    account = types.SimpleNamespace(id="work", name="telegram", default_source="fallback")
     order: Any = channels_send.Order(
         None, account, account, SPEC, "1", "conversation", Contents(files=(file,)), selected_by_default=True
     )
