@@ -102,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--text", action=Once, metavar="TEXT", help="what to send; - reads standard input")
     for name, what in (("file", "file"), ("image", "picture")):
-        shown = f"a {what} to send, after the text; may be given again"
+        shown = f"a {what} to send, after the text; repeatable"
         parser.add_argument(f"--{name}", action="append", metavar="PATH", help=shown)
         parser.add_argument(
             f"--{name}-path", dest=name, action="append", metavar="PATH", help=argparse.SUPPRESS
