@@ -27,7 +27,8 @@ effect at the next start. This page is made from the table that the program read
 
 A secret is `{ env = "NAME" }`, `{ file = "/path" }`, `{ exec = ["command", "argument"] }`, `"${NAME}"`, or the value
 itself. What is written decides alone: an unset variable does not fall through to another source. When nothing is
-written, the variable of the table below is tried. A secret that cannot be had stops its own account or provider only.
+written, or an empty text (`""`), which counts as nothing, the variable of the table below is tried. A secret that
+cannot be had stops its own account or provider only.
 
 ## Accounts
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 __all__ = [
+    "MOST_FILES",
     "ChannelOutcome",
     "ChannelRequest",
     "ControlPlane",
@@ -18,6 +19,9 @@ __all__ = [
     "TurnRequest",
     "TurnResult",
 ]
+
+# How many files one send may have.
+MOST_FILES = 10
 
 
 @dataclass(frozen=True)

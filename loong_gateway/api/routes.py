@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Callable
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.control import ChannelRequest, ControlPlane, SendFile, SendRequest, TurnRequest
+from loong_gateway.control import MOST_FILES, ChannelRequest, ControlPlane, SendFile, SendRequest, TurnRequest
 
 from .answers import Answer, error_answer, json_answer
 from .fields import (
@@ -28,7 +28,6 @@ __all__ = ["control_routes"]
 LONGEST_TURN_S = 600.0
 LONGEST_WAIT_S = 120.0
 MOST_OPTIONS = 32
-MOST_FILES = 10
 LONGEST_PROBE_S = 30.0
 CHANNEL_ACTIONS = ("start", "stop", "restart")
 STOP_MESSAGES = {

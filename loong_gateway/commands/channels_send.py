@@ -18,12 +18,13 @@ from loong_gateway.base.wording import one_line
 from loong_gateway.commands.channel_word import chosen_channel
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
-from loong_gateway.commands.send_flags import add_option_flags, given_options
-from loong_gateway.commands.targets import check_target, refusal_fix
+from loong_gateway.commands.send_flags import Once, add_option_flags, given_options
+from loong_gateway.commands.targets import check_target, is_conversation, refusal_fix
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.selectors import account_for, fallback_warning
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, Config
+from loong_gateway.control import MOST_FILES
 from loong_gateway.messaging.local_send import DirectSend, Fate
 from loong_gateway.messaging.parts import Contents, address_of, check_target_kind, operator_parts
 from loong_gateway.messaging.send_options import check_contents, checked_options, file_kind
@@ -68,6 +69,13 @@ class Order:
     selected_by_default: bool
 
     @property
+    def asked_account(self) -> str | None:
+        """The account that an owner is asked for. None, its own default, where the name comes from the credential:
+        the owner may know one that this shell does not."""
+        by_credential = self.selected_by_default and self.channel.default_source == "runtime_identity"
+        return None if by_credential else self.account.id
+
+    @property
     def wait_s(self) -> float:
         """How long to wait for the outcome, in seconds."""
         return FILE_WAIT_S if self.contents.files else WAIT_S
@@ -81,6 +89,7 @@ class Outcome:
     state: str
     message_ids: tuple[str, ...]
     error: str = ""
+    account: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,12 +97,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("channel_word", nargs="?", metavar="CHANNEL", help="telegram, ... (or --channel)")
     parser.add_argument("--channel", metavar="CHANNEL", help=argparse.SUPPRESS)
     parser.usage = f"{parser.prog} CHANNEL --target ID [--text TEXT] [--file PATH] [--image PATH] [flags]"
-    parser.add_argument("--target", "--receive-id", required=True, metavar="ID", help="where to send it")
-    parser.add_argument("--text", metavar="TEXT", help="what to send; - reads standard input")
-    parser.add_argument("--file", metavar="PATH", help="a file to send, after the text")
-    parser.add_argument("--image", metavar="PATH", help="a picture to send, after the text")
-    for name in ("file", "image"):
-        parser.add_argument(f"--{name}-path", dest=name, metavar="PATH", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--target", "--receive-id", required=True, action=Once, metavar="ID", help="where to send it"
+    )
+    parser.add_argument("--text", action=Once, metavar="TEXT", help="what to send; - reads standard input")
+    for name, what in (("file", "file"), ("image", "picture")):
+        shown = f"a {what} to send, after the text; repeatable"
+        parser.add_argument(f"--{name}", action="append", metavar="PATH", help=shown)
+        parser.add_argument(
+            f"--{name}-path", dest=name, action="append", metavar="PATH", help=argparse.SUPPRESS
+        )
     parser.add_argument("--account", metavar="ID", help="the configured account; else the default")
     parser.add_argument(
         "--target-kind", metavar="KIND", help="what the target is; otherwise the channel's usual"
@@ -117,6 +130,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     client = _owner(context)
     if client is not None:
         outcome = _through_owner(context, client, order, wait=args.wait)
+        order = _as_answered(order, outcome)
     else:
         outcome = _directly(context, order)
     _report(context, order, outcome)
@@ -136,7 +150,9 @@ def _order(args: argparse.Namespace, context: Context) -> Order:
     kind = _target_kind(args.target_kind, spec)
     check_target(spec, target, kind)
     options = checked_options(spec, given_options(args))
-    named = [(path, wanted) for wanted in ("image", "file") for path in [getattr(args, wanted)] if path]
+    named = [(path, wanted) for wanted in ("image", "file") for path in getattr(args, wanted) or () if path]
+    if len(named) > MOST_FILES:
+        raise CommandError("channels.many_files", files=len(named), limit=MOST_FILES)
     files = tuple(_as_file(spec, path, wanted) for path, wanted in named)
     check_contents(spec, text, options, tuple(file.kind for file in files))
     account = account_for(config, name, args.account)
@@ -185,8 +201,8 @@ def _target_kind(given: str | None, spec: ChannelSpec) -> str:
 
 
 def _warn_when_not_listed(context: Context, order: Order) -> None:
-    if order.target_kind == "message_reply":
-        # Which chat a message belongs to is not known here.
+    if order.target_kind == "message_reply" or not is_conversation(order.spec, order.target):
+        # Which chat a message or a person belongs to is not known here.
         return
     listed = order.account.settings.get(order.spec.conversation_setting)
     values = [str(value) for value in listed] if isinstance(listed, (list, tuple)) else []
@@ -249,7 +265,7 @@ def _through_owner(context: Context, client: ControlClient, order: Order, *, wai
     with _copies(context, order) as copies:
         body: dict[str, object] = {
             "channel": order.channel.name,
-            "account": order.account.id,
+            "account": order.asked_account,
             "target": order.target,
             "target_kind": order.target_kind,
             "text": contents.text,
@@ -274,6 +290,13 @@ def _through_owner(context: Context, client: ControlClient, order: Order, *, wai
     return outcome
 
 
+def _as_answered(order: Order, outcome: Outcome) -> Order:
+    """The order with the account that the owner chose, where the choice was left to it."""
+    if order.asked_account is not None or outcome.account in ("", order.account.id):
+        return order
+    return replace(order, account=replace(order.account, id=outcome.account, label=outcome.account))
+
+
 def _outcome_of(client: ControlClient, body: dict[str, object]) -> Outcome:
     answer = _ask_owner(client, body, timeout_s=float(str(body["wait_s"])) + ANSWER_S)
     ids = answer.get("message_ids")
@@ -285,6 +308,7 @@ def _outcome_of(client: ControlClient, body: dict[str, object]) -> Outcome:
         state=state if kept or state in NOT_TAKEN else "unknown",
         message_ids=tuple(str(one) for one in ids) if isinstance(ids, list) else (),
         error=str(answer.get("error") or ""),
+        account=str(answer.get("account") or ""),
     )
 
 

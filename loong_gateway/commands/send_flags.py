@@ -9,10 +9,26 @@ from loong_channels import catalog
 from loong_channels.contract import SendOption
 from loong_gateway.messaging.send_options import all_options
 
-__all__ = ["add_option_flags", "given_options"]
+__all__ = ["Once", "add_option_flags", "given_options"]
 
 _METAVARS = {"choice": "KIND", "json": "JSON", "key": "KEY", "text": "KEY"}
 _PREFIX = "option_"
+
+
+class Once(argparse.Action):
+    """Stores one value and refuses a second, which would silently be sent instead of the first."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002  the signature is argparse's
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Raise argparse.ArgumentError for the second value."""
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "is given more than once")
+        setattr(namespace, self.dest, values)
 
 
 def add_option_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:

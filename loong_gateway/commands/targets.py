@@ -8,7 +8,7 @@ from loong_channels.contract import ChannelSpec
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
 
-__all__ = ["check_target", "refusal_fix"]
+__all__ = ["check_target", "is_conversation", "refusal_fix"]
 
 # Per channel: the form of a conversation, in words as well, and an example.
 # https://core.telegram.org/bots/api#sendmessage ("chat_id": a number, or the name of a public chat)
@@ -25,6 +25,8 @@ _FORMS = {
 _OTHER_FORMS = {
     ("feishu", "message_reply"): (re.compile(r"om_[A-Za-z0-9_-]{1,128}"), "om_...", "om_MESSAGE"),
 }
+# Per channel: targets that are people, whose conversation with the bot has an id of its own.
+_PEOPLE = {"feishu": re.compile(r"(?:ou_|on_).*|.*@.*")}
 _THREAD = re.compile(r"[0-9]{1,20}")
 # Per channel: words of the platform's refusal, and what the operator can do about it.
 _REFUSALS = {
@@ -61,7 +63,12 @@ def check_target(spec: ChannelSpec, target: str, kind: str) -> None:
     conversation, colon, thread = target.partition(":") if spec.threads else (target, "", "")
     if form.fullmatch(conversation) and (not colon or _THREAD.fullmatch(thread)):
         return
-    option = "" if kind == spec.target_kinds[0] else f" --target-kind {kind}"
+    meant = _kind_by_form(spec, target)
+    if meant is not None:
+        # Only the kind of the target was left out.
+        example = target
+    wanted = meant or kind
+    option = "" if wanted == spec.target_kinds[0] else f" --target-kind {wanted}"
     raise CommandError(
         "channels.bad_target",
         given=f'"{one_line(target, 60)}"',
@@ -70,6 +77,20 @@ def check_target(spec: ChannelSpec, target: str, kind: str) -> None:
         expected=expected,
         fix=f"loong channels send {spec.name} --target {example}{option} --text hello",
     )
+
+
+def _kind_by_form(spec: ChannelSpec, target: str) -> str | None:
+    """The unusual kind of target that has this form, if there is one."""
+    for (channel, kind), (form, _, _) in _OTHER_FORMS.items():
+        if channel == spec.name and form.fullmatch(target):
+            return kind
+    return None
+
+
+def is_conversation(spec: ChannelSpec, target: str) -> bool:
+    """False for a target whose conversation cannot be told from it, so that no allow-list can be asked about it."""
+    people = _PEOPLE.get(spec.name)
+    return people is None or people.fullmatch(target) is None
 
 
 def refusal_fix(spec: ChannelSpec, detail: str) -> str | None:

@@ -16,7 +16,10 @@ from loong_gateway.messaging.typing_notices import TypingNotices
 
 __all__ = ["CannotServe", "ChannelHolder", "OpenChannel"]
 
-RESTART_FIX = "set it for the service, then: loong gateway run --force"
+# A new value of a variable does not reach a running process, and only the supervisor knows how it starts its service.
+RESTART_FIX = (
+    "set it for the service and restart that; from a file or a program it is read by: loong secrets reload"
+)
 READ_AGAIN_FIX = "put the new credential there, then: loong secrets reload"
 
 
@@ -94,7 +97,8 @@ class ChannelHolder:
         try:
             account = self._opening.resolve(self._spec, self._account)
         except SecretUnavailable as error:
-            fix = error.fix if self._is_read_again() else RESTART_FIX
+            failed = [ref for ref in self._refs if ref.setting == error.values.get("setting")]
+            fix = error.fix if _is_read_again(failed) else RESTART_FIX
             raise CannotServe(error.message, trouble="secret_missing", where=error.where, fix=fix) from error
         if held is not None and may_stay and account == held.account:
             self._open_with(held, wanted)
@@ -112,7 +116,7 @@ class ChannelHolder:
         """The platform refused the credential: the next `open` reads it again. Returns where it is and what to do."""
         self._look_again(may_stay=False)
         where = ", ".join(f"{ref.setting} ({ref.display})" for ref in self._refs) or None
-        return where, READ_AGAIN_FIX if self._is_read_again() else RESTART_FIX
+        return where, READ_AGAIN_FIX if _is_read_again(self._refs) else RESTART_FIX
 
     def reread(self) -> None:
         """The next `open` reads the secrets again and replaces the channel if they are others."""
@@ -148,9 +152,9 @@ class ChannelHolder:
             # Unless it was asked for once more meanwhile.
             self._may_stay = self._may_stay or self._wanted == looked
 
-    def _is_read_again(self) -> bool:
-        # A new value of a variable does not reach a running process.
-        return bool(self._refs) and all(ref.form in ("file", "exec") for ref in self._refs)
+
+def _is_read_again(refs: Sequence[SecretRef]) -> bool:
+    return any(ref.form in ("file", "exec") for ref in refs)
 
 
 def _close(held: _Held) -> None:

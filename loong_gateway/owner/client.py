@@ -95,7 +95,7 @@ class ControlClient:
         if status in _REFUSED:
             raise CommandError("control.refused", address=address, path=self._places.control_token)
         if status >= 300 or document is None:
-            raise CommandError("control.failed", status=status, detail=_detail(document))
+            raise _failed(status, document)
         return document
 
     def _find(self) -> tuple[str, int, str]:
@@ -127,6 +127,19 @@ def _object(body: bytes) -> dict[str, object] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _failed(status: int, document: dict[str, object] | None) -> CommandError:
+    """The error of an answer, with the place and the next step that the owner names, if it does."""
+    failed = CommandError("control.failed", status=status, detail=_detail(document))
+    said = (document or {}).get("error")
+    if isinstance(said, dict):
+        where, fix = (
+            one_line(text) if isinstance(text := said.get(key), str) else "" for key in ("where", "fix")
+        )
+        failed.where = where or failed.where
+        failed.fix = fix or failed.fix
+    return failed
 
 
 def _detail(document: dict[str, object] | None) -> str:

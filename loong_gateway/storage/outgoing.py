@@ -38,7 +38,7 @@ class Outgoing:
     def keep(self, source: str, *, limit_bytes: int) -> str:
         """Copy a file of 1 to `limit_bytes` bytes, on the disk when this returns; returns the name of the copy. Blocks.
 
-        Raises CommandError `channels.file`: also for a symbolic link, since whoever could change where it leads would
+        Raises CommandError `channels.file…`: also for a symbolic link, since whoever could change where it leads would
         choose what is sent.
         """
         descriptor = _open_source(source, limit_bytes)
@@ -122,7 +122,7 @@ def discard(path: str) -> None:
 
 
 def check_source(path: str, limit_bytes: int) -> None:
-    """Raise CommandError `channels.file` for a file that cannot be copied, as `Outgoing.keep` would."""
+    """Raise CommandError `channels.file…` for a file that cannot be copied, as `Outgoing.keep` would."""
     os.close(_open_source(path, limit_bytes))
 
 
@@ -183,4 +183,4 @@ def _age_ms(path: str, now_ms: int) -> float:
 def _check_size(path: str, size_bytes: int, limit_bytes: int) -> None:
     if not 0 < size_bytes <= limit_bytes:
         detail = f"it has more than {limit_bytes >> 20} MB" if size_bytes else "it is empty"
-        raise CommandError("channels.file", path=path, detail=detail)
+        raise CommandError("channels.file_size", path=path, detail=detail, limit=limit_bytes >> 20)

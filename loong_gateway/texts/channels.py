@@ -41,6 +41,18 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "name a regular file that this user can read",
         2,
     ),
+    "channels.file_size": (
+        "the file cannot be sent: {detail}",
+        "{path}",
+        "name a file that is not empty and has at most {limit} MB",
+        2,
+    ),
+    "channels.many_files": (
+        "{files} files are named; at most {limit} are sent at once",
+        None,
+        "send them with several commands",
+        2,
+    ),
     "channels.files_waiting": (
         "too many files wait to be sent; they have more than {limit} MB",
         "{path}",

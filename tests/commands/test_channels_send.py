@@ -146,6 +146,9 @@ def test_a_missing_token_is_named_and_nothing_is_stored(tmp_path: pathlib.Path) 
         ),
         (("telegram", "--target", "1"), "there is nothing to send; give --text, --file or --image"),
         (("telegram", "--target", "1", "--file", "/nonexistent/x"), "no such file or directory"),
+        (("telegram", "--target", "1", *["--file", "x"] * 11), "11 files are named; at most 10 are sent"),
+        (("telegram", "--target", "1", "--text", "x", "--text", "y"), "--text: is given more than once"),
+        (("telegram", "--target", "1", "--target", "2", "--text", "x"), "--target: is given more than once"),
     ],
 )
 def test_a_wrong_call_is_one_error_and_touches_nothing(
@@ -195,6 +198,27 @@ def test_a_running_gateway_does_the_sending(tmp_path: pathlib.Path, state: str, 
     assert path == "/api/gateway/send"
     assert (body["channel"], body["account"], body["target"]) == ("telegram", "work", "1001")
     assert body["wait_s"] == 30
+
+
+@pytest.mark.parametrize(
+    ("named", "asked"), [((), None), (("--account", "bot_7"), "bot_7")], ids=["by default", "named"]
+)
+def test_an_account_whose_name_only_the_gateway_knows_is_left_to_it(
+    tmp_path: pathlib.Path, named: tuple[str, ...], asked: str | None
+) -> None:
+    loong = Loong(tmp_path, "[telegram]\nenabled = true\nallowed_chat_ids = [1001]\n")
+    if asked is None:
+        del loong.environ["TELEGRAM_BOT_TOKEN"]
+    else:
+        loong.environ["TELEGRAM_BOT_TOKEN"] = "7:secret"
+    with running_owner(loong) as owner:
+        answer = {"id": "send-1", "state": "sent", "account": "bot_7", "message_ids": ["5"], "error": ""}
+        owner.answers["/api/gateway/send"] = (200, answer)
+        ran = loong(*SEND, *named)
+    assert ran.code == 0, ran.err
+    assert "configured_account=bot_7, account=bot_7, " in ran.out
+    ((_, body),) = owner.requests
+    assert body["account"] == asked
 
 
 def test_a_message_that_waits_says_why(tmp_path: pathlib.Path) -> None:
@@ -338,6 +362,27 @@ def test_files_go_out_after_the_text_and_their_copies_are_gone(tmp_path: pathlib
     assert copies(loong) == []
 
 
+def test_several_files_go_out_in_the_order_in_which_they_are_given(tmp_path: pathlib.Path) -> None:
+    for name in ("b.pdf", "a.pdf", "c.pdf"):
+        (tmp_path / name).write_bytes(b"%PDF")
+    for name in ("2.png", "1.png"):
+        (tmp_path / name).write_bytes(PNG)
+    with FakeTelegram() as telegram:
+        telegram.add_private(1001)
+        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        files = ("--file", "b.pdf", "--file-path", "a.pdf", "--file", "c.pdf")
+        ran = loong(*SEND[:5], *files, "--image", "2.png", "--image", "1.png")
+        assert ran.code == 0, ran.err
+        assert [sent.file and sent.file.name for sent in telegram.messages] == [
+            "2.png",
+            "1.png",
+            "b.pdf",
+            "a.pdf",
+            "c.pdf",
+        ]
+    assert copies(loong) == []
+
+
 def test_a_file_needs_no_text(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.mp3").write_bytes(b"ID3")
     with FakeTelegram() as telegram:
@@ -354,6 +399,7 @@ def test_a_file_needs_no_text(tmp_path: pathlib.Path) -> None:
         ("--file", ".", "it is not a regular file"),
         ("--file", "empty", "it is empty"),
         ("--image", "large", "it has more than 10 MB"),
+        ("--image", "large", "name a file that is not empty and has at most 10 MB"),
     ],
 )
 def test_a_file_that_cannot_be_sent_is_refused_before_anything_is_asked(
@@ -414,7 +460,7 @@ def test_a_command_that_is_ended_while_the_owner_sends_leaves_it_the_copy(
     loong = Loong(tmp_path, "")
     context: Any = types.SimpleNamespace(places=loong.places)
     file = OutboundFile(str(tmp_path / "a.pdf"), "a.pdf")
-    account = types.SimpleNamespace(id="work", name="telegram")
+    account = types.SimpleNamespace(id="work", name="telegram", default_source="fallback")
     order: Any = channels_send.Order(
         None, account, account, SPEC, "1", "conversation", Contents(files=(file,)), selected_by_default=True
     )

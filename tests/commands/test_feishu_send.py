@@ -191,6 +191,27 @@ def test_a_target_of_the_wrong_kind_is_refused_before_anything_is_asked(
     assert not pathlib.Path(loong.places.store).exists()
 
 
+def test_a_message_without_its_kind_is_told_the_kind(tmp_path: pathlib.Path) -> None:
+    ran = home(tmp_path, feishu_config("http://127.0.0.1:9"))(
+        "feishu-send", "--target", "om_1", "--text", "x"
+    )
+    assert ran.code == 2
+    assert "fix: loong channels send feishu --target om_1 --target-kind message_reply --text hello" in ran.err
+
+
+@pytest.mark.parametrize("target", ["ou_1", "on_1", "a@b.example"])
+def test_nobody_is_warned_about_chats_where_a_person_is_the_target(
+    tmp_path: pathlib.Path, target: str
+) -> None:
+    loong = home(tmp_path, feishu_config("http://127.0.0.1:9"))
+    with running_owner(loong) as owner:
+        answer = {"id": "send-1", "state": "sent", "account": "work", "message_ids": ["om_5"], "error": ""}
+        owner.answers["/api/gateway/send"] = (200, answer)
+        said = [loong("feishu-send", "--target", one, "--text", "x").err for one in (target, "oc_other")]
+    assert said[0] == ""
+    assert "oc_other is not in feishu.allowed_chat_ids" in said[1]
+
+
 def test_what_the_platform_refuses_is_exit_1_with_a_fix(tmp_path: pathlib.Path, fake: FakeFeishu) -> None:
     loong = home(tmp_path, feishu_config(fake.base_url))
     ran = loong("channels", "send", "feishu", "--target", "oc_other", "--text", "x")

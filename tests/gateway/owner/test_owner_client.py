@@ -33,6 +33,9 @@ class Port(http.server.BaseHTTPRequestHandler):
             status, document = 401, '{"error": {"code": "unauthorized", "message": "no"}}'
         elif self.path == "/broken":
             status, document = 503, '{"error": {"message": "not\\nnow"}}'
+        elif self.path == "/refused":
+            status = 400
+            document = '{"error": {"message": "no such", "where": "a.toml", "fix": "loong\\nchannels"}}'
         elif self.path == "/plain":
             status, document = 500, '{"error": "plain words"}'
         elif self.path == "/text":
@@ -90,6 +93,17 @@ def test_a_bad_answer_is_an_error_in_its_words(
     with pytest.raises(CommandError) as caught:
         ControlClient(places).get(path)
     assert (caught.value.code, caught.value.message, caught.value.exit_code) == (code, said, 2)
+
+
+def test_the_next_step_is_the_one_that_the_owner_names(
+    places: Places, live: http.server.ThreadingHTTPServer
+) -> None:
+    with pytest.raises(CommandError) as caught:
+        ControlClient(places).get("/refused")
+    assert (caught.value.where, caught.value.fix) == ("a.toml", "loong channels")
+    with pytest.raises(CommandError) as caught:
+        ControlClient(places).get("/broken")
+    assert (caught.value.where, caught.value.fix) == (None, "loong logs --lines 50")
 
 
 def test_a_refused_token_names_its_file_and_never_itself(
