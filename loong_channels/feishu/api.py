@@ -138,6 +138,14 @@ class Api:
                     return self._bot
                 if self._no_bot is not None:
                     raise copied(self._no_bot)
+        return self._ask_bot(deadline, stop)
+
+    def probe(self, *, deadline: Deadline) -> BotIdentity:
+        """As `bot`, but the platform is asked in any case, for the token as well. Blocks; raises faults."""
+        self._tokens.renew(deadline, None)
+        return self._ask_bot(deadline, None)
+
+    def _ask_bot(self, deadline: Deadline, stop: StopToken | None) -> BotIdentity:
         try:
             body = self.call("bot info", "GET", path_of("bot", "v3", "info"), deadline=deadline, stop=stop)
         except (Refused, BadCredentials) as fault:

@@ -112,7 +112,7 @@ class Channel:
 
     def probe(self, *, deadline: Deadline) -> str:
         """See contract.Channel."""
-        return self._api.bot(deadline=deadline).public_name
+        return self._api.probe(deadline=deadline).public_name
 
     def interrupt(self) -> None:
         """See contract.Channel."""

@@ -57,7 +57,7 @@ def receive(
     )
     desk = EventDesk(reader, host)
     if webhook is not None:
-        Webhook(webhook, host, desk.take, identity=bot.public_name).run(stop)
+        Webhook(webhook, host, desk.take, identity=bot.public_name, account=account.id).run(stop)
         return
     timing = timing or Timing(max_age_s=_max_age_s(settings.get("max_connection_age_s")))
     LongConnection(

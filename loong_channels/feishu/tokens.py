@@ -79,6 +79,15 @@ class TokenCache:
                 raise copied(failure)
             return self._refresh(deadline, stop)
 
+    def renew(self, deadline: Deadline, stop: StopToken | None) -> None:
+        """Ask for the token although one is known, which shows whether the app is still accepted.
+
+        The platform answers with the same token while that has long to live. Blocks; raises faults, and none where
+        only another token cannot be had now and the known one is good.
+        """
+        with self._turn.hold(deadline, stop):
+            self._refresh(deadline, stop)
+
     def drop(self, value: str) -> None:
         """Forget the token, unless it was replaced already."""
         with self._guard:

@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -31,6 +32,9 @@ _DEFAULT_SKEW_S = 300
 _MAX_CHALLENGE = 1024
 _RETRY_AFTER_S = 15
 _NOTE_INTERVAL_S = 10.0
+_WARNING_INTERVAL_S = 600.0
+# What a wrong encrypt_key or verification_token of ours leads to.
+_OF_SECRETS = frozenset({"bad_signature", "bad_token", "unreadable"})
 _BLOCK_BYTES = 16
 _LONGEST_WAIT_S = 60.0
 _SIGNATURE_FIELDS = ("x-lark-request-timestamp", "x-lark-request-nonce", "x-lark-signature")
@@ -69,7 +73,8 @@ class _Refused(Exception):
 class Webhook:
     """Receives for one account. `run` belongs to one thread; `answer` may be called by any, see WebhookReceiver.
 
-    `take` stores a decoded event or raises NotAccepted. `now_s` returns seconds since the epoch.
+    `take` stores a decoded event or raises NotAccepted. `now_s` returns seconds since the epoch, `clock` monotonic
+    ones. `account` names it in the log.
     """
 
     def __init__(
@@ -79,14 +84,16 @@ class Webhook:
         take: Callable[[object], None],
         *,
         identity: str,
+        account: str,
         now_s: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._host = host
         self._take = take
         self._identity = identity
         self._now_s = now_s
-        self._refusals = _Refusals(host)
+        self._refusals = _Refusals(host, account, clock)
 
     def run(self, stop: StopToken) -> None:
         """Receive until `stop` is set. Blocks. Raises Unreachable, and CryptoMissing before anybody is kept waiting."""
@@ -103,7 +110,7 @@ class Webhook:
             _check_kind(request)
             return self._judge(request)
         except _Refused as refusal:
-            self._refusals.note(refusal.reason)
+            self._refusals.note(refusal.reason, is_signed=_SIGNATURE_FIELDS[-1] in request.fields)
             return WebhookAnswer(refusal.status, fields=(("Allow", "POST"),) if refusal.status == 405 else ())
         except NotAccepted as fault:
             self._refusals.note(type(fault).__name__)
@@ -130,6 +137,7 @@ class Webhook:
         if not is_signed:
             raise _Refused(401, "unsigned")
         self._host.heard()
+        self._refusals.accepted()
         self._take(envelope)
         self._host.caught_up()
         return WebhookAnswer(200)
@@ -183,16 +191,31 @@ class _Refusals:
     Thread-safe; `_guard` protects the counts.
     """
 
-    def __init__(self, host: Host, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, host: Host, account: str, clock: Callable[[], float]) -> None:
         self._host = host
+        self._logger = logging.getLogger(f"loong.channel.feishu.{account}")
         self._clock = clock
         self._guard = threading.Lock()
         # Reasons are words of ours, so there are only so many.
         self._next_s: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
+        self._accepted_s: float | None = None
+        self._next_warning_s: dict[str, float] = {}
 
-    def note(self, reason: str) -> None:
-        """Count a refusal."""
+    def accepted(self) -> None:
+        """A request passed every check, so our secrets are right."""
+        with self._guard:
+            self._accepted_s = self._clock()
+
+    def note(self, reason: str, *, is_signed: bool = False) -> None:
+        """Count a refusal; `is_signed` tells whether the request bore a signature, be it good or bad."""
+        if is_signed and reason in _OF_SECRETS and self._is_suspicious(reason):
+            # Strangers can bring this about as well, so it is said and changes nothing else.
+            self._logger.warning(
+                "requests to the webhook are refused (%s) and none was accepted lately:"
+                " check encrypt_key and verification_token",
+                reason,
+            )
         with self._guard:
             times = self._unsaid.get(reason, 0) + 1
             now_s = self._clock()
@@ -202,6 +225,16 @@ class _Refusals:
             self._unsaid[reason] = 0
             self._next_s[reason] = now_s + _NOTE_INTERVAL_S
         self._host.note("webhook_refused", reason=reason, times=times)
+
+    def _is_suspicious(self, reason: str) -> bool:
+        with self._guard:
+            now_s = self._clock()
+            if self._accepted_s is not None and now_s - self._accepted_s < _WARNING_INTERVAL_S:
+                return False
+            if now_s < self._next_warning_s.get(reason, now_s):
+                return False
+            self._next_warning_s[reason] = now_s + _WARNING_INTERVAL_S
+            return True
 
 
 def decrypt_event(encrypt_key: str, encrypted: str) -> bytes:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from loong_channels.contract import Address, Receipt
 from loong_channels.faults import (
+    BadAnswer,
     BadCredentials,
     Conflict,
     Fault,
@@ -210,12 +211,15 @@ class Delivery:
 
     def _send(self, surface: Surface, row: OutboxRow, stop: StopToken) -> Receipt | Halt:
         outbound = dataclasses.replace(row.outbound, address=surface.current(row.outbound.address))
+        began_s = self._clock.monotonic_s()
         deadline = Deadline(SEND_LIMIT_S if outbound.file is None else FILE_LIMIT_S)
         try:
             return send_patiently(
                 surface.channel, outbound, deadline=deadline, stop=stop, moved=surface.moved
             )
         except Fault as fault:
+            if isinstance(fault, (BadAnswer, Overloaded, Unreachable)):
+                surface.send_failed(fault, began_s)
             return self._about(fault, surface, row)
         except Exception:
             # A bug in a channel must not stop the lane for ever: it counts as a send of unknown fate.

@@ -79,12 +79,18 @@ class OperatorSends:
             raise CommandError("channels.empty_text")
         self._ready_to_send(account)
         fate = self._fate_of(parts, request.wait_s)
-        error = fate.error or (self._last_error(account) if fate.state == "queued" else "")
+        error = fate.error or (self._delay(parts[0].group, account) if fate.state == "queued" else "")
         return SendOutcome(parts[0].group, fate.state, account.id, fate.message_ids, error)
 
     def sweep(self) -> None:
         """Remove the copies of files that no row of the outbox needs any more. Raises StoreUnwritable."""
         self._outgoing.sweep(lambda: self._store.read(outbox.files), self._clock.wall_ms())
+
+    def _delay(self, group: str, account: AccountConfig) -> str:
+        """Why a group is not sent yet, "" when nothing is known to be wrong."""
+        rows = self._store.read(lambda conn: outbox.group(conn, group))
+        own = next((row.last_error for row in rows if row.last_error), "")
+        return own or self._last_error(account)
 
     def _file(self, spec: ChannelSpec, file: SendFile) -> OutboundFile:
         kind = file_kind(spec, file.name, file.kind)

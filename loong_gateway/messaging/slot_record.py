@@ -9,6 +9,7 @@ from dataclasses import replace
 from loong_channels.faults import Conflict, Fault
 from loong_channels.waiting import Deadline
 from loong_gateway.base.clock import Clock
+from loong_gateway.messaging.failing_sends import FailingSends
 from loong_gateway.messaging.slot_state import SENDABLE, WELL, SlotState
 
 __all__ = ["SlotRecord"]
@@ -26,6 +27,7 @@ class SlotRecord:
         # When something last happened: part of the state, but new with every message.
         self._stamps: dict[str, int] = {}
         self._sendable = False
+        self._sends = FailingSends()
         self._is_stopping = False
         self._turns = 0
 
@@ -74,7 +76,9 @@ class SlotRecord:
     def ready(self, identity: str) -> bool:
         """The platform has acknowledged us; False when that was known."""
         with self._guard:
-            if self._sendable and self._state.phase in ("ready", "stopping"):
+            # A connection that lives says nothing about sends that fail.
+            is_known = self._state.phase in ("ready", "stopping") or self._state.trouble == "sends_failing"
+            if self._sendable and is_known:
                 return False
             now_ms = self._clock.wall_ms()
             history = self._state.history.recovered(f"ready as {identity}", now_ms)
@@ -82,6 +86,34 @@ class SlotRecord:
             self._turn()
         self._changed()
         return True
+
+    def sent(self) -> bool:
+        """A send succeeded; True when they had been shown as failing."""
+        with self._guard:
+            self._stamps["last_outbound_ms"] = self._clock.wall_ms()
+            self._sends.sent(self._clock.monotonic_s())
+            if self._state.trouble != "sends_failing":
+                return False
+            phase = "ready" if self._state.phase == "degraded" else None
+            self._move(phase, {"trouble": "", "last_error": None}, self._clock.wall_ms())
+        self._changed()
+        return True
+
+    def send_failed(self, fault: Fault, began_s: float) -> bool:
+        """A send that began at a monotonic moment failed; True when they are shown as failing from now on.
+
+        A surface that something else ails goes on saying that.
+        """
+        with self._guard:
+            is_long = self._sends.failed(began_s, self._clock.monotonic_s())
+            is_shown = self._state.trouble == "sends_failing"
+            if not is_shown and (not is_long or self._state.trouble or self._state.phase != "ready"):
+                return False
+            phase = None if is_shown else "degraded"
+            changes: dict[str, object] = {"trouble": "sends_failing", "last_error": str(fault)}
+            self._move(phase, changes, self._clock.wall_ms())
+        self._changed()
+        return not is_shown
 
     def stopping(self) -> None:
         """The gateway stops: what happens from now on is shown as that, and what can be sent may still leave."""

@@ -27,11 +27,10 @@ class SlotState:
 
     `phase` is "starting", "connecting", "authenticating", "ready", "degraded", "conflict", "auth_failed", "backoff",
     "stopping" or "stopped". `trouble` is "" or the code of what needs attention: "auth_failed", "conflict",
-    "unreachable", "secret_missing", "allow_list_empty", "crypto_missing", "throttled" or "lane_full". `restarts` counts
-    connections after the first. `started`: a first try was made. `stopped_by` is "operator" while somebody keeps the
-    account off. The three
-    clocks: `last_heard_ms` is when anything came from the platform, `last_inbound_ms` a new message,
-    `last_outbound_ms` when a send succeeded.
+    "unreachable", "secret_missing", "allow_list_empty", "crypto_missing", "throttled", "lane_full" or "sends_failing".
+    `restarts` counts connections after the first. `started`: a first try was made. `stopped_by` is "operator" while
+    somebody keeps the account off. The three clocks: `last_heard_ms` is when anything came from the platform,
+    `last_inbound_ms` a new message, `last_outbound_ms` when a send succeeded.
     """
 
     channel: str

@@ -93,11 +93,7 @@ class Slot:
         self._record = SlotRecord(account.channel, account.id, services.clock, services.changed)
         self._policy = self._read_policy()
         self._holder = ChannelHolder(
-            spec,
-            account,
-            opening=services.opening,
-            threads=services.threads,
-            clock=services.clock,
+            spec, account, opening=services.opening, threads=services.threads, clock=services.clock
         )
         self._life = ChannelLife(
             account,
@@ -329,7 +325,15 @@ class Slot:
 
     def sent(self) -> None:
         """See surfaces.Surface."""
-        self._record.stamp("last_outbound_ms")
+        if self._record.sent():
+            self._logger.warning("sends arrive again")
+            # What was paused for long because of earlier failures need not wait any more.
+            self._services.opened(self.gate)
+
+    def send_failed(self, fault: Fault, began_s: float) -> None:
+        """See surfaces.Surface."""
+        if self._record.send_failed(fault, began_s):
+            self._logger.warning("sends have been failing for some time: %s", fault)
 
     def trouble(self, fault: Fault) -> None:
         """See surfaces.Surface."""

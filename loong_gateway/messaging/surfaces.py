@@ -54,6 +54,9 @@ class Surface(Protocol):
     def sent(self) -> None:
         """Take note of a successful send."""
 
+    def send_failed(self, fault: Fault, began_s: float) -> None:
+        """Take note of a send, begun at that monotonic second, that failed for no reason of its conversation."""
+
     def trouble(self, fault: Fault) -> None:
         """Take note that the platform refused the account itself."""
 

@@ -209,6 +209,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "let the model catch up, or send /stop in that conversation; then: loong status",
         1,
     ),
+    "surface.sends_failing": (
+        "what it sends has not arrived for some time; it is tried again and again",
+        None,
+        "loong doctor",
+        1,
+    ),
     "surface.throttled": (
         "the platform asked it to wait",
         None,

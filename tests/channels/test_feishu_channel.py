@@ -89,10 +89,27 @@ def test_the_domain_or_the_base_url_says_where_to(settings: Mapping[str, object]
 # --- probing and ending
 
 
-def test_a_probe_names_the_bot_and_spares_the_quota(fake: FakeFeishu) -> None:
+def test_a_probe_asks_the_platform_every_time(fake: FakeFeishu) -> None:
     channel = make_channel(fake)
     assert [channel.probe(deadline=Deadline(5)) for _ in range(3)] == ["loong-bot"] * 3
-    assert fake.names() == ["bot"]
+    assert fake.names() == ["bot"] * 3
+    assert len(fake.calls("token")) == 3
+
+
+def test_a_probe_of_a_running_channel_sees_what_changed(fake: FakeFeishu) -> None:
+    channel = make_channel(fake)
+    channel.probe(deadline=Deadline(5))
+    fake.revoke_tokens()
+    assert channel.probe(deadline=Deadline(5)) == "loong-bot"
+    # The old token is still good: only asking for one shows that the secret is not.
+    fake.app_secret = "ReplacedByAnOperator"
+    with pytest.raises(faults.BadCredentials, match="10014"):
+        channel.probe(deadline=Deadline(5))
+    send(channel, "still going")
+    fake.app_secret = APP_SECRET
+    fake.fault("bot", "hang_up", times=None)
+    with pytest.raises(faults.Unreachable):
+        channel.probe(deadline=Deadline(5))
 
 
 def test_a_probe_with_a_wrong_secret_says_so_without_it(fake: FakeFeishu) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from tests.channels.feishu_inbound_rig import (
     signed,
 )
 from tests.channels.telegram_rig import RecordingHost
+from tests.clocks import HandClock
 
 pytest.importorskip("cryptography")
 
@@ -66,11 +68,23 @@ class Hook:
 
 
 @contextlib.contextmanager
-def hook(host: RecordingHost | None = None, skew_s: int = 300) -> Iterator[Hook]:
+def hook(
+    host: RecordingHost | None = None,
+    skew_s: int = 300,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Hook]:
     host = host or RecordingHost()
     settings = WebhookSettings(TOKEN, KEY, skew_s)
     desk = EventDesk(EventReader("work", APP, BOT), host)
-    webhook = Webhook(settings, host, desk.take, identity="loong-bot", now_s=lambda: float(NOW_S))
+    webhook = Webhook(
+        settings,
+        host,
+        desk.take,
+        identity="loong-bot",
+        account="work",
+        now_s=lambda: float(NOW_S),
+        clock=clock,
+    )
     stop = StopToken()
     errors: list[BaseException] = []
 
@@ -211,6 +225,40 @@ def test_what_is_not_signed_or_signed_wrongly_is_refused_alike() -> None:
         assert it.post(body, lower) == (200, {})
         for seconds in (-300, 300):
             assert it.deliver(pushed(2), at_s=NOW_S + seconds) == (200, {})
+
+
+def test_what_wrong_secrets_lead_to_is_told_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    clock = HandClock()
+
+    def warnings() -> list[str]:
+        found = [one for one in caplog.records if one.levelname == "WARNING"]
+        caplog.clear()
+        assert all("check encrypt_key and verification_token" in one.getMessage() for one in found)
+        assert all(one.name == "loong.channel.feishu.work" for one in found)
+        return [str(one.args[0]) for one in found if one.args]
+
+    body = encrypted(pushed(1))
+    with hook(clock=clock.monotonic_s) as it:
+        # Whoever signs nothing says nothing about our secrets; nor does a late delivery.
+        it.post(body)
+        it.post(body, signed(body, at_s=NOW_S - 301))
+        it.ask(body, signed(body), method="GET")
+        assert warnings() == []
+        for _ in range(3):
+            it.post(body, signed(body, key="other key"))
+            it.deliver(pushed(1, token="wrong"))
+        assert warnings() == ["bad_signature", "bad_token"]
+        clock.advance(601)
+        it.post(body, signed(body, key="other key"))
+        assert warnings() == ["bad_signature"]
+        clock.advance(601)
+        assert it.deliver(pushed(1)) == (200, {})
+        clock.advance(599)
+        it.post(body, signed(body, key="other key"))
+        assert warnings() == []
+        clock.advance(2)
+        it.post(body, signed(body, key="other key"))
+        assert warnings() == ["bad_signature"]
 
 
 def test_the_window_for_replays_is_a_setting() -> None:

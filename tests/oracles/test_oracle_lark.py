@@ -324,7 +324,7 @@ def hook() -> tuple[Webhook, RecordingHost]:
     typed: Host = host
     desk = EventDesk(EventReader("work", "cli_a1b2c3", BotIdentity("ou_bot")), typed)
     settings = WebhookSettings(TOKEN, KEY)
-    return Webhook(settings, typed, desk.take, identity="x"), host
+    return Webhook(settings, typed, desk.take, identity="x", account="work"), host
 
 
 def ours(webhook: Webhook, body: bytes, headers: dict[str, str]) -> int:

@@ -78,6 +78,7 @@ class StubSurface:
         self.allowed = True
         self.moves: dict[str, str] = {}
         self.troubles: list[Exception] = []
+        self.failures: list[Exception] = []
         self.preview_made = None
         self.sends = 0
 
@@ -105,6 +106,9 @@ class StubSurface:
 
     def sent(self) -> None:
         self.sends += 1
+
+    def send_failed(self, fault: Exception, began_s: float) -> None:
+        self.failures.append(fault)
 
     def trouble(self, fault: Exception) -> None:
         self.troubles.append(fault)

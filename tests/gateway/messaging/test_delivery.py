@@ -9,6 +9,7 @@ from loong_channels.contract import Address, Outbound, OutboundFile
 from loong_channels.faults import (
     BadAnswer,
     BadCredentials,
+    Interrupted,
     Moved,
     Overloaded,
     Refused,
@@ -407,3 +408,28 @@ def test_a_file_that_is_not_a_copy_is_never_removed(rig, tmp_path):
     rig.store.write(lambda conn: outbox.add(conn, [part], now_ms=0, first_sending=False))
     assert rig.deliver("g") is None
     assert own.exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_told"),
+    [
+        (LOST, True),
+        (NOT_SENT, True),
+        (Overloaded("HTTP 503", retry_after_s=5.0), True),
+        (BadAnswer("no object"), True),
+        (Refused("no such chat"), False),
+        (Throttled("slow down", retry_after_s=5.0), False),
+        (Interrupted("stopped"), False),
+    ],
+)
+def test_the_surface_hears_of_failures_that_are_not_of_one_conversation(rig, fault, is_told):
+    stop = StopToken()
+
+    def fail(_):
+        # Nobody need wait for the quick retries.
+        stop.set("enough")
+        raise fault
+
+    rig.channel.faults = [fail]
+    rig.deliver(put(rig, "one"), stop)
+    assert rig.surface.failures == ([fault] if is_told else [])

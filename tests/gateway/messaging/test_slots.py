@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from loong_channels.contract import Address, Cursor
-from loong_channels.faults import BadCredentials, Busy, Conflict, NotStored, Unreachable
+from loong_channels.faults import BadCredentials, Busy, Conflict, NotStored, Overloaded, Unreachable
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
@@ -143,6 +143,71 @@ def test_a_lane_that_stays_full_is_shown_however_well_the_others_do(make):
     world.clock.advance(60)
     slot.accept([other])
     assert (slot.state().phase, slot.state().trouble) == ("ready", "")
+
+
+GONE = Unreachable("connection refused", maybe_processed=False)
+
+
+def fail_for(slot, world, seconds, fault=GONE):
+    began_s = world.clock.monotonic_s()
+    world.clock.advance(seconds)
+    slot.send_failed(fault, began_s)
+
+
+def well(slot, world):
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "ready")
+    world.opened_gates.clear()
+
+
+def test_sends_that_go_on_failing_are_shown_until_one_succeeds(make, caplog):
+    slot, world = make(ScriptedLife())
+    well(slot, world)
+    for seconds, trouble in ((3, ""), (6, ""), (2, "sends_failing"), (2, "sends_failing")):
+        fail_for(slot, world, seconds)
+        assert slot.state().trouble == trouble
+    assert (slot.state().phase, slot.state().last_error) == ("degraded", "connection refused")
+    assert slot.can_send()
+    # The platform goes on being heard all the while.
+    slot.ready("@bot")
+    fail_for(slot, world, 1, Overloaded("HTTP 503"))
+    assert (slot.state().trouble, slot.state().last_error) == ("sends_failing", "HTTP 503")
+    assert world.opened_gates == []
+    slot.sent()
+    slot.sent()
+    state = slot.state()
+    assert (state.phase, state.trouble, state.last_error) == ("ready", "", None)
+    assert world.opened_gates == ["telegram=work"]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["sends have been failing for some time: connection refused", "sends arrive again"]
+
+
+def test_sends_that_fail_now_and_then_are_not_shown(make):
+    slot, world = make(ScriptedLife())
+    well(slot, world)
+    for _ in range(10):
+        fail_for(slot, world, 6)
+        slot.sent()
+    # A long try that began before the last success says little about what came after it.
+    began_s = world.clock.monotonic_s() - 60
+    slot.send_failed(GONE, began_s)
+    fail_for(slot, world, 9)
+    assert slot.state().trouble == ""
+    # Nor do two failures that lie hours apart.
+    world.clock.advance(7200)
+    fail_for(slot, world, 1)
+    assert slot.state().trouble == ""
+
+
+def test_a_surface_in_other_trouble_keeps_that_while_its_sends_fail(make):
+    slot, world = make(ScriptedLife(Conflict("another process polls")))
+    slot.start()
+    world.wait_for(slot, lambda s: s.phase == "conflict")
+    fail_for(slot, world, 60)
+    slot.sent()
+    fail_for(slot, world, 60)
+    assert (slot.state().phase, slot.state().trouble) == ("conflict", "conflict")
+    assert slot.state().last_error == "another process polls"
 
 
 def test_the_lanes_that_are_remembered_are_bounded():
