@@ -227,7 +227,9 @@ def feishu_deliveries() -> Decoder:
     reader = EventReader("work", corpus.APP, BotIdentity("ou_bot", "loong-bot"))
     settings = WebhookSettings("v-token", KEY)
     typed: Host = host
-    webhook = Webhook(settings, typed, EventDesk(reader, typed).take, identity="x", now_s=lambda: NOW_S)
+    webhook = Webhook(
+        settings, typed, EventDesk(reader, typed).take, account="work", identity="x", now_s=lambda: NOW_S
+    )
     plain = of_json(corpus.FEISHU_EVENTS)
     bodies = [b'{"encrypt":"P37w+VZImNgPEO1RBhJ6RtKl7n6zymIbEG1pReEzghk="}']
     bodies += [json.dumps({"encrypt": sealed(event, KEY)}).encode() for event in corpus.FEISHU_EVENTS[:3]]

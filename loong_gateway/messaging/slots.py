@@ -374,7 +374,7 @@ def _require_allow_list(policy: TrustPolicy, account: AccountConfig, spec: Chann
         f"{setting} is empty; configure at least one trusted {spec.conversation_word}",
         trouble="allow_list_empty",
         where=setting,
-        fix="list who may talk to it there, then: loong gateway run --force",
+        fix="list who may talk to it there, then restart the service",
     )
 
 
@@ -384,7 +384,7 @@ def _require_crypto(account: AccountConfig, spec: ChannelSpec) -> None:
             "the Python package cryptography is missing, without which no webhook can be read",
             trouble="crypto_missing",
             where=f"{account.channel}.{spec.webhook_when[0]}" if spec.webhook_when else None,
-            fix=f"{CRYPTO_FIX}, then: loong gateway run --force",
+            fix=f"{CRYPTO_FIX}, then restart the service",
         )
 
 
