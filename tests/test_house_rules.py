@@ -25,9 +25,10 @@ loong_gateway.texts loong_gateway.base
 loong_gateway.owner loong_gateway.logs loong_gateway.storage
 loong_gateway.config
 loong_gateway.providers loong_gateway.control loong_gateway.messaging
+loong_gateway.views
 loong_gateway.api
 loong_gateway.daemon
-loong_gateway.views loong_gateway.doctor loong_gateway.commands loong_gateway.commandline loong
+loong_gateway.doctor loong_gateway.commands loong_gateway.commandline loong
 """
 
 # The only places that may import inside a function: they load one module by name, on demand.

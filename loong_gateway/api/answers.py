@@ -8,10 +8,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import Callable, Protocol
 
 from .http_request import Refusal
 
-__all__ = ["Answer", "error_answer", "json_answer", "refusal_answer", "render"]
+__all__ = [
+    "Answer",
+    "BodyStream",
+    "StreamedAnswer",
+    "error_answer",
+    "json_answer",
+    "refusal_answer",
+    "render",
+    "render_head",
+]
 
 REASONS = {
     100: "Continue",
@@ -53,6 +63,15 @@ MESSAGES = {
 }
 
 
+# https://platform.openai.com/docs/guides/error-codes
+OPENAI_TYPES = {
+    401: "unauthorized",
+    403: "permission_error",
+    404: "invalid_request_error",
+    429: "rate_limited",
+}
+
+
 @dataclass(frozen=True)
 class Answer:
     """One answer. `headers` are added to those every answer has; `close` ends the connection behind it."""
@@ -62,6 +81,27 @@ class Answer:
     content_type: str = "application/json; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     close: bool = False
+
+
+class BodyStream(Protocol):
+    """Where a streamed body is written to."""
+
+    def write(self, data: bytes) -> None:
+        """Send a piece now. Blocks while the client does not read, ten seconds at most; raises PeerGone or TooSlow."""
+
+
+@dataclass(frozen=True)
+class StreamedAnswer:
+    """An answer whose body grows while it is sent. `body` writes it, and returns when it is complete.
+
+    It runs in the connection's own thread and may block; it ends when the client has left or the port stops. What it
+    raises cuts the connection, so that nobody takes half a body for a whole one.
+    """
+
+    status: int
+    content_type: str
+    body: Callable[[BodyStream], None]
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def json_answer(
@@ -81,12 +121,20 @@ def error_answer(
     shape: str = "control",
     details: Mapping[str, object] | None = None,
 ) -> Answer:
-    """An error in one of the two shapes of this port.
+    """An error in one of the shapes of this port.
 
-    "control": `{"error": {"code", "message", "type", ...details}}`; "plain": `{"error": message}`.
+    "control": `{"error": {"code", "message", "type", ...details}}`; "plain": `{"error": message}`; "openai":
+    `{"error": {"message", "type", "param", "code"}}` with the type that the OpenAI API gives this status; "text": the
+    message alone.
     """
     if shape == "plain":
         return json_answer(status, {"error": message})
+    if shape == "text":
+        return Answer(status, f"{message}\n".encode(), "text/plain; charset=utf-8")
+    if shape == "openai":
+        kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+        error = {"message": message, "type": kind, "param": None, "code": code, **(details or {})}
+        return json_answer(status, {"error": error})
     return json_answer(status, {"error": {"code": code, "message": message, "type": code, **(details or {})}})
 
 
@@ -104,16 +152,30 @@ def refusal_answer(refusal: Refusal, *, shape: str = "control", allow: str = "")
 
 def render(answer: Answer, *, close: bool, head_only: bool = False) -> bytes:
     """The bytes of an answer. `head_only` leaves the body out but says its length."""
+    framing = []
+    if answer.status != 204:
+        framing = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
+    head = _head(answer.status, [*framing, *answer.headers], close=close)
+    return head + (b"" if head_only else answer.body)
+
+
+def render_head(answer: StreamedAnswer, *, chunked: bool) -> bytes:
+    """The bytes before a streamed body, which is delimited by chunks or by the end of the connection."""
+    framing = [("Content-Type", answer.content_type)]
+    if chunked:
+        framing.append(("Transfer-Encoding", "chunked"))
+    return _head(answer.status, [*framing, *answer.headers], close=True)
+
+
+def _head(status: int, fields: list[tuple[str, str]], *, close: bool) -> bytes:
     lines = [
-        f"HTTP/1.1 {answer.status} {REASONS[answer.status]}",
+        f"HTTP/1.1 {status} {REASONS[status]}",
         "Server: loong",
         f"Date: {formatdate(time.time(), usegmt=True)}",
         "X-Content-Type-Options: nosniff",
         "Referrer-Policy: no-referrer",
         "Cache-Control: no-store",
         f"Connection: {'close' if close else 'keep-alive'}",
+        *(f"{name}: {value}" for name, value in fields),
     ]
-    if answer.status != 204:
-        lines += [f"Content-Type: {answer.content_type}", f"Content-Length: {len(answer.body)}"]
-    lines += [f"{name}: {value}" for name, value in answer.headers]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if head_only else answer.body)
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Union
 
 from loong_channels.contract import MAX_WEBHOOK_BYTES, WebhookRequest
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.messaging.webhooks import Webhooks
 
-from .answers import Answer, refusal_answer, render
+from .answers import Answer, StreamedAnswer, refusal_answer, render, render_head
 from .auth import Auth, bearer
 from .body import BodyReader
 from .connections import Connection, ConnectionTable
@@ -31,6 +31,9 @@ logger = logging.getLogger("loong.http")
 ANSWER_S = 10.0
 # A platform sends its few bytes at once; whoever takes longer is somebody else.
 WEBHOOK_BODY_S = 5.0
+
+
+_AnyAnswer = Union[Answer, StreamedAnswer]
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ class Exchange:
             return False
         if answer is None:
             return False
+        if isinstance(answer, StreamedAnswer):
+            self._stream(answer, head)
+            return False
         close = answer.close or not head.keeps_alive or self._table.closed
         self._send(answer, close=close, head=head)
         if not close:
@@ -124,7 +130,7 @@ class Exchange:
                 raise Refusal(408, "head_timeout") from None
             return None
 
-    def _answer(self, head: RequestHead) -> Answer | None:
+    def _answer(self, head: RequestHead) -> _AnyAnswer | None:
         rules = self._rules
         if rules.webhooks.has(head.path) and not rules.router.knows(head.path):
             return self._deliver(head)
@@ -143,11 +149,27 @@ class Exchange:
         route = rules.router.find(head)
         if route is None:
             raise Refusal(405, "method_not_allowed")
-        authenticated = self._authenticate(head, route)
+        if route.authorize is not None:
+            refused = route.authorize(head, self.peer, self.stop)
+            if refused is not None:
+                return refused
+            self._count_as_client()
+            authenticated = True
+        else:
+            authenticated = self._authenticate(head, route)
         body = self._read_body(head, route)
-        return self._run(head, lambda: route.handler(Request(body, authenticated)))
+        request = Request(
+            head,
+            self.peer,
+            body,
+            authenticated,
+            tail=head.path[len(route.path) + 1 :],
+            gone=self.wire.gone,
+            stop=self.stop,
+        )
+        return self._run(head, lambda: route.handler(request))
 
-    def _deliver(self, head: RequestHead) -> Answer:
+    def _deliver(self, head: RequestHead) -> _AnyAnswer:
         """A platform's call. It comes from anywhere and through any proxy: what tells it is its signature."""
         body = b""
         if head.method == "POST":
@@ -187,9 +209,12 @@ class Exchange:
             raise Refusal(429, "rate_limited", retry_after_s=verdict.retry_after_s)
         if verdict.outcome != "ok":
             raise Refusal(401, "unauthorized")
+        self._count_as_client()
+        return True
+
+    def _count_as_client(self) -> None:
         if not self.authenticated():
             raise Refusal(503, "too_many_connections", retry_after_s=1)
-        return True
 
     def _read_body(self, head: RequestHead, route: Route) -> bytes:
         if head.method == "POST":
@@ -215,7 +240,7 @@ class Exchange:
         self.wire.unread(reader.rest)
         return reader.body
 
-    def _run(self, head: RequestHead, handler: Callable[[], Answer]) -> Answer:
+    def _run(self, head: RequestHead, handler: Callable[[], _AnyAnswer]) -> _AnyAnswer:
         try:
             return handler()
         except Refusal:
@@ -234,9 +259,40 @@ class Exchange:
             logger.info("refused with %d %s: %s", refusal.status, refusal.code, self.peer.address)
         self._send(refusal_answer(refusal, shape=shape, allow=allow), close=True, head=head)
 
+    def _stream(self, answer: StreamedAnswer, head: RequestHead) -> None:
+        """Send a body that grows. Whatever cuts it short leaves the last chunk out, so that the client can tell."""
+        chunked = head.minor == 1
+        self.wire.send(render_head(answer, chunked=chunked), Deadline(ANSWER_S))
+        if head.method == "HEAD":
+            return
+        try:
+            answer.body(_Body(self.wire, chunked=chunked))
+        except (PeerGone, TooSlow):
+            raise
+        except Exception:
+            # A bug in one stream ends one connection.
+            logger.exception("the answer to %s %s broke off", head.method, head.path)
+            raise PeerGone from None
+        if chunked:
+            self.wire.send(b"0\r\n\r\n", Deadline(ANSWER_S))
+
     def _send(self, answer: Answer, *, close: bool, head: RequestHead | None) -> None:
         if answer.status >= 400:
             text = self._rules.scrub(answer.body.decode("utf-8"))
             answer = Answer(answer.status, text.encode("utf-8"), answer.content_type, answer.headers)
         head_only = head is not None and head.method == "HEAD"
         self.wire.send(render(answer, close=close, head_only=head_only), Deadline(ANSWER_S))
+
+
+class _Body:
+    """See answers.BodyStream."""
+
+    def __init__(self, wire: Wire, *, chunked: bool) -> None:
+        self._wire = wire
+        self._chunked = chunked
+
+    def write(self, data: bytes) -> None:
+        """Send a piece; an empty one would be the end."""
+        if data:
+            framed = b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data
+            self._wire.send(framed, Deadline(ANSWER_S))

@@ -64,7 +64,9 @@ class Listener:
         self._sockets = list(sockets)
         self._threads = threads
         self._stop = StopToken()
-        self._guards = guards or Guards(allowed_hosts=settings.allowed_hosts)
+        self._guards = guards or Guards(
+            settings.allowed_hosts, settings.allowed_origins, settings.trusted_proxies
+        )
         self._table = ConnectionTable(
             max_unauthenticated=settings.max_unauthenticated,
             max_per_peer=settings.max_per_peer,

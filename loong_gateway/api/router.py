@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Callable, Protocol
+from dataclasses import dataclass, field
+from typing import Callable, Protocol, Union
 
 from loong_channels.waiting import StopToken
 
-from .answers import Answer
+from .answers import Answer, StreamedAnswer
 from .http_request import Refusal, RequestHead
 from .peers import Peer
 from .wire import Wire
@@ -20,27 +20,45 @@ BODY_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Request:
-    """A request that passed every check its route asks for. `authenticated` says that a credential was proven."""
+    """A request that passed every check its route asks for. `authenticated` says that a credential was proven.
 
+    `tail` is what follows the path of a prefix route, without the slash and as it was sent: never decoded. `gone`
+    tells whether the client has left, without waiting; `stop` is set when the port ends.
+    """
+
+    head: RequestHead
+    peer: Peer
     body: bytes
     authenticated: bool
+    tail: str = ""
+    gone: Callable[[], bool] = field(default=lambda: False)
+    stop: StopToken = field(default_factory=StopToken)
+
+
+Handler = Callable[[Request], Union[Answer, StreamedAnswer]]
+# Judges a request before its body is read: an answer that refuses it, or None to go on.
+Authorize = Callable[[RequestHead, Peer, StopToken], Union[Answer, None]]
 
 
 @dataclass(frozen=True)
 class Route:
-    """`access`: "open" (no credential looked at), "optional" (a wrong one is refused, none is fine) or "bearer".
+    """`access`: "open" (no credential looked at), "optional" (a wrong one is refused, none is fine), "bearer", or "own"
+    where `authorize` has the only word; who passes it counts as authenticated.
 
-    `shape` names the form of its errors, see `answers.error_answer`. A handler runs in the connection's own thread
-    and may block; a GET route answers HEAD, too. `probe` routes may be called through any proxy.
+    With `is_prefix` it serves everything below `path` as well. `shape` names the form of its errors, see
+    `answers.error_answer`. A handler runs in the connection's own thread and may block; a GET route answers HEAD, too.
+    `probe` routes may be called through any proxy.
     """
 
     method: str
     path: str
-    handler: Callable[[Request], Answer]
+    handler: Handler
     access: str = "bearer"
     shape: str = "control"
     body_bytes: int = BODY_BYTES
     probe: bool = False
+    is_prefix: bool = False
+    authorize: Authorize | None = None
 
 
 class Session(Protocol):
@@ -71,12 +89,15 @@ class Takeover:
 
 
 class Router:
-    """Immutable after construction; thread-safe."""
+    """Immutable after construction; thread-safe. An exact path goes before a prefix, the longer prefix first."""
 
     def __init__(self, routes: Iterable[Route], takeovers: Iterable[Takeover] = ()) -> None:
         self._by_path: dict[str, dict[str, Route]] = {}
+        self._below: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._by_path.setdefault(route.path, {})[route.method] = route
+            if route.is_prefix:
+                self._below.setdefault(route.path + "/", {})[route.method] = route
         self._takeovers = {takeover.protocol: takeover for takeover in takeovers}
 
     @property
@@ -86,7 +107,7 @@ class Router:
 
     def knows(self, path: str) -> bool:
         """Whether the path is one of the gateway's own."""
-        return path in self._by_path
+        return bool(self._routes(path))
 
     def takeover(self, head: RequestHead) -> Takeover | None:
         """The protocol this request asks to switch to, if there is one here."""
@@ -98,8 +119,8 @@ class Router:
 
     def find(self, head: RequestHead) -> Route | None:
         """The route of a request; None when the path has none for this method. Raises Refusal 404 for the path."""
-        routes = self._by_path.get(head.path)
-        if routes is None:
+        routes = self._routes(head.path)
+        if not routes:
             raise Refusal(404, "not_found")
         return routes.get("GET" if head.method == "HEAD" else head.method)
 
@@ -107,13 +128,20 @@ class Router:
         """The Allow field of a path; "*" stands for the whole server."""
         if path == "*":
             return "GET, HEAD, OPTIONS, POST"
-        methods = set(self._by_path.get(path, ())) | {"OPTIONS"}
+        methods = set(self._routes(path)) | {"OPTIONS"}
         return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
     def probes(self, path: str) -> bool:
         """True for a path that serves probes only."""
-        return any(route.probe for route in self._by_path.get(path, {}).values())
+        return any(route.probe for route in self._routes(path).values())
 
     def shape(self, path: str) -> str:
         """The form of the errors of a path."""
-        return next((route.shape for route in self._by_path.get(path, {}).values()), "control")
+        return next((route.shape for route in self._routes(path).values()), "control")
+
+    def _routes(self, path: str) -> dict[str, Route]:
+        exact = self._by_path.get(path)
+        if exact is not None:
+            return exact
+        below = [prefix for prefix in self._below if path.startswith(prefix)]
+        return self._below[max(below, key=len)] if below else {}

@@ -38,6 +38,15 @@ class Wire:
         """True while `receive` would return at once with bytes that were put back."""
         return bool(self._pending)
 
+    def gone(self) -> bool:
+        """Whether the peer has closed or reset the connection. Never blocks; takes nothing of what has arrived."""
+        try:
+            return not self._pending and not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+
     def receive(self, deadline: Deadline) -> bytes:
         """At least one byte. Blocks until the deadline; raises PeerGone or TooSlow."""
         if self._pending:

@@ -10,6 +10,7 @@ import codecs
 import hashlib
 import ipaddress
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,24 +19,27 @@ from typing import Any, Protocol
 import tomli
 
 from loong_channels import catalog
+from loong_channels.settings import Setting
 from loong_gateway.config.accounts import read_channels, warn_shared_credentials
 from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
 from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
-from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, LATER_TABLES, SECTIONS
+from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, HTTP_ENDPOINTS, LATER_TABLES, SECTIONS
 from loong_gateway.config.snapshot import (
     CliSettings,
     Config,
     DeliverySettings,
     Diagnostic,
     GatewaySettings,
+    HookSettings,
     LimitSettings,
     LoggingSettings,
     MediaSettings,
     MemorySettings,
     NetworkSettings,
     SecretRef,
+    WsSettings,
 )
 from loong_gateway.config.tables import Reading, Table
 from loong_gateway.config.webhooks import check_webhooks
@@ -44,6 +48,7 @@ __all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "validate"
 
 MAX_CONFIG_BYTES = 1 << 20
 _BIND_MODES = ("loopback", "lan", "tailnet", "auto", "custom", "localhost")
+_HOOK_PATH = re.compile(r"(/[A-Za-z0-9_-]+)+")
 _REFUSED_AUTH = ("none", "trusted-proxy")
 
 
@@ -218,6 +223,7 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         network=_network(tables["network"], read["network"]),
         logging=LoggingSettings(**read["logging"]),
         cli=CliSettings(**read["cli"]),
+        hooks=_hooks(tables["hooks"], read["hooks"]),
     )
 
 
@@ -235,6 +241,9 @@ def _gateway(table: Table, values: dict[str, Any], *, dev: bool) -> GatewaySetti
     auth = auth_table.read_all(SECTIONS["gateway.auth"])
     rate = auth_table.child("rateLimit").read_all(SECTIONS["gateway.auth.rateLimit"])
     _check_bind(table, values)
+    control_ui, ws, tools = (
+        table.child(name).read_all(SECTIONS[f"gateway.{name}"]) for name in ("controlUi", "ws", "tools")
+    )
     if "port" not in table and dev:
         values["port"] = DEV_PORT
     return GatewaySettings(
@@ -245,8 +254,41 @@ def _gateway(table: Table, values: dict[str, Any], *, dev: bool) -> GatewaySetti
         auth_attempts=rate["max_attempts"],
         auth_window_s=rate["window_ms"] / 1000,
         auth_lockout_s=rate["lockout_ms"] / 1000,
+        exempt_loopback=rate["exempt_loopback"],
+        allowed_origins=control_ui["allowed_origins"],
+        ws=WsSettings(**ws),
+        endpoints_off=_endpoints_off(table.child("http")),
+        tools_allow=tools["allow"],
+        tools_deny=tools["deny"],
         port_source="config" if "port" in table else "default",
     )
+
+
+def _endpoints_off(http: Table) -> frozenset[str]:
+    http.warn_unknown(["endpoints"])
+    endpoints = http.child("endpoints")
+    endpoints.warn_unknown(HTTP_ENDPOINTS)
+    enabled = Setting("enabled", "bool", True)
+    off = []
+    for name in HTTP_ENDPOINTS:
+        endpoint = endpoints.child(name)
+        endpoint.warn_unknown([enabled.name])
+        if not endpoint.read(enabled):
+            off.append(name)
+    return frozenset(off)
+
+
+def _hooks(table: Table, values: dict[str, Any]) -> HookSettings:
+    path = "/" + str(values["path"]).strip().strip("/")
+    if path == "/" or not _HOOK_PATH.fullmatch(path):
+        _invalid(table, "path", "must be a path of letters, digits and dashes", 'write: path = "/hooks"')
+    if (
+        values["enabled"]
+        and values["token"].form == "absent"
+        and not any(table.reading.environ.get(name, "").strip() for name in values["token"].fallback_env)
+    ):
+        _invalid(table, "enabled", "needs hooks.token", 'write: token = { env = "LOONG_HOOKS_TOKEN" }')
+    return HookSettings(**{**values, "path": path})
 
 
 def _auth_mode(auth: Mapping[str, Any], environ: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ __all__ = [
     "ACTIVE_PROVIDER",
     "CHANNEL_COMMON",
     "DEV_PORT",
+    "HTTP_ENDPOINTS",
     "LATER_CHANNEL_SETTINGS",
     "LATER_TABLES",
     "PROVIDER",
@@ -60,6 +61,13 @@ _GATEWAY = Section(
         ),
         Setting("customBindHost", "text", None, "address used when bind is custom", reload="restart"),
         Setting("allowedHosts", "texts", (), "names accepted in Host besides those of loopback"),
+        Setting(
+            "trustedProxies",
+            "texts",
+            (),
+            "addresses of proxies that may add forwarding fields",
+            reload="restart",
+        ),
         _number("workers", 64, 1, 256, "conversations answered at the same time", "restart"),
         _seconds("drain_s", 25.0, 0, 3600, "how long a stop waits for turns in progress"),
         _number(
@@ -76,20 +84,77 @@ _GATEWAY = Section(
         _number("max_unauthenticated", 64, 1, 10_000, "connections without proof, in all", "restart"),
         _number("max_per_peer", 16, 1, 10_000, "connections without proof, per address", "restart"),
         _number("max_clients", 256, 1, 10_000, "connections with proof", "restart"),
+        _number(
+            "handshakes_per_s",
+            0,
+            0,
+            100_000,
+            "WebSocket handshakes per second and address; 0 = no limit",
+            "restart",
+        ),
     ),
-    tables=("auth",),
+    tables=("auth", "controlUi", "http", "tools", "ws"),
+    later=("push", "reload", "remote", "tailscale", "tls"),
+)
+
+_WS = Section(
+    "gateway.ws",
+    (
+        _number(
+            "max_preauth_bytes", 65_536, 1024, 1 << 20, "largest message before a client has proven itself"
+        ),
+        _number("max_payload_bytes", 26_214_400, 65_536, 256 << 20, "largest message of a client"),
+        _number(
+            "max_buffered_bytes", 52_428_800, 65_536, 1 << 30, "what may wait for a client that reads slowly"
+        ),
+        _number("tick_interval_ms", 30_000, 100, 600_000, "how often every client hears a tick"),
+        _number("ping_interval_ms", 25_000, 100, 600_000, "how often every client is pinged"),
+        _number("handshake_timeout_ms", 15_000, 100, 600_000, "how long a client may take to prove itself"),
+    ),
+)
+
+# What of the HTTP side can be switched off by gateway.http.endpoints.NAME.enabled.
+HTTP_ENDPOINTS = ("chatCompletions", "embeddings", "metrics", "models", "responses", "toolsInvoke", "turn")
+
+_CONTROL_UI = Section(
+    "gateway.controlUi",
+    (Setting("allowedOrigins", "texts", (), "further origins that pages may come from", reload="restart"),),
+    later=("allowInsecureAuth", "basePath", "enabled"),
+)
+
+_TOOLS = Section(
+    "gateway.tools",
+    (
+        Setting("allow", "texts", (), "tools that may be called through the port"),
+        Setting("deny", "texts", (), "tools that may not, whatever allow says"),
+    ),
+)
+
+_HOOKS = Section(
+    "hooks",
+    (
+        Setting("enabled", "bool", False, "whether hooks are taken", reload="restart"),
+        Setting(
+            "token",
+            "secret",
+            None,
+            "what a caller of a hook proves",
+            env="LOONG_HOOKS_TOKEN",
+            reload="restart",
+        ),
+        Setting("path", "text", "/hooks", "where the hooks stand", reload="restart"),
+        Setting("allowRequestSessionKey", "bool", False, "whether a caller may name the session"),
+        Setting(
+            "defaultSessionKey", "text", None, "session of hooks that name none; absent = one of their own"
+        ),
+    ),
     later=(
-        "controlUi",
-        "handshakes_per_s",
-        "http",
-        "push",
-        "reload",
-        "remote",
-        "tailscale",
-        "tls",
-        "tools",
-        "trustedProxies",
-        "ws",
+        "allowedAgentIds",
+        "allowedSessionKeyPrefixes",
+        "mappings",
+        "maxBodyBytes",
+        "presets",
+        "transformsDir",
     ),
 )
 
@@ -119,14 +184,20 @@ _RATE_LIMIT = Section(
         _number("maxAttempts", 10, 1, 1_000_000, "failed proofs within the window before a lockout"),
         _number("windowMs", 60_000, 100, 86_400_000, "length of the window"),
         _number("lockoutMs", 300_000, 0, 86_400_000, "length of the lockout"),
+        Setting(
+            "exemptLoopback", "bool", True, "whether callers of this host are slowed instead of locked out"
+        ),
     ),
-    later=("exemptLoopback",),
 )
 
 _SECTIONS = (
     _GATEWAY,
     _AUTH,
     _RATE_LIMIT,
+    _WS,
+    _CONTROL_UI,
+    _TOOLS,
+    _HOOKS,
     Section(
         "memory",
         (
@@ -325,7 +396,6 @@ LATER_TABLES = (
     "conversation",
     "cron",
     "feishu_integration",
-    "hooks",
     "last_provider",
     "mcp",
     "meta",

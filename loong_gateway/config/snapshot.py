@@ -13,6 +13,7 @@ __all__ = [
     "DeliverySettings",
     "Diagnostic",
     "GatewaySettings",
+    "HookSettings",
     "LimitSettings",
     "LoggingSettings",
     "MediaSettings",
@@ -20,6 +21,7 @@ __all__ = [
     "NetworkSettings",
     "ProviderProfile",
     "SecretRef",
+    "WsSettings",
 ]
 
 
@@ -59,8 +61,34 @@ class Diagnostic:
 
 
 @dataclass(frozen=True)
+class WsSettings:
+    """[gateway.ws]: limits of the WebSocket side; sizes in bytes, times in milliseconds."""
+
+    max_preauth_bytes: int = 65_536
+    max_payload_bytes: int = 26_214_400
+    max_buffered_bytes: int = 52_428_800
+    tick_interval_ms: int = 30_000
+    ping_interval_ms: int = 25_000
+    handshake_timeout_ms: int = 15_000
+
+
+@dataclass(frozen=True)
+class HookSettings:
+    """[hooks]."""
+
+    enabled: bool
+    token: SecretRef
+    path: str
+    allow_request_session_key: bool
+    default_session_key: str | None
+
+
+@dataclass(frozen=True)
 class GatewaySettings:
-    """[gateway]; `port_source` is "config" when the file names the port, else "default"."""
+    """[gateway]; `port_source` is "config" when the file names the port, else "default".
+
+    `endpoints_off` are names of settings.HTTP_ENDPOINTS.
+    """
 
     mode: str | None
     port: int
@@ -83,6 +111,14 @@ class GatewaySettings:
     auth_window_s: float
     auth_lockout_s: float
     port_source: str = "default"
+    exempt_loopback: bool = True
+    trusted_proxies: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    handshakes_per_s: int = 0
+    ws: WsSettings = field(default_factory=WsSettings)
+    endpoints_off: frozenset[str] = frozenset()
+    tools_allow: tuple[str, ...] = ()
+    tools_deny: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -227,6 +263,7 @@ class Config:
     network: NetworkSettings
     logging: LoggingSettings
     cli: CliSettings
+    hooks: HookSettings
     warnings: tuple[Diagnostic, ...] = ()
 
     @property

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.bus import Bus
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.metrics import Metrics
+from loong_gateway.config.snapshot import Config
 from loong_gateway.control import (
     ChannelOutcome,
     ChannelRequest,
@@ -15,10 +19,15 @@ from loong_gateway.control import (
     TurnRequest,
     TurnResult,
 )
+from loong_gateway.control.runs import Runs
+from loong_gateway.control.sessions import Sessions
+from loong_gateway.control.settings import SettingsDesk
+from loong_gateway.control.tools import ToolDesk
 from loong_gateway.daemon.main_loop import MainLoop
 from loong_gateway.daemon.parts import LifeState
 from loong_gateway.daemon.report import Report
 from loong_gateway.messaging.engine import Engine
+from loong_gateway.providers.contract import Embeddings
 
 __all__ = ["Desk"]
 
@@ -31,6 +40,40 @@ class Desk:
         self._report = report
         self._life = life
         self._loop = loop
+
+    @property
+    def bus(self) -> Bus:
+        """See control.ControlPlane."""
+        return self._engine.bus
+
+    @property
+    def metrics(self) -> Metrics:
+        """See control.ControlPlane."""
+        return self._engine.metrics
+
+    @property
+    def runs(self) -> Runs:
+        """See control.ControlPlane."""
+        raise NotImplementedError
+
+    @property
+    def sessions(self) -> Sessions:
+        """See control.ControlPlane."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> SettingsDesk:
+        """See control.ControlPlane."""
+        raise NotImplementedError
+
+    @property
+    def tools(self) -> ToolDesk:
+        """See control.ControlPlane."""
+        raise NotImplementedError
+
+    def config(self) -> Config:
+        """See control.ControlPlane."""
+        return self._engine.config
 
     def started(self) -> bool:
         """See control.ControlPlane."""
@@ -90,6 +133,30 @@ class Desk:
         if not self._life.channels_on:
             raise CommandError("run.channels_off")
         return self._engine.channels.reload_secrets()
+
+    def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
+        """See control.ControlPlane."""
+        raise NotImplementedError
+
+    def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
+        """See control.ControlPlane."""
+        raise NotImplementedError
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        profile: str | None,
+        model: str | None,
+        deadline: Deadline,
+        stop: StopToken,
+    ) -> Embeddings:
+        """See control.ControlPlane."""
+        raise NotImplementedError
+
+    def log_file(self) -> str:
+        """See control.ControlPlane."""
+        raise NotImplementedError
 
     def _require_running(self) -> None:
         if self._life.phase != "running":

@@ -15,7 +15,7 @@ from loong_gateway import VERSION
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import Bound, open_listener
 from loong_gateway.api.listener import Listener
-from loong_gateway.api.routes import control_routes
+from loong_gateway.api.port import all_routes
 from loong_gateway.api.webhook_listener import listening
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
@@ -187,10 +187,11 @@ def _listener(
         attempts=settings.auth_attempts,
         window_s=settings.auth_window_s,
         lockout_s=settings.auth_lockout_s,
+        exempt_loopback=settings.exempt_loopback,
     )
     return Listener(
         bound.sockets,
-        control_routes(control),
+        all_routes(control, order.config),
         auth,
         settings,
         threads,

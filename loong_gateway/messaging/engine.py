@@ -13,6 +13,7 @@ from loong_channels import catalog
 from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.egress import Egress
 from loong_gateway import VERSION
+from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.clock_steps import ClockSteps
 from loong_gateway.base.faults import CommandError, StoreUnwritable
@@ -81,6 +82,7 @@ class Engine:
     def __init__(self, config: Config, parts: EngineParts) -> None:
         self.config = config
         self.metrics = Metrics()
+        self.bus = Bus(parts.clock.wall_ms)
         self.supervisor = Supervisor()
         self.channels = ChannelControl(self.supervisor, parts.clock)
         self.webhooks = parts.webhooks

@@ -8,7 +8,19 @@ from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
 
-__all__ = ["Completion", "Image", "Message", "Provider", "ProviderCall", "ProviderFault", "Usage"]
+__all__ = [
+    "CallOptions",
+    "Completion",
+    "Embeddings",
+    "Function",
+    "Image",
+    "Message",
+    "Provider",
+    "ProviderCall",
+    "ProviderFault",
+    "ToolCall",
+    "Usage",
+]
 
 
 @dataclass(frozen=True)
@@ -20,15 +32,27 @@ class Image:
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """What a model asks to have called. `arguments` is JSON text as the model wrote it, so it may be broken."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class Message:
-    """One message of a conversation. `role` is "system", "user" or "assistant".
+    """One message of a conversation. `role` is "system", "user", "assistant" or "tool".
 
     `images` belong to messages of a user; `content` names each with a placeholder, so it can stand without them.
+    `tool_calls` belong to messages of the assistant; a message of a tool names the call it answers by its id.
     """
 
     role: str
     content: str
     images: tuple[Image, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,20 +70,70 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Function:
+    """A function that the caller offers to the model. `parameters` is a JSON Schema, None for one without any."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, object] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """What the caller wants of the answer; None and empty leave it to the profile and the service.
+
+    `tool_choice` is "auto", "none", "required" or the name of a function after "function:". `response_format` is
+    passed on as it is.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    reasoning_effort: str | None = None
+    tools: tuple[Function, ...] = ()
+    tool_choice: str | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True)
 class ProviderCall:
-    """One question to the model: the system text, the window of history, the new message."""
+    """One question to the model: the system text, the window of history, the new message.
+
+    `model` stands in place of the profile's own for this one call.
+    """
 
     messages: tuple[Message, ...]
+    options: CallOptions = field(default_factory=CallOptions)
+    model: str | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The whole answer. `truncated` says that the model stopped at its length limit."""
+    """The whole answer. `truncated` says that the model stopped at its length limit.
+
+    With `tool_calls` the model waits for their results, and `text` may be empty.
+    """
 
     text: str
     model: str
     usage: Usage | None = None
     truncated: bool = False
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One vector for each text that was asked for, in the same order."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    model: str
+    usage: Usage | None = None
 
 
 class ProviderFault(Exception):

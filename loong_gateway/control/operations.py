@@ -1,16 +1,14 @@
-"""What the port may ask of a running gateway. The runtime implements it; tests implement a small one."""
+"""What is asked of a running gateway and what it answers: one turn, sends, accounts, secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 __all__ = [
     "MOST_FILES",
     "ChannelOutcome",
     "ChannelRequest",
-    "ControlPlane",
     "ProbeOutcome",
     "SecretsOutcome",
     "SendFile",
@@ -131,44 +129,3 @@ class SecretsOutcome:
     account: str
     outcome: str
     detail: str = ""
-
-
-class ControlPlane(Protocol):
-    """All methods are thread-safe and return at once unless their text says that they block."""
-
-    def started(self) -> bool:
-        """True once every enabled surface has been started once."""
-
-    def ready(self) -> tuple[str, ...]:
-        """The reasons why the gateway is not ready, empty when it is: "starting", "stopping", "store_unwritable"..."""
-
-    def status(self) -> Mapping[str, object]:
-        """The status document: the fields of `gateway status --json`, without what only the reader can know."""
-
-    def request_stop(self, reason: str) -> str:
-        """Ask for a stop; "requested" or "already_requested"."""
-
-    def resume(self) -> bool:
-        """Switch the channels on again that the crash-loop breaker keeps off; False when they are on."""
-
-    def turn(self, request: TurnRequest) -> TurnResult:
-        """Run one turn in the lane of its session. Blocks up to `timeout_s`. Never raises for a provider's fault."""
-
-    def send(self, request: SendRequest) -> SendOutcome:
-        """Put it into the outbox and wait for its fate. Blocks up to `wait_s`.
-
-        Raises CommandError for an unknown channel, account or target kind, an option that the channel does not take,
-        a file that is no copy, StoreUnwritable when it cannot be kept.
-        """
-
-    def channel(self, request: ChannelRequest) -> ChannelOutcome:
-        """Start, stop or restart one account. Blocks up to `wait_s`. Raises CommandError for one not served here."""
-
-    def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
-        """Ask a platform through the channel that serves the account. Blocks up to `timeout_s`.
-
-        Raises CommandError for an account that is not served here.
-        """
-
-    def reload_secrets(self) -> Sequence[SecretsOutcome]:
-        """Read all secrets of the accounts again and restart those that need it. Blocks for files and programs."""

@@ -1,0 +1,120 @@
+"""What the port may ask of a running gateway. The runtime implements it; tests implement a small one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.bus import Bus
+from loong_gateway.base.metrics import Metrics
+from loong_gateway.config.snapshot import Config
+from loong_gateway.providers.contract import Embeddings
+
+from .operations import (
+    ChannelOutcome,
+    ChannelRequest,
+    ProbeOutcome,
+    SecretsOutcome,
+    SendOutcome,
+    SendRequest,
+    TurnRequest,
+    TurnResult,
+)
+from .runs import Runs
+from .sessions import Sessions
+from .settings import SettingsDesk
+from .tools import ToolDesk
+
+__all__ = ["ControlPlane"]
+
+
+class ControlPlane(Protocol):
+    """All methods are thread-safe and return at once unless their text says that they block."""
+
+    @property
+    def bus(self) -> Bus:
+        """Where everything that happens is told."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is counted."""
+
+    @property
+    def runs(self) -> Runs:
+        """Questions to the model."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """Conversations that are remembered."""
+
+    @property
+    def settings(self) -> SettingsDesk:
+        """The configuration file."""
+
+    @property
+    def tools(self) -> ToolDesk:
+        """What can be called by name."""
+
+    def config(self) -> Config:
+        """The configuration that is applied at this moment."""
+
+    def started(self) -> bool:
+        """True once every enabled surface has been started once."""
+
+    def ready(self) -> tuple[str, ...]:
+        """The reasons why the gateway is not ready, empty when it is: "starting", "stopping", "store_unwritable"..."""
+
+    def status(self) -> Mapping[str, object]:
+        """The status document: the fields of `gateway status --json`, without what only the reader can know."""
+
+    def request_stop(self, reason: str) -> str:
+        """Ask for a stop; "requested" or "already_requested"."""
+
+    def resume(self) -> bool:
+        """Switch the channels on again that the crash-loop breaker keeps off; False when they are on."""
+
+    def turn(self, request: TurnRequest) -> TurnResult:
+        """Run one turn in the lane of its session. Blocks up to `timeout_s`. Never raises for a provider's fault."""
+
+    def send(self, request: SendRequest) -> SendOutcome:
+        """Put it into the outbox and wait for its fate. Blocks up to `wait_s`.
+
+        Raises CommandError for an unknown channel, account or target kind, an option that the channel does not take,
+        a file that is no copy, StoreUnwritable when it cannot be kept.
+        """
+
+    def channel(self, request: ChannelRequest) -> ChannelOutcome:
+        """Start, stop or restart one account. Blocks up to `wait_s`. Raises CommandError for one not served here."""
+
+    def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
+        """Ask a platform through the channel that serves the account. Blocks up to `timeout_s`.
+
+        Raises CommandError for an account that is not served here.
+        """
+
+    def reload_secrets(self) -> Sequence[SecretsOutcome]:
+        """Read all secrets of the accounts again and restart those that need it. Blocks for files and programs."""
+
+    def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
+        """Ask for a restart of this gateway; "requested" or "already_requested"."""
+
+    def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
+        """The models of every configured provider profile: {id, profile, kind, available, error?}.
+
+        Blocks for the providers when they are asked anew; one that does not answer is listed with its own model.
+        """
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        profile: str | None,
+        model: str | None,
+        deadline: Deadline,
+        stop: StopToken,
+    ) -> Embeddings:
+        """One vector for each text. Blocks; raises ProviderFault, kind "not_supported" where there is no such model."""
+
+    def log_file(self) -> str:
+        """The path of the file that this gateway writes its log to."""
