@@ -10,7 +10,12 @@ from .routes import control_routes
 
 __all__ = ["all_routes"]
 
+# Which endpoint of settings.HTTP_ENDPOINTS a path belongs to.
+ENDPOINT_OF = {"/v1/turn": "turn"}
+
 
 def all_routes(control: ControlPlane, config: Config) -> list[Route]:
     """The routes over `control`; `config` says which of them are switched off."""
-    return [*control_routes(control)]
+    routes = [*control_routes(control)]
+    off = config.gateway.endpoints_off
+    return [route for route in routes if ENDPOINT_OF.get(route.path) not in off]
