@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Callable, Protocol, Union
 
-from loong_channels.waiting import StopToken
+from loong_channels.waiting import Deadline, StopToken
 
 from .answers import Answer, StreamedAnswer
 from .http_request import Refusal, RequestHead
@@ -79,13 +79,16 @@ class Takeover:
 
     Host, Origin and forwarding fields have been checked; a credential has not. `serve` blocks for as long as the
     protocol lives, writes its own answer (101 or an error), reads what is already buffered through `session.wire`,
-    raises nothing but PeerGone and TooSlow, and returns to have the connection closed. Until `session.authenticated`
+    raises nothing but PeerGone and TooSlow (and Refusal before its own answer), and returns to have the connection
+    closed. `close` ends everything when the port stops, before any connection is cut: it blocks until the deadline at
+    most, and repeating it is harmless. Until `session.authenticated`
     was called the connection may have to give way to a newcomer. It must end soon after `session.stop` is set, and
     finds its socket shut down if it does not.
     """
 
     protocol: str
     serve: Callable[[Session], None]
+    close: Callable[[Deadline], None] = field(default=lambda _: None)
 
 
 class Router:
