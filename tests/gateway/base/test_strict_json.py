@@ -7,7 +7,12 @@ from loong_gateway.base.strict_json import read_json
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1", 1), ('{"a":[1.5,null,true]}', {"a": [1.5, None, True]}), ('"\\ud800"', "\ud800"), ("1e300", 1e300)],
+    [
+        ("1", 1),
+        ('{"a":[1.5,null,true]}', {"a": [1.5, None, True]}),
+        ('"\\ud800"', "\ud800"),
+        ("1e300", 1e300),
+    ],
 )
 def test_reads_json(text: str, value: object) -> None:
     assert read_json(text) == value

@@ -30,7 +30,15 @@ ADMIN = ["operator.admin"]
 class SmallSessions:
     """One session that is remembered."""
 
-    def list(self, *, limit: int, offset: int = 0, search: str = "", active_since_ms: int = 0, previews: bool = False):
+    def list(
+        self,
+        *,
+        limit: int,
+        offset: int = 0,
+        search: str = "",
+        active_since_ms: int = 0,
+        previews: bool = False,
+    ):
         row = SessionInfo("agent:main:main", "s-1", "direct", "", "main", 1, 2, 4)
         return SessionPage((row,)[:limit], 1)
 
@@ -59,7 +67,9 @@ class RpcGateway(SmallGateway):
 class RpcPort:
     """A listener on a free loopback port; a context manager."""
 
-    def __init__(self, *, ws: dict[str, int] | None = None, methods=(), auth: Auth | None = None, **settings: object) -> None:
+    def __init__(
+        self, *, ws: dict[str, int] | None = None, methods=(), auth: Auth | None = None, **settings: object
+    ) -> None:
         self.control = RpcGateway()
         self.threads = ThreadRegistry()
         applied = gateway_settings(ws=WsSettings(**(ws or {})), **settings)

@@ -69,13 +69,20 @@ PERSON = {
     "ts": count,
     **{
         name: Maybe(text)
-        for name in "host ip version platform deviceFamily modelIdentifier timeZone mode reason deviceId instanceId".split()
+        for name in (
+            *"host ip version platform deviceFamily modelIdentifier".split(),
+            *"timeZone mode reason deviceId instanceId".split(),
+        )
     },
     "text": Maybe(any_text),
     **{name: Maybe(count) for name in ("lastInputSeconds", "onlineSince", "lastActivityAt")},
     **{name: Maybe(Each(text)) for name in ("tags", "roles", "scopes", "watchedSessions")},
 }
-SESSIONS = {"path": any_text, "count": count, "recent": Each({"key": any_text, "updatedAt": anything, "age": anything})}
+SESSIONS = {
+    "path": any_text,
+    "count": count,
+    "recent": Each({"key": any_text, "updatedAt": anything, "age": anything}),
+}
 HEALTH = {
     "ok": True,
     "ts": count,

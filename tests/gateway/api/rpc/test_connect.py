@@ -156,7 +156,14 @@ def test_only_operators_come_in(role: str, code: str) -> None:
     assert raised.value.code == 1008
 
 
-def judged(auth: dict[str, str], *, mode: str = "token", peer: Peer = HERE, desk: Auth | None = None, client: str = "test"):
+def judged(
+    auth: dict[str, str],
+    *,
+    mode: str = "token",
+    peer: Peer = HERE,
+    desk: Auth | None = None,
+    client: str = "test",
+):
     desk = desk or Auth(secret="the-secret", control_token="the-control")
     params = changed("client/id", client)
     params["auth"] = auth
@@ -177,26 +184,30 @@ def test_the_control_token_is_taken_from_here_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("auth", "mode", "client", "code", "step", "message"),
+    ("auth", "mode", "client", "wrong", "hint"),
     [
-        ({}, "token", "test", "AUTH_TOKEN_MISSING", "update_auth_configuration", "gateway token missing (provide gateway auth token)"),
-        ({"token": ""}, "token", "test", "AUTH_TOKEN_MISSING", "update_auth_configuration", "gateway token missing (provide gateway auth token)"),
-        ({"token": "x"}, "token", "test", "AUTH_TOKEN_MISMATCH", "update_auth_credentials", "gateway token mismatch (provide gateway auth token)"),
-        ({"token": "x"}, "token", "cli", "AUTH_TOKEN_MISMATCH", "update_auth_credentials", "gateway token mismatch (use this gateway's gateway.auth.token)"),
-        ({}, "password", "test", "AUTH_PASSWORD_MISSING", "update_auth_configuration", "gateway password missing (provide gateway auth password)"),
-        ({"password": "\ud800"}, "password", "test", "AUTH_PASSWORD_MISMATCH", "update_auth_credentials", "gateway password mismatch (provide gateway auth password)"),
+        ({}, "token", "test", "missing", "provide gateway auth token"),
+        ({"token": ""}, "token", "test", "missing", "provide gateway auth token"),
+        ({"token": "x"}, "token", "test", "mismatch", "provide gateway auth token"),
+        ({"token": "x"}, "token", "cli", "mismatch", "use this gateway's gateway.auth.token"),
+        ({}, "password", "test", "missing", "provide gateway auth password"),
+        ({"password": "\ud800"}, "password", "test", "mismatch", "provide gateway auth password"),
     ],
     ids=range(6),
-)  # fmt: skip
+)
 def test_what_is_wrong_with_a_credential(
-    auth: dict[str, str], mode: str, client: str, code: str, step: str, message: str
+    auth: dict[str, str], mode: str, client: str, wrong: str, hint: str
 ) -> None:
     with pytest.raises(Refused) as raised:
         judged(auth, mode=mode, client=client)
     fault = raised.value.fault
-    assert str(fault) == raised.value.reason == f"unauthorized: {message}"
+    assert str(fault) == raised.value.reason == f"unauthorized: gateway {mode} {wrong} ({hint})"
     assert raised.value.code == 1008
-    assert (fault.code, fault.details["code"], fault.details["recommendedNextStep"]) == ("INVALID_REQUEST", code, step)
+    assert fault.code == "INVALID_REQUEST"
+    assert fault.details["code"] == f"AUTH_{mode}_{wrong}".upper()
+    assert fault.details["authReason"] == f"{mode}_{wrong}"
+    step = {"missing": "update_auth_configuration", "mismatch": "update_auth_credentials"}[wrong]
+    assert fault.details["recommendedNextStep"] == step
     assert fault.details["canRetryWithDeviceToken"] is False
     assert not fault.retryable
 

@@ -15,7 +15,9 @@ def test_a_request_is_read_from_text_and_from_bytes() -> None:
         assert (frame.id, frame.method, frame.params) == ("\u9f99\ud800", "health", None)
 
 
-@pytest.mark.parametrize("message", ["", "nonsense", '{"type":"req","type":"req"}', "NaN", "[" * 100_000, b"\xff"])
+@pytest.mark.parametrize(
+    "message", ["", "nonsense", '{"type":"req","type":"req"}', "NaN", "[" * 100_000, b"\xff"]
+)
 def test_what_is_no_strict_json_is_told_apart(message: str | bytes) -> None:
     with pytest.raises(frames.NotJson):
         frames.parse_request(message)
@@ -67,7 +69,9 @@ def test_an_error_leaves_out_what_it_does_not_have() -> None:
 
 
 def test_an_error_always_has_words() -> None:
-    assert json.loads(frames.failure("a", RpcFault("UNAVAILABLE", "")))["error"]["message"] == "internal error"
+    assert (
+        json.loads(frames.failure("a", RpcFault("UNAVAILABLE", "")))["error"]["message"] == "internal error"
+    )
 
 
 def test_an_id_comes_back_whatever_it_is_made_of() -> None:

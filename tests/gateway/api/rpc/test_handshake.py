@@ -69,8 +69,9 @@ def test_a_probe_may_be_older(port: RpcPort) -> None:
         assert client.hello["protocol"] == 4
 
 
+NOT_CONNECT = "invalid handshake: first request must be connect"
 REFUSALS = [
-    ("not_connect", {"type": "req", "id": "a", "method": "health"}, "invalid handshake: first request must be connect", 1008),
+    ("not_connect", {"type": "req", "id": "a", "method": "health"}, NOT_CONNECT, 1008),
     ("event", {"type": "event", "event": "tick"}, None, 1008),
     ("array", [], None, 1008),
     ("no_id", {"type": "req", "method": "connect"}, None, 1008),
@@ -85,7 +86,9 @@ REFUSALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("first", "message", "code"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS])
+@pytest.mark.parametrize(
+    ("first", "message", "code"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS]
+)
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 def test_refusals(port: RpcPort, first: object, message: str | None, code: int, binary: bool) -> None:
     if isinstance(first, dict) and "client" in first:
@@ -119,12 +122,11 @@ def test_too_large_a_first_message(port: RpcPort) -> None:
 
 
 def test_who_says_nothing_or_only_a_little_is_closed_in_time() -> None:
-    with RpcPort(ws={"handshake_timeout_ms": 150}) as port:
-        with port.open() as client:
-            client.socket.ping()
-            client.socket.sock.sendall(b"\x81\x85abcdx")
-            assert client.closed() == (1000, "")
-            assert client.last == []
+    with RpcPort(ws={"handshake_timeout_ms": 150}) as port, port.open() as client:
+        client.socket.ping()
+        client.socket.sock.sendall(b"\x81\x85abcdx")
+        assert client.closed() == (1000, "")
+        assert client.last == []
 
 
 def test_a_gateway_that_starts_asks_to_come_again(port: RpcPort) -> None:
@@ -190,10 +192,9 @@ def test_too_many_handshakes_in_a_second_are_refused() -> None:
 
 
 def test_clients_that_proved_themselves_have_a_cap_of_their_own() -> None:
-    with RpcPort(max_clients=2) as port:
-        with port.client(), port.client(), port.open() as third:
-            assert third.connect()["error"]["retryable"] is True
-            assert third.closed()[0] == 1013
+    with RpcPort(max_clients=2) as port, port.client(), port.client(), port.open() as third:
+        assert third.connect()["error"]["retryable"] is True
+        assert third.closed()[0] == 1013
 
 
 def test_refusals_are_counted_by_word(port: RpcPort) -> None:
