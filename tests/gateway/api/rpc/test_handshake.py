@@ -200,6 +200,7 @@ def test_clients_that_proved_themselves_have_a_cap_of_their_own() -> None:
 def test_refusals_are_counted_by_word(port: RpcPort) -> None:
     with port.open() as client:
         client.connect(token="x")
+        client.closed()
     assert port.control.metrics.get("ws_refused:token_mismatch") == 1
     with port.client():
         pass
