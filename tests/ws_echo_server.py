@@ -1,4 +1,4 @@
-"""python tests/ws_echo_server.py --port N: a WebSocket server that says everything back, for the protocol's test suites.
+"""python tests/ws_echo_server.py --port N: a WebSocket server that says everything back, for suites of the protocol.
 
 It is the gateway's own listener, handshake and frames; only the limits are its own. Prints `READY <port>`; SIGTERM
 ends it. Loopback only.
