@@ -63,7 +63,8 @@ class PortSecret:
             self.value = value
             watchers = tuple(self._watchers)
         for watcher in watchers:
-            watcher(value)
+            # Not `value`: another reload may have read a newer one in the meantime.
+            watcher(self.value)
         logger.info("the secret of the port was replaced")
         return SecretsOutcome(CHANNEL, ACCOUNT, "replaced", "it changed")
 
