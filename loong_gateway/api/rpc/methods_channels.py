@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from loong_channels import catalog
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import one_line
 from loong_gateway.control import ChannelOutcome, ChannelRequest, ControlPlane, SendRequest
-from loong_gateway.views.channel_status import channel_status
+from loong_gateway.views.channel_status import Probes, channel_status
 from loong_gateway.views.channels import spec_of
 
-from .calls import ADMIN, READ, WRITE, Call, Method, RpcFault
-from .channel_probes import probe_all
+from .calls import ADMIN, DEFERRED, READ, WRITE, Call, Method, RpcFault
 
-__all__ = ["methods"]
+__all__ = ["Ask", "methods"]
 
 PROBE_MS = 10_000
 LONGEST_MS = 2**31
+SHARE = 0.8
+LONGEST_PROBE_S = 30.0
 LONGEST_NAME = 256
 SEND_S = 30.0
 # A send that ended well or will: what was queued is on disk and leaves when its account can.
@@ -34,9 +35,21 @@ BLAME = (
 )
 
 
-def methods(control: ControlPlane, threads: ThreadRegistry, wall_ms: Callable[[], int]) -> list[Method]:
-    """The methods over `control`. `threads` are for probes, which are made side by side."""
-    channels = _Channels(control, threads, wall_ms)
+class Ask(Protocol):
+    """Probes accounts (channel, account) side by side and calls `done` once, within the budget, from any thread.
+
+    An account that has not answered by then has None.
+    """
+
+    def __call__(
+        self, accounts: Sequence[tuple[str, str]], *, budget_s: float, done: Callable[[Probes], None]
+    ) -> None:
+        """Never blocks."""
+
+
+def methods(control: ControlPlane, ask: Ask, wall_ms: Callable[[], int]) -> list[Method]:
+    """The methods over `control`; `ask` probes."""
+    channels = _Channels(control, ask, wall_ms)
     return [
         Method("channels.status", READ, channels.status, waits=True),
         Method("channels.start", ADMIN, channels.start, waits=True),
@@ -47,23 +60,36 @@ def methods(control: ControlPlane, threads: ThreadRegistry, wall_ms: Callable[[]
 
 
 class _Channels:
-    def __init__(self, control: ControlPlane, threads: ThreadRegistry, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, control: ControlPlane, ask: Ask, wall_ms: Callable[[], int]) -> None:
         self._control = control
-        self._threads = threads
+        self._ask = ask
         self._wall_ms = wall_ms
 
     def status(self, call: Call) -> object:
         params = call.params
-        probe = params.flag("probe")
         budget_ms = params.integer("timeoutMs", minimum=0, maximum=LONGEST_MS, default=PROBE_MS)
-        only = self._configured(params.text("channel", longest=LONGEST_NAME))
         assert budget_ms is not None
-        probes = {}
-        if probe:
-            probes = probe_all(self._control, self._threads, budget_s=budget_ms / 1000, only=only)
-        return channel_status(
-            self._control.config(), self._control.status(), probes, now_ms=self._wall_ms(), only=only
-        )
+        only = self._configured(params.text("channel", longest=LONGEST_NAME))
+
+        def document(probes: Probes) -> dict[str, object]:
+            config, status = self._control.config(), self._control.status()
+            return channel_status(config, status, probes, now_ms=self._wall_ms(), only=only)
+
+        if not params.flag("probe"):
+            return document({})
+        # The rest of the budget is for the way there and back.
+        patience_s = min(LONGEST_PROBE_S, budget_ms / 1000 * SHARE)
+        self._ask(self._served(only), budget_s=patience_s, done=lambda probes: call.respond(document(probes)))
+        return DEFERRED
+
+    def _served(self, only: str | None) -> list[tuple[str, str]]:
+        """The accounts that there is somebody to ask for: not those on a terminal."""
+        surfaces = self._control.status().get("surfaces")
+        found = [
+            (str(one.get("channel")), str(one.get("account")))
+            for one in (surfaces if isinstance(surfaces, list) else ())
+        ]
+        return [one for one in found if one[0] in self._control.config().channels and only in (None, one[0])]
 
     def start(self, call: Call) -> object:
         outcome = self._act(call, "start")

@@ -1,4 +1,4 @@
-"""`config.*`: the configuration file, looked at and changed. Secrets never leave, and stay where their mark comes back."""
+"""`config.*`: the configuration file, looked at and changed. Secrets never leave; their marks may come back."""
 
 from __future__ import annotations
 
