@@ -92,7 +92,9 @@ class _Gateway:
             "blockers": []
             if safe
             else [{"kind": "run", "count": active, "message": plural(active, "active run")}],
-            "summary": "safe to restart now" if safe else f"a restart would interrupt {plural(active, 'active run')}",
+            "summary": "safe to restart now"
+            if safe
+            else f"a restart would interrupt {plural(active, 'active run')}",
         }
 
     def reload_secrets(self, _call: Call) -> object:

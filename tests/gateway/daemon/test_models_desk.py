@@ -122,7 +122,7 @@ def test_an_old_list_outlives_a_failure_that_is_not_about_the_key() -> None:
         assert rows(made, refresh=True) == [("m2", "main", False, "auth_rejected")]
 
 
-@pytest.mark.parametrize("text", ["", "[provider]\nkind = 'echo'\n"], ids=["none", "echo"])
+@pytest.mark.parametrize("text", ["", "[provider]\nkind = 'echo'\nmodel = 'echo'\n"], ids=["none", "echo"])
 def test_little_to_list(text: str) -> None:
     with desk(text) as (made, _, _):
         assert len(rows(made)) == text.count("provider")
