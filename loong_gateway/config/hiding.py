@@ -13,8 +13,7 @@ from typing import Any
 
 from loong_channels import catalog
 from loong_channels.settings import Setting
-from loong_gateway.config.casting import Problem
-from loong_gateway.config.secret_refs import is_blank, pointer_problem, read_ref
+from loong_gateway.config.secret_refs import is_blank, read_ref
 from loong_gateway.config.settings import PROVIDER, SECTIONS
 from loong_gateway.config.tables import fold
 from loong_gateway.config.toml_lines import KeyPath, layout
@@ -35,6 +34,8 @@ _IN_COMMENT = re.compile(rf"(?:{_SECRET_NAME.pattern})\w*[\"']?\s*[=:]\s*\S", re
 _WITH_PASSWORD = re.compile(
     r"^[a-z][a-z0-9+.-]*://[^/]*@|[?&][^=&]*(?:token|key|secret|sign)[^=&]*=", re.IGNORECASE
 )
+# Variables that hold secrets have such names; a secret hardly ever does.
+_PLAIN_VARIABLE = re.compile(r"[A-Z]{1,16}|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _ANY = Setting("secret", "secret")
 
 
@@ -139,7 +140,8 @@ def _in_list(value: object, path: KeyPath) -> Iterator[KeyPath]:
 def _of_secret(value: object, path: KeyPath) -> Iterator[KeyPath]:
     """The parts of a secret setting's value that may not be shown."""
     if isinstance(value, str):
-        if not is_blank(value) and read_ref(_ANY, value, base_dir="").form != "env":
+        ref = read_ref(_ANY, value, base_dir="")
+        if not is_blank(value) and (ref.form != "env" or _is_odd_name(str(ref.value))):
             yield path
     elif isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in ("env", "file", "exec"):
         (form, inner), *_ = value.items()
@@ -164,8 +166,8 @@ def _texts(value: object, path: KeyPath, *, first: int = 0) -> Iterator[KeyPath]
 
 
 def _is_odd_name(name: str) -> bool:
-    problem: Problem | None = pointer_problem(name, key="env", default_env=None)
-    return problem is not None
+    """Whether what stands for the name of a variable may be the secret itself, put in the wrong place."""
+    return _PLAIN_VARIABLE.fullmatch(name.strip()) is None
 
 
 def _is_secret(name: str) -> bool:

@@ -12,7 +12,14 @@ from loong_gateway.config.snapshot import Config
 from tests.gateway.api.small_call import ask
 from tests.gateway.config.reading import valid
 
-CONFIG = 'active_provider = "main"\n[providers.main]\nkind = "ollama"\nmodel = "m"\n[providers.other]\nkind = "openai"\n'
+CONFIG = """
+active_provider = "main"
+[providers.main]
+kind = "ollama"
+model = "m"
+[providers.other]
+kind = "openai"
+"""
 
 
 class Control:

@@ -50,7 +50,7 @@ def test_a_new_value_replaces_the_old_one(file: pathlib.Path) -> None:
 
 def test_the_old_value_holds_while_there_is_no_new_one(file: pathlib.Path) -> None:
     secret = secret_of(SecretRef("file", str(file), "gateway.auth.token"))
-    secret.on_change(lambda value: pytest.fail(value))
+    secret.on_change(pytest.fail)
     file.unlink()
     outcome = secret.reload()
     assert (outcome.outcome, secret.value) == ("unavailable", "first-token")
