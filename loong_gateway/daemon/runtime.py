@@ -71,7 +71,7 @@ class Runtime:
             ],
             parts.clock,
         )
-        self._desk = Desk(parts.engine, self._report, self._life, self._loop)
+        self._desk = Desk(parts.engine, self._report, self._life, self._loop, parts.desk)
 
     def run(self) -> int:
         """Start everything, live until a stop is asked for, stop everything. Blocks; returns the exit code."""

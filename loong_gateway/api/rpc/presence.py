@@ -83,6 +83,18 @@ class Presence:
             self._version += 1
             return True
 
+    def told(self, fields: Mapping[str, object]) -> None:
+        """Note what somebody says of a host or a program that holds no connection here; kept as long as who left."""
+        with self._guard:
+            now_ms = self._wall_ms()
+            key = (
+                f"told {fields.get('instanceId') or fields.get('deviceId') or fields.get('host') or 'system'}"
+            )
+            self._seen[key] = _Seen({"reason": "event", **fields, "ts": now_ms})
+            self._seen.move_to_end(key)
+            self._forget(now_ms)
+            self._version += 1
+
     def left(self, member: Member) -> bool:
         """Note that a client has left; False when that changes nothing."""
         with self._guard:

@@ -7,6 +7,7 @@ while something is due.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -122,7 +123,15 @@ class RpcServer:
             wall_ms=wall_ms,
         )
         prober = Prober(control, self._pool, self._timers)
-        toolbox = Toolbox(self._health, self._presence, prober, self._hub.note_presence, wall_ms)
+        toolbox = Toolbox(
+            self._health,
+            self._presence,
+            prober,
+            self._hub.note_presence,
+            wall_ms,
+            scrub,
+            identity=f"{os.uname().nodename}:{facts.state_dir}",
+        )
         self._table = Table(
             methods(control, toolbox),
             pool=self._pool,
