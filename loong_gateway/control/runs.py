@@ -31,6 +31,7 @@ class RunRequest:
     caller tells it, the newest last; then `text` is what is remembered of it as the question. Empty means `text`
     (and `images`) alone. With a session, its history comes before them. `system` is said to the model besides
     `cli.system_prompt`. `profile` and `model` replace the active provider and its model.
+    A run that ends with tool calls is not remembered yet: the next one tells question, calls and results again.
     A `durable` run is on disk before it is admitted, is begun again after a crash, and its result can be asked for
     after a restart. `origin`: "rpc", "http", "hook" or "turn".
     """
