@@ -5,17 +5,24 @@ from __future__ import annotations
 from loong_gateway.config.snapshot import Config
 from loong_gateway.control import ControlPlane
 
+from .openai import openai_routes
 from .router import Route
 from .routes import control_routes
 
 __all__ = ["all_routes"]
 
 # Which endpoint of settings.HTTP_ENDPOINTS a path belongs to.
-ENDPOINT_OF = {"/v1/turn": "turn"}
+ENDPOINT_OF = {
+    "/v1/chat/completions": "chatCompletions",
+    "/v1/embeddings": "embeddings",
+    "/v1/models": "models",
+    "/v1/responses": "responses",
+    "/v1/turn": "turn",
+}
 
 
 def all_routes(control: ControlPlane, config: Config) -> list[Route]:
     """The routes over `control`; `config` says which of them are switched off."""
-    routes = [*control_routes(control)]
+    routes = [*control_routes(control), *openai_routes(control)]
     off = config.gateway.endpoints_off
     return [route for route in routes if ENDPOINT_OF.get(route.path) not in off]

@@ -154,11 +154,14 @@ class Desk:
         *,
         profile: str | None,
         model: str | None,
+        dimensions: int | None,
         deadline: Deadline,
         stop: StopToken,
     ) -> Embeddings:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.embed(
+            texts, profile=profile, model=model, dimensions=dimensions, deadline=deadline, stop=stop
+        )
 
     def log_file(self) -> str:
         """See control.ControlPlane."""
