@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import Bound, open_listener
+from loong_gateway.api.hooks import hook_auth
 from loong_gateway.api.listener import Listener
 from loong_gateway.api.port import all_routes
 from loong_gateway.api.webhook_listener import listening
@@ -26,6 +27,7 @@ from loong_gateway.config.outside import egress_of
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import ControlPlane
+from loong_gateway.daemon.gauges import show_owner, show_port
 from loong_gateway.daemon.parts import RuntimeParts
 from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.logs import log as logs
@@ -73,6 +75,14 @@ class Launch:
     takes_webhooks: bool = True
 
 
+class _Credentials(NamedTuple):
+    """What opens the port: the configured secret, the control token of this run, the token of the hooks."""
+
+    secret: str | None
+    control: str
+    hook: str | None
+
+
 def launch(order: Launch) -> int:
     """Run an owner until it is stopped. Blocks; returns the exit code. Raises CommandError when it cannot start."""
     lock = OwnerLock.acquire(order.places, verb=order.verb)
@@ -95,6 +105,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> int:
     places = order.places
     redactor = Redactor()
     secret = _own_secret(order, redactor)
+    hook = _hook_token(order, redactor, secret)
     bound = open_listener(
         order.config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ
     )
@@ -110,7 +121,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> int:
     )
     try:
         with StoreLock.hold(places, STORE_LOCK_S, code="store.locked_at_start"):
-            return _with_store(order, lock, bound, redactor, (secret, token))
+            return _with_store(order, lock, bound, redactor, _Credentials(secret, token, hook))
     finally:
         for sock in bound.sockets:
             sock.close()
@@ -118,7 +129,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> int:
 
 
 def _with_store(
-    order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: tuple[str | None, str]
+    order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: _Credentials
 ) -> int:
     threads = ThreadRegistry()
     clock = Clock()
@@ -141,6 +152,7 @@ def _with_store(
                 ),
             ),
         )
+        show_owner(engine.metrics, store, lock, clock)
         for account in order.accounts:
             engine.add_account(account)
         runtime = Runtime(
@@ -157,7 +169,7 @@ def _with_store(
                 boots=Boots(order.places, clock),
                 clock=clock,
                 announce=order.announce,
-                token=credentials[1],
+                token=credentials.control,
                 mode=order.mode,
                 session=order.session,
                 once=order.once,
@@ -174,7 +186,7 @@ def _with_store(
 def _listener(
     order: Launch,
     bound: Bound,
-    credentials: tuple[str | None, str],
+    credentials: _Credentials,
     threads: ThreadRegistry,
     redactor: Redactor,
     control: ControlPlane,
@@ -182,22 +194,25 @@ def _listener(
 ) -> Listener:
     settings = order.config.gateway
     auth = Auth(
-        secret=credentials[0],
-        control_token=credentials[1],
+        secret=credentials.secret,
+        control_token=credentials.control,
         attempts=settings.auth_attempts,
         window_s=settings.auth_window_s,
         lockout_s=settings.auth_lockout_s,
         exempt_loopback=settings.exempt_loopback,
     )
-    return Listener(
+    hooks = None if credentials.hook is None else hook_auth(credentials.hook)
+    listener = Listener(
         bound.sockets,
-        all_routes(control, order.config),
+        all_routes(control, order.config, order.environ, hooks),
         auth,
         settings,
         threads,
         webhooks=webhooks if order.takes_webhooks else None,
         scrub=redactor.scrub,
     )
+    show_port(control.metrics, listener, auth, hooks)
+    return listener
 
 
 def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clock) -> None:
@@ -222,6 +237,20 @@ def _own_secret(order: Launch, redactor: Redactor) -> str | None:
     ref = settings.password if settings.auth_mode == "password" else settings.token
     if not _is_configured(ref, order.environ):
         return None
+    return _resolved(ref, order, redactor)
+
+
+def _hook_token(order: Launch, redactor: Redactor, secret: str | None) -> str | None:
+    """The token of the hooks, None where they are off. One that is the port's as well would open all of it."""
+    if not order.config.hooks.enabled:
+        return None
+    token = _resolved(order.config.hooks.token, order, redactor)
+    if token == secret:
+        raise CommandError("run.hook_token_reused")
+    return token
+
+
+def _resolved(ref: SecretRef, order: Launch, redactor: Redactor) -> str:
     try:
         secret = resolve(ref, order.environ)
     except SecretUnavailable as error:
