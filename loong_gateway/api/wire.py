@@ -41,7 +41,9 @@ class Wire:
     def gone(self) -> bool:
         """Whether the peer has closed or reset the connection. Never blocks; takes nothing of what has arrived."""
         try:
-            return not self._pending and not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            # With a timeout of its own the socket is waited for before the flag is even looked at.
+            self._socket.settimeout(0)
+            return not self._pending and not self._socket.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
