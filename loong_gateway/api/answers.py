@@ -160,7 +160,7 @@ def refusal_answer(refusal: Refusal, *, shape: str = "control", allow: str = "")
         headers += [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
     if refusal.retry_after_s is not None:
         headers.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after_s)))))
-    return Answer(refusal.status, plain.body, headers=tuple(headers), close=True)
+    return Answer(refusal.status, plain.body, plain.content_type, tuple(headers), close=True)
 
 
 def render(answer: Answer, *, close: bool, head_only: bool = False) -> bytes:

@@ -205,6 +205,7 @@ class Turns:
     def _ask(self, surface: Surface, row: InboxRow, session: str, stop: StopToken) -> Outcome:
         inbound = row.inbound
         deadline = Deadline(self.limit_s)
+        begin_s = self._clock.monotonic_s()
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
         try:
@@ -215,6 +216,7 @@ class Turns:
             if preview is not None:
                 preview.abandon()
             raise
+        self._metrics.observe("turn", self._clock.monotonic_s() - begin_s)
         text = completion.text + (TRUNCATED_MARK if completion.truncated else "")
         first_extra = {} if preview is None else preview.finish()
         return Outcome(

@@ -11,15 +11,15 @@ from loong_gateway.api.auth import Auth
 from loong_gateway.api.peers import Peer
 from loong_gateway.base.faults import CommandError
 from loong_gateway.config.snapshot import SecretRef
-from loong_gateway.daemon.port_secret import PortSecret
+from loong_gateway.daemon.held_secret import HeldSecret
 from loong_gateway.logs.redaction import Redactor
 from tests.gateway.api.port_kit import gateway_settings
 
 HERE = Peer("127.0.0.1", "127.0.0.1", loopback=True)
 
 
-def secret_of(ref: SecretRef, redactor: Redactor | None = None, **changes: object) -> PortSecret:
-    return PortSecret(gateway_settings(token=ref, **changes), {}, redactor or Redactor())
+def secret_of(ref: SecretRef, redactor: Redactor | None = None, **changes: object) -> HeldSecret:
+    return HeldSecret.of_port(gateway_settings(token=ref, **changes), {}, redactor or Redactor())
 
 
 @pytest.fixture
