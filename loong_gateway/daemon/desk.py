@@ -54,12 +54,12 @@ class Desk:
     @property
     def runs(self) -> Runs:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.runs
 
     @property
     def sessions(self) -> Sessions:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.sessions
 
     @property
     def settings(self) -> SettingsDesk:

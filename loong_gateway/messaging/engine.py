@@ -36,10 +36,13 @@ from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.recalls import Recalls
-from loong_gateway.messaging.request_task import RequestTask
-from loong_gateway.messaging.sessions import session_key
+from loong_gateway.messaging.run_answers import RunAnswers
+from loong_gateway.messaging.runs import RunParts, RunTable
+from loong_gateway.messaging.session_desk import SessionDesk
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
+from loong_gateway.messaging.turn_requests import turn
+from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.providers.contract import Embeddings, Provider
@@ -110,11 +113,13 @@ class Engine:
             metrics=self.metrics,
             clock=parts.clock,
         )
+        turn_runs = TurnRuns(self.bus, parts.clock)
         self.turns = Turns(
             parts.store,
             self.delivery,
             self.supervisor,
             sources=TurnSources(lambda: self.config, self.provider, self._status_line),
+            runs=turn_runs,
             metrics=self.metrics,
             clock=parts.clock,
         )
@@ -137,6 +142,31 @@ class Engine:
             last_error=self._last_error,
             outgoing=parts.outgoing,
             clock=parts.clock,
+        )
+        self.runs = self._make_runs(turn_runs)
+        self.sessions = SessionDesk(parts.store, parts.clock)
+
+    def _make_runs(self, turn_runs: TurnRuns) -> RunTable:
+        parts = self._parts
+        answers = RunAnswers(
+            parts.store,
+            self._sends,
+            config=lambda: self.config,
+            provider=self.provider,
+            obey=self.turns.obey,
+            clock=parts.clock,
+        )
+        return RunTable(
+            RunParts(
+                store=parts.store,
+                lanes=self.lanes,
+                answers=answers,
+                turns=turn_runs,
+                config=lambda: self.config,
+                bus=self.bus,
+                metrics=self.metrics,
+                clock=parts.clock,
+            )
         )
 
     def _make_slot_services(self) -> SlotServices:
@@ -200,7 +230,7 @@ class Engine:
                 self.lanes.offer(row.inbound.address.lane, notice)
         for seq, lane in found.pending:
             self.lanes.offer(lane, TurnTask(self.turns, seq))
-        return len(groups), len(found.pending)
+        return len(groups), len(found.pending) + self.runs.recover()
 
     def start(self, *, channels: bool) -> None:
         """Start the threads of the surfaces, or start again those that died; without `channels` only the terminal."""
@@ -212,6 +242,7 @@ class Engine:
         Called often by the owner's thread; does not block.
         """
         self.lanes.tick()
+        self.runs.tick()
         step_ms = self._clock_steps.look()
         if step_ms:
             logger.warning("the clock of this host was set by %+.0f s", step_ms / 1000)
@@ -299,12 +330,7 @@ class Engine:
 
     def turn(self, request: TurnRequest) -> TurnResult:
         """See control.ControlPlane."""
-        task = RequestTask(self.turns, request)
-        lane = f"session:{session_key(request.session)}"
-        if self.lanes.full([lane]):
-            return TurnResult("", error="too many questions are waiting", error_code="busy")
-        self.lanes.offer(lane, task)
-        return task.wait()
+        return turn(self.runs, request)
 
     def embed(
         self,
@@ -330,9 +356,8 @@ class Engine:
 
     def close(self) -> None:
         """Take no further work; who waits for an answer that will not be given is told."""
-        for task in self.lanes.close():
-            if isinstance(task, RequestTask):
-                task.refuse("the gateway is stopping")
+        self.lanes.close()
+        self.runs.close()
 
     def store_changed(self) -> None:
         """Wake what waits for the disk, now that its state changed; from any thread."""
