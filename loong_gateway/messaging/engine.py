@@ -113,13 +113,12 @@ class Engine:
             metrics=self.metrics,
             clock=parts.clock,
         )
-        turn_runs = TurnRuns(self.bus, parts.clock)
         self.turns = Turns(
             parts.store,
             self.delivery,
             self.supervisor,
-            sources=TurnSources(lambda: self.config, self.provider, self._status_line),
-            runs=turn_runs,
+            sources=TurnSources(lambda: self.config, self.provider, lambda: _status_line(self)),
+            runs=TurnRuns(self.bus, parts.clock),
             metrics=self.metrics,
             clock=parts.clock,
         )
@@ -143,31 +142,8 @@ class Engine:
             outgoing=parts.outgoing,
             clock=parts.clock,
         )
-        self.runs = self._make_runs(turn_runs)
+        self.runs = _runs_of(self, parts, self._sends)
         self.sessions = SessionDesk(parts.store, parts.clock)
-
-    def _make_runs(self, turn_runs: TurnRuns) -> RunTable:
-        parts = self._parts
-        answers = RunAnswers(
-            parts.store,
-            self._sends,
-            config=lambda: self.config,
-            provider=self.provider,
-            obey=self.turns.obey,
-            clock=parts.clock,
-        )
-        return RunTable(
-            RunParts(
-                store=parts.store,
-                lanes=self.lanes,
-                answers=answers,
-                turns=turn_runs,
-                config=lambda: self.config,
-                bus=self.bus,
-                metrics=self.metrics,
-                clock=parts.clock,
-            )
-        )
 
     def _make_slot_services(self) -> SlotServices:
         parts = self._parts
@@ -400,13 +376,37 @@ class Engine:
         channel: Channel = catalog.channel_class(account.channel)(account, self._parts.egress)
         return channel
 
-    def _status_line(self) -> str:
-        lanes = self.lanes.snapshot()
-        states = self.supervisor.states()
-        ready = sum(1 for state in states if state.phase == "ready")
-        waiting = max(0, lanes.waiting - lanes.running)
-        return (
-            f"loong {VERSION}: {ready} of {plural(len(states), 'surface')} ready, "
-            f"{plural(max(0, lanes.running - 1), 'other answer')} being written, "
-            f"{plural(waiting, 'message')} waiting."
+
+def _runs_of(engine: Engine, parts: EngineParts, sends: OperatorSends) -> RunTable:
+    answers = RunAnswers(
+        parts.store,
+        sends,
+        config=lambda: engine.config,
+        provider=engine.provider,
+        obey=engine.turns.obey,
+        clock=parts.clock,
+    )
+    return RunTable(
+        RunParts(
+            store=parts.store,
+            lanes=engine.lanes,
+            answers=answers,
+            turns=engine.turns.runs,
+            config=lambda: engine.config,
+            bus=engine.bus,
+            metrics=engine.metrics,
+            clock=parts.clock,
         )
+    )
+
+
+def _status_line(engine: Engine) -> str:
+    lanes = engine.lanes.snapshot()
+    states = engine.supervisor.states()
+    ready = sum(1 for state in states if state.phase == "ready")
+    waiting = max(0, lanes.waiting - lanes.running)
+    return (
+        f"loong {VERSION}: {ready} of {plural(len(states), 'surface')} ready, "
+        f"{plural(max(0, lanes.running - 1), 'other answer')} being written, "
+        f"{plural(waiting, 'message')} waiting."
+    )

@@ -93,7 +93,7 @@ class Turns:
         clock: Clock,
     ) -> None:
         self._store = store
-        self._runs = runs
+        self.runs = runs
         self._delivery = delivery
         self._surfaces = surfaces
         self._config = sources.config
@@ -131,7 +131,7 @@ class Turns:
                 return None
             if row.state not in inbox.PENDING:
                 # It was taken back, or settled by a turn that was given up: then its answer waits to be sent.
-                self._runs.forget(seq)
+                self.runs.forget(seq)
                 return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
             outcome = self._answer(row, stop)
         except StoreUnwritable:
@@ -165,11 +165,11 @@ class Turns:
             return Later(SettleTask(self, row.seq, outcome), STORE_WAIT_S, STORE_GATE)
         if kept is None:
             logger.warning("message %d was settled elsewhere; this answer is not sent", row.seq)
-            self._runs.forget(row.seq)
+            self.runs.forget(row.seq)
             # Perhaps by a turn that was given up while it ended: then its answer waits for somebody to send it.
             return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
         self._metrics.add(f"turns:{inbound.address.surface}")
-        self._runs.ended(row.seq, outcome.text, outcome.error)
+        self.runs.ended(row.seq, outcome.text, outcome.error)
         return Later(DeliveryTask(self._delivery, parts[0].group, fresh=kept), 0.0) if parts else None
 
     def settle_by_seq(self, seq: int, outcome: Outcome) -> Later | None:
@@ -179,7 +179,7 @@ class Turns:
         except StoreUnwritable:
             return Later(SettleTask(self, seq, outcome), STORE_WAIT_S, STORE_GATE)
         if row is None:
-            self._runs.forget(seq)
+            self.runs.forget(seq)
             return None
         return self.settle(row, outcome)
 
@@ -210,7 +210,7 @@ class Turns:
     def _ask(self, surface: Surface, row: InboxRow, session: str, stop: StopToken) -> Outcome:
         inbound = row.inbound
         deadline = Deadline(self.limit_s)
-        events = self._runs.begun(row.seq, session, stop)
+        events = self.runs.begun(row.seq, session, stop)
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
         grown: list[str] = []
@@ -290,7 +290,7 @@ class Turns:
         address = row.inbound.address
         if stop.is_set() and stop.reason == "stopping":
             self._store.submit(functools.partial(inbox.give_back, seq=row.seq, count=False))
-            self._runs.given_back(row.seq)
+            self.runs.given_back(row.seq)
             return None
         if stop.is_set() and stop.reason == "user":
             return Outcome()

@@ -10,7 +10,6 @@ from loong_gateway.control.runs import RunRequest, RunResult
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.run_answers import RunAnswers
 from loong_gateway.messaging.runs import RunParts, RunTable
-from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.storage.outgoing import Outgoing
 from tests.gateway.messaging.engine_rig import CONFIG, WAIT_S, Rig, lanes_for
 
@@ -42,8 +41,7 @@ class Watching:
 class RunRig(Rig):
     def __init__(self, path: str, config: bytes = CONFIG + MORE) -> None:
         super().__init__(path, config)
-        self.events: list = []
-        self.turn_runs = TurnRuns(self.bus, self.clock)
+        self.told_events: list = []
         self.lanes = None
         self.restart()
 
@@ -75,7 +73,7 @@ class RunRig(Rig):
                 store=self.store,
                 lanes=self.lanes,
                 answers=answers,
-                turns=self.turn_runs,
+                turns=self.turns.runs,
                 config=lambda: self.config,
                 bus=self.bus,
                 metrics=self.metrics,
@@ -84,19 +82,21 @@ class RunRig(Rig):
         )
 
     def listen(self) -> None:
-        self.events = []
-        self.bus.listen(lambda numbered: self.events.append(numbered.event))
+        self.bus.listen(lambda numbered: self.told_events.append(numbered.event))
 
     def start(self, run_id: str, text: str = "hello", watcher=None, **how) -> Watching:
         watcher = watcher or Watching()
         self.runs.start(RunRequest(run_id, text, **how), watcher)
         return watcher
 
+    def ask_channel(self, text: str):
+        return super().ask(text)
+
     def ask(self, run_id: str, text: str = "hello", **how) -> RunResult:
         return self.start(run_id, text, **how).wait()
 
     def told(self, name: str) -> list:
-        return [event.payload for event in self.events if event.name == name]
+        return [event.payload for event in self.told_events if event.name == name]
 
     def asked(self, call: int) -> list[tuple[str, str]]:
         """What the model was asked, without the system text."""

@@ -113,10 +113,10 @@ def test_many_who_start_the_same_run_at_once_start_one(rig):
 def test_accepted_comes_before_anything_of_the_run(rig):
     rig.listen()
     seen = []
-    rig.runs.start(RunRequest("a", "hi", session=SESSION), None, lambda _: seen.append(len(rig.events)))
+    rig.runs.start(RunRequest("a", "hi", session=SESSION), None, lambda _: seen.append(len(rig.told_events)))
     wait_until(lambda: not rig.runs.active(), what="the end")
     assert seen == [0]
-    assert rig.events
+    assert rig.told_events
 
 
 @pytest.mark.parametrize("durable", [False, True])
