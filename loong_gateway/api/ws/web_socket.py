@@ -99,7 +99,7 @@ class ServerWebSocket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(GOING_AWAY if kind is None or issubclass(kind, Closed) else _INTERNAL)
+        self._queue.end(Close(GOING_AWAY if kind is None else _INTERNAL, ""), timed=False)
         deadline = Deadline(self._limits.close_s)
         # Its answer is read first: a peer that is busy sending reads nothing meanwhile.
         with contextlib.suppress(Closed, TooSlow):
@@ -189,6 +189,6 @@ class ServerWebSocket:
     def _over(self, close: Close, *, answer: Close | None) -> NoReturn:
         first = self._queue.said or close
         if answer is not None:
-            self._queue.end(answer)
+            self._queue.end(answer, timed=False)
         self._end = Closed(first.code, first.reason)
         raise self._end
