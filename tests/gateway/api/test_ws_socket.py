@@ -503,6 +503,6 @@ def test_a_bug_in_the_flusher_leaves_nobody_waiting_and_the_next_one_is_served()
             server.flusher.watch(broken)
             assert broken.given_up.wait(PATIENCE_S)
             assert server.end() == (1006, "")
-        client, ws = stuffed(server)
+        client, _ = stuffed(server)
         with client:
             assert len(client.text()) == MUCH
