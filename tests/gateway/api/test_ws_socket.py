@@ -497,7 +497,7 @@ class Broken:
 
 def test_a_bug_in_the_flusher_leaves_nobody_waiting_and_the_next_one_is_served() -> None:
     with served() as server:
-        client, ws = stuffed(server)
+        client, _ = stuffed(server)
         with client:
             broken = Broken()
             server.flusher.watch(broken)
