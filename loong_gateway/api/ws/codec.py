@@ -133,8 +133,10 @@ class Decoder:
             raise
         finally:
             if self._ended:
-                self._data, self._at = b"", 0
                 self._collected = bytearray()
+            if self._ended or self._at == len(self._data):
+                # Between messages a connection holds nothing of the last one.
+                self._data, self._at = b"", 0
         return None
 
     def _begin_frame(self) -> Event | None:
