@@ -14,8 +14,9 @@ import pytest
 
 from loong_channels.waiting import Deadline
 from loong_gateway.api.router import Session, Takeover
-from loong_gateway.api.wire import TooSlow
+from loong_gateway.api.wire import TooSlow, Wire
 from loong_gateway.api.ws.flusher import Flusher
+from loong_gateway.api.ws.send_queue import SendQueue
 from loong_gateway.api.ws.web_socket import Closed, ServerWebSocket, SocketLimits, accept
 from loong_gateway.base.threads import ThreadRegistry
 from tests.gateway.api.port_kit import Port
@@ -192,6 +193,19 @@ def test_a_slow_consumer_is_told_1008_behind_the_frame_that_was_begun() -> None:
         assert server.end() == (1008, "slow consumer")
 
 
+def test_what_waits_behind_that_frame_is_not_sent_to_a_slow_consumer() -> None:
+    with served(buffered_bytes=MUCH) as server:
+        client, ws = stuffed(server)
+        with client:
+            for message in (b"second", b"x" * MUCH, b"one too many"):
+                assert not ws.closed
+                ws.send(message)
+            assert ws.closed
+            assert ws.buffered_bytes < MUCH
+            assert len(client.text()) == MUCH
+            assert client.closed() == (1008, "slow consumer")
+
+
 def test_a_slow_consumer_is_not_closed_for_the_first_message_however_large() -> None:
     with served(buffered_bytes=SMALL) as server:
         client, ws = stuffed(server)
@@ -228,6 +242,24 @@ def test_a_client_that_takes_nothing_is_given_up() -> None:
             assert ws.closed
             assert ws.buffered_bytes == 0
             assert client.ended()
+
+
+def test_a_client_that_takes_a_little_has_time_anew() -> None:
+    with contextlib.ExitStack() as stack:
+        ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+        ours.settimeout(PATIENCE_S)
+        threads = ThreadRegistry()
+        flusher = Flusher(threads)
+        waiting = SendQueue(Wire(ours), flusher, max_bytes=SMALL, stuck_s=PATIENCE_S, close_s=PATIENCE_S)
+        waiting.put(b"x" * MUCH)
+        before = waiting.pending()
+        assert before is not None
+        assert theirs.recv(1 << 20)
+        wait_until(lambda: waiting.pending()[1] > before[1])
+        waiting.release()
+        assert waiting.pending() is None
+        flusher.stop(Deadline(PATIENCE_S))
+        assert threads.join_all(Deadline(PATIENCE_S)) == []
 
 
 def test_pings_are_answered_with_their_payload_even_between_fragments() -> None:
@@ -285,6 +317,15 @@ def test_a_client_that_ends_its_half_without_a_word_is_1006() -> None:
         client.socket.shutdown(socket.SHUT_WR)
         assert server.end() == (1006, "")
         assert client.ended()
+
+
+def test_nothing_more_is_sent_to_a_client_that_ends_its_half_without_a_word() -> None:
+    with served(close_s=60.0, stuck_s=60.0) as server:
+        client, ws = stuffed(server)
+        with client:
+            client.socket.shutdown(socket.SHUT_WR)
+            wait_until(lambda: server.port.listener.counts() == (0, 0))
+            assert ws.buffered_bytes == 0
 
 
 def test_a_close_leaves_behind_everything_that_was_sent_before() -> None:
