@@ -153,9 +153,8 @@ class Desk:
         stop: StopToken,
     ) -> Embeddings:
         """See control.ControlPlane."""
-        return self._engine.embed(
-            texts, profile=profile, model=model, dimensions=dimensions, deadline=deadline, stop=stop
-        )
+        provider = self._engine.provider(profile)
+        return provider.embed(texts, model=model, dimensions=dimensions, deadline=deadline, stop=stop)
 
     def log_file(self) -> str:
         """See control.ControlPlane."""

@@ -6,13 +6,12 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from loong_channels import catalog
 from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.egress import Egress
-from loong_channels.waiting import Deadline, StopToken
 from loong_gateway import VERSION
 from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import Clock
@@ -42,7 +41,7 @@ from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.messaging.webhooks import Webhooks
-from loong_gateway.providers.contract import Embeddings, Provider
+from loong_gateway.providers.contract import Provider
 from loong_gateway.providers.factory import provider_of
 from loong_gateway.storage import counters, cursors, inbox, outbox
 from loong_gateway.storage.outgoing import Outgoing
@@ -305,20 +304,6 @@ class Engine:
             return TurnResult("", error="too many questions are waiting", error_code="busy")
         self.lanes.offer(lane, task)
         return task.wait()
-
-    def embed(
-        self,
-        texts: Sequence[str],
-        *,
-        profile: str | None,
-        model: str | None,
-        dimensions: int | None,
-        deadline: Deadline,
-        stop: StopToken,
-    ) -> Embeddings:
-        """See control.ControlPlane."""
-        provider = self.provider(profile)
-        return provider.embed(texts, model=model, dimensions=dimensions, deadline=deadline, stop=stop)
 
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
