@@ -53,6 +53,8 @@ class Following:
         self._next_look = time.monotonic() + LOOK_S
         if not streams:
             self._forget = self._runs.watch(asked.run_id, self._told.put)
+            if self._forget is None:
+                raise ApiFault(500, "internal", "internal error")
 
     def grown(self, piece: str) -> None:
         """See control.runs.RunWatcher."""

@@ -30,7 +30,7 @@ def chat_messages(document: Document) -> tuple[Message, ...]:
     """
     rows = _list(document, "messages")
     messages = tuple(_chat_message(row, f"messages[{number}]") for number, row in enumerate(rows))
-    if not any(message.role == "user" for message in messages):
+    if not any(message.role == "user" and message.content.strip() for message in messages):
         raise BadFields("Missing user message in `messages`.")
     _check_images(messages, "messages")
     return messages

@@ -98,6 +98,7 @@ def test_messages_reach_the_run_as_they_were_told(port) -> None:
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "system", "content": "x"}]}, None),
+        ({"messages": [{"role": "user", "content": " "}]}, None),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
         ({"messages": [{"role": "nobody", "content": "x"}]}, "messages[0].role"),
         ({"temperature": 2.1}, "temperature"),
