@@ -104,7 +104,10 @@ class Exchange:
         if answer is None:
             return False
         if isinstance(answer, StreamedAnswer):
-            self._stream(answer, head)
+            try:
+                self._stream(answer, head)
+            finally:
+                answer.over()
             return False
         close = answer.close or not head.keeps_alive or self._table.closed
         self._send(answer, close=close, head=head)

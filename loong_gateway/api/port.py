@@ -11,6 +11,7 @@ from .auth import Auth
 from .events_stream import events_routes
 from .hooks import hook_routes
 from .metrics_page import metrics_routes
+from .openai import openai_routes
 from .operator_routes import operator_routes
 from .router import Route
 from .routes import control_routes
@@ -23,6 +24,10 @@ ENDPOINT_OF = {
     "/api/diagnostics/prometheus": "metrics",
     "/metrics": "metrics",
     "/tools/invoke": "toolsInvoke",
+    "/v1/chat/completions": "chatCompletions",
+    "/v1/embeddings": "embeddings",
+    "/v1/models": "models",
+    "/v1/responses": "responses",
     "/v1/turn": "turn",
 }
 
@@ -37,6 +42,7 @@ def all_routes(
     routes = [
         *control_routes(control),
         *operator_routes(control, environ),
+        *openai_routes(control),
         *events_routes(control),
         *metrics_routes(control),
         *tools_routes(control),

@@ -17,6 +17,7 @@ from loong_gateway.api.bind import Bound, open_listener
 from loong_gateway.api.hooks import hook_auth
 from loong_gateway.api.listener import Listener
 from loong_gateway.api.port import all_routes
+from loong_gateway.api.rpc.server import Facts, RpcServer
 from loong_gateway.api.webhook_listener import listening
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
@@ -24,12 +25,15 @@ from loong_gateway.base.process import identity
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.outside import egress_of
-from loong_gateway.config.secrets import SecretUnavailable, resolve
-from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
+from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import ControlPlane
 from loong_gateway.daemon.gauges import show_owner, show_port
-from loong_gateway.daemon.parts import RuntimeParts
+from loong_gateway.daemon.hook_token import guard_hooks, hook_token
+from loong_gateway.daemon.models_desk import ModelsDesk
+from loong_gateway.daemon.parts import DeskParts, RuntimeParts
+from loong_gateway.daemon.port_secret import PortSecret
 from loong_gateway.daemon.runtime import Runtime
+from loong_gateway.daemon.settings_desk import ConfigDesk
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
@@ -78,7 +82,7 @@ class Launch:
 class _Credentials(NamedTuple):
     """What opens the port: the configured secret, the control token of this run, the token of the hooks."""
 
-    secret: str | None
+    port: PortSecret
     control: str
     hook: str | None
 
@@ -104,8 +108,8 @@ def launch(order: Launch) -> int:
 def _with_lock(order: Launch, lock: OwnerLock) -> int:
     places = order.places
     redactor = Redactor()
-    secret = _own_secret(order, redactor)
-    hook = _hook_token(order, redactor, secret)
+    secret = PortSecret(order.config.gateway, order.environ, redactor)
+    hook = hook_token(order.config.hooks, order.environ, redactor, secret)
     bound = open_listener(
         order.config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ
     )
@@ -171,6 +175,7 @@ def _with_store(
                 announce=order.announce,
                 token=credentials.control,
                 mode=order.mode,
+                desk=_desk_parts(order, engine, threads, redactor, credentials.port),
                 session=order.session,
                 once=order.once,
             )
@@ -181,6 +186,31 @@ def _with_store(
         return runtime.run()
     finally:
         store.close(Deadline(CLOSE_S))
+
+
+def _desk_parts(
+    order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, port_secret: PortSecret
+) -> DeskParts:
+    places = order.places
+    return DeskParts(
+        settings=ConfigDesk(
+            places,
+            applied=lambda: engine.config,
+            environ=order.environ,
+            scrub=redactor.scrub,
+            dev=places.dev,
+        ),
+        models=ModelsDesk(
+            lambda: engine.config,
+            egress=egress_of(order.config.network, order.environ),
+            environ=order.environ,
+            secret=engine.resolve_secret,
+            threads=threads,
+            clock=Clock(),
+        ),
+        port_secret=port_secret,
+        log_path=order.config.logging.file or logs.log_path(places),
+    )
 
 
 def _listener(
@@ -194,7 +224,7 @@ def _listener(
 ) -> Listener:
     settings = order.config.gateway
     auth = Auth(
-        secret=credentials.secret,
+        secret=credentials.port.value,
         control_token=credentials.control,
         attempts=settings.auth_attempts,
         window_s=settings.auth_window_s,
@@ -202,12 +232,19 @@ def _listener(
         exempt_loopback=settings.exempt_loopback,
     )
     hooks = None if credentials.hook is None else hook_auth(credentials.hook)
+    facts = Facts(bound.address, order.places.state)
+    rpc = RpcServer(control, auth, settings, threads, facts=facts, scrub=redactor.scrub)
+    credentials.port.on_change(auth.replace_secret)
+    credentials.port.on_change(lambda _: rpc.secret_changed())
+    if hooks is not None and credentials.hook is not None:
+        credentials.port.on_change(functools.partial(guard_hooks, hooks, credentials.hook))
     listener = Listener(
         bound.sockets,
         all_routes(control, order.config, order.environ, hooks),
         auth,
         settings,
         threads,
+        takeovers=[rpc.takeover],
         webhooks=webhooks if order.takes_webhooks else None,
         scrub=redactor.scrub,
     )
@@ -229,40 +266,6 @@ def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clo
         clock=clock,
     )
     engine.attach(TERMINAL_SPEC, terminal_account(order.session), channel)
-
-
-def _own_secret(order: Launch, redactor: Redactor) -> str | None:
-    """The configured token or password of the port, None when neither is; then only the control token opens it."""
-    settings = order.config.gateway
-    ref = settings.password if settings.auth_mode == "password" else settings.token
-    if not _is_configured(ref, order.environ):
-        return None
-    return _resolved(ref, order, redactor)
-
-
-def _hook_token(order: Launch, redactor: Redactor, secret: str | None) -> str | None:
-    """The token of the hooks, None where they are off. One that is the port's as well would open all of it."""
-    if not order.config.hooks.enabled:
-        return None
-    token = _resolved(order.config.hooks.token, order, redactor)
-    if token == secret:
-        raise CommandError("run.hook_token_reused")
-    return token
-
-
-def _resolved(ref: SecretRef, order: Launch, redactor: Redactor) -> str:
-    try:
-        secret = resolve(ref, order.environ)
-    except SecretUnavailable as error:
-        raise CommandError(
-            "run.secret_missing", detail=error.message, where=error.where, fix=error.fix
-        ) from error
-    redactor.register(secret)
-    return secret
-
-
-def _is_configured(ref: SecretRef, environ: dict[str, str]) -> bool:
-    return ref.form != "absent" or any(environ.get(name) for name in ref.fallback_env)
 
 
 class _Changes:

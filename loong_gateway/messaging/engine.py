@@ -6,12 +6,13 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loong_channels import catalog
 from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.egress import Egress
+from loong_channels.waiting import Deadline, StopToken
 from loong_gateway import VERSION
 from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import Clock
@@ -41,7 +42,7 @@ from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.messaging.webhooks import Webhooks
-from loong_gateway.providers.contract import Provider
+from loong_gateway.providers.contract import Embeddings, Provider
 from loong_gateway.providers.factory import provider_of
 from loong_gateway.storage import counters, cursors, inbox, outbox
 from loong_gateway.storage.outgoing import Outgoing
@@ -88,12 +89,12 @@ class Engine:
         self.webhooks = parts.webhooks
         self._parts = parts
         self._parking = Parking(parts.clock)
-        # Protects the provider while it is built.
+        # Protects the providers while one is built.
         self._guard = threading.Lock()
         self._clock_steps = ClockSteps(parts.clock)
         self._quarantined_before = 0
         self._rows = RowCounts({}, {}, 0)
-        self._provider: Provider | None = None
+        self._providers: dict[str, Provider] = {}
         self.lanes = Lanes(
             parts.threads,
             workers=config.gateway.workers,
@@ -248,21 +249,29 @@ class Engine:
             "none: a message gets an error" if profile is None else f"{profile.kind}, model {profile.model}"
         )
 
-    def provider(self) -> Provider:
-        """The active provider, built at first use. Raises ProviderFault when none is configured."""
+    def provider(self, profile: str | None = None) -> Provider:
+        """The provider of a profile, or the active one, built at first use. Raises ProviderFault when there is none."""
+        name = profile or self.config.active_provider or ""
         with self._guard:
-            if self._provider is None:
-                self._provider = provider_of(
-                    self.config, environ=self._parts.environ, resolve_secret=self._resolve
+            if name not in self._providers:
+                self._providers[name] = provider_of(
+                    self.config, environ=self._parts.environ, resolve_secret=self.resolve_secret, name=name
                 )
-            return self._provider
+            return self._providers[name]
+
+    def resolve_secret(self, ref: SecretRef) -> str:
+        """The secret that `ref` leads to, remembered for redaction. Blocks; raises SecretUnavailable."""
+        value = secrets.resolve(ref, self._parts.environ)
+        self._parts.redactor.register(value)
+        return value
 
     def provider_facts(self) -> Mapping[str, object] | None:
         """The provider as status shows it; None when none is configured."""
         profile = self.config.providers.get(self.config.active_provider or "")
         if profile is None:
             return None
-        health = {} if self._provider is None else self._provider.health()
+        active = self._providers.get(profile.id)
+        health = {} if active is None else active.health()
         shown = {name: health.get(name) for name in ("last_success_ms", "last_failure_ms", "last_error")}
         return {"profile": profile.id, "kind": profile.kind, "model": profile.model, **shown}
 
@@ -303,6 +312,20 @@ class Engine:
         self.lanes.offer(lane, task)
         return task.wait()
 
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        profile: str | None,
+        model: str | None,
+        dimensions: int | None,
+        deadline: Deadline,
+        stop: StopToken,
+    ) -> Embeddings:
+        """See control.ControlPlane."""
+        provider = self.provider(profile)
+        return provider.embed(texts, model=model, dimensions=dimensions, deadline=deadline, stop=stop)
+
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
         return self._sends.send(request)
@@ -340,11 +363,6 @@ class Engine:
             if (state.channel, state.account) == (account.channel, account.id):
                 return state.last_error or ""
         return ""
-
-    def _resolve(self, ref: SecretRef) -> str:
-        value = secrets.resolve(ref, self._parts.environ)
-        self._parts.redactor.register(value)
-        return value
 
     def _resolve_account(self, spec: ChannelSpec, account: AccountConfig) -> Account:
         opened = resolve_account(spec, account, self._parts.environ)
