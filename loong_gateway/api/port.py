@@ -21,13 +21,13 @@ __all__ = ["all_routes"]
 
 # Which endpoint of settings.HTTP_ENDPOINTS a path belongs to.
 ENDPOINT_OF = {
-    "/api/diagnostics/prometheus": "metrics",
-    "/metrics": "metrics",
-    "/tools/invoke": "toolsInvoke",
     "/v1/chat/completions": "chatCompletions",
     "/v1/embeddings": "embeddings",
     "/v1/models": "models",
     "/v1/responses": "responses",
+    "/api/diagnostics/prometheus": "metrics",
+    "/metrics": "metrics",
+    "/tools/invoke": "toolsInvoke",
     "/v1/turn": "turn",
 }
 
@@ -42,10 +42,10 @@ def all_routes(
     routes = [
         *control_routes(control),
         *operator_routes(control, environ),
-        *openai_routes(control),
         *events_routes(control),
         *metrics_routes(control),
         *tools_routes(control),
+        *openai_routes(control),
     ]
     if hooks is not None:
         routes += hook_routes(control, config.hooks, hooks)

@@ -138,11 +138,10 @@ class Desk:
         """See control.ControlPlane."""
         self._require_running()
         # The port's own first: who has lost it needs no channel.
-        own = self._parts.port_secret.reload()
+        own = [outcome for held in self._parts.held if (outcome := held.reload()) is not None]
         if not self._life.channels_on:
             raise CommandError("run.channels_off")
-        accounts = self._engine.channels.reload_secrets()
-        return accounts if own is None else [own, *accounts]
+        return [*own, *self._engine.channels.reload_secrets()]
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
         """See control.ControlPlane."""

@@ -28,10 +28,9 @@ from loong_gateway.config.outside import egress_of
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import ControlPlane
 from loong_gateway.daemon.gauges import show_owner, show_port
-from loong_gateway.daemon.hook_token import guard_hooks, hook_token
+from loong_gateway.daemon.held_secret import HeldSecret, keep_apart
 from loong_gateway.daemon.models_desk import ModelsDesk
 from loong_gateway.daemon.parts import DeskParts, RuntimeParts
-from loong_gateway.daemon.port_secret import PortSecret
 from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.daemon.settings_desk import ConfigDesk
 from loong_gateway.logs import log as logs
@@ -82,9 +81,9 @@ class Launch:
 class _Credentials(NamedTuple):
     """What opens the port: the configured secret, the control token of this run, the token of the hooks."""
 
-    port: PortSecret
+    port: HeldSecret
     control: str
-    hook: str | None
+    hook: HeldSecret | None
 
 
 def launch(order: Launch) -> int:
@@ -108,8 +107,8 @@ def launch(order: Launch) -> int:
 def _with_lock(order: Launch, lock: OwnerLock) -> int:
     places = order.places
     redactor = Redactor()
-    secret = PortSecret(order.config.gateway, order.environ, redactor)
-    hook = hook_token(order.config.hooks, order.environ, redactor, secret)
+    secret = HeldSecret.of_port(order.config.gateway, order.environ, redactor)
+    hook = _hook_token(order, redactor, secret)
     bound = open_listener(
         order.config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ
     )
@@ -175,7 +174,7 @@ def _with_store(
                 announce=order.announce,
                 token=credentials.control,
                 mode=order.mode,
-                desk=_desk_parts(order, engine, threads, redactor, credentials.port),
+                desk=_desk_parts(order, engine, threads, redactor, credentials),
                 session=order.session,
                 once=order.once,
             )
@@ -189,7 +188,7 @@ def _with_store(
 
 
 def _desk_parts(
-    order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, port_secret: PortSecret
+    order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, credentials: _Credentials
 ) -> DeskParts:
     places = order.places
     return DeskParts(
@@ -208,7 +207,7 @@ def _desk_parts(
             threads=threads,
             clock=Clock(),
         ),
-        port_secret=port_secret,
+        held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),
     )
 
@@ -231,13 +230,13 @@ def _listener(
         lockout_s=settings.auth_lockout_s,
         exempt_loopback=settings.exempt_loopback,
     )
-    hooks = None if credentials.hook is None else hook_auth(credentials.hook)
     facts = Facts(bound.address, order.places.state)
     rpc = RpcServer(control, auth, settings, threads, facts=facts, scrub=redactor.scrub)
     credentials.port.on_change(auth.replace_secret)
     credentials.port.on_change(lambda _: rpc.secret_changed())
-    if hooks is not None and credentials.hook is not None:
-        credentials.port.on_change(functools.partial(guard_hooks, hooks, credentials.hook))
+    hooks = None if credentials.hook is None else hook_auth(str(credentials.hook.value))
+    if credentials.hook is not None and hooks is not None:
+        keep_apart(hooks, credentials.hook, credentials.port)
     listener = Listener(
         bound.sockets,
         all_routes(control, order.config, order.environ, hooks),
@@ -266,6 +265,16 @@ def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clo
         clock=clock,
     )
     engine.attach(TERMINAL_SPEC, terminal_account(order.session), channel)
+
+
+def _hook_token(order: Launch, redactor: Redactor, port: HeldSecret) -> HeldSecret | None:
+    """The token of the hooks, None where they are off. One that is the port's as well would open all of it."""
+    if not order.config.hooks.enabled:
+        return None
+    token = HeldSecret(order.config.hooks.token, ("gateway", "hooks"), order.environ, redactor)
+    if token.value is None or token.value == port.value:
+        raise CommandError("run.hook_token_reused")
+    return token
 
 
 class _Changes:
