@@ -28,7 +28,7 @@ from loong_gateway.config.outside import egress_of
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import ControlPlane
 from loong_gateway.daemon.gauges import show_owner, show_port
-from loong_gateway.daemon.held_secret import HeldSecret
+from loong_gateway.daemon.held_secret import HeldSecret, keep_apart
 from loong_gateway.daemon.models_desk import ModelsDesk
 from loong_gateway.daemon.parts import DeskParts, RuntimeParts
 from loong_gateway.daemon.runtime import Runtime
@@ -236,7 +236,7 @@ def _listener(
     credentials.port.on_change(lambda _: rpc.secret_changed())
     hooks = None if credentials.hook is None else hook_auth(str(credentials.hook.value))
     if credentials.hook is not None and hooks is not None:
-        credentials.hook.on_change(hooks.replace_secret)
+        keep_apart(hooks, credentials.hook, credentials.port)
     listener = Listener(
         bound.sockets,
         all_routes(control, order.config, order.environ, hooks),
