@@ -5,6 +5,7 @@ from __future__ import annotations
 from loong_gateway.config.snapshot import Config
 from loong_gateway.control import ControlPlane
 
+from .restart_routes import restart_routes
 from .router import Route
 from .routes import control_routes
 
@@ -16,6 +17,9 @@ ENDPOINT_OF = {"/v1/turn": "turn"}
 
 def all_routes(control: ControlPlane, config: Config) -> list[Route]:
     """The routes over `control`; `config` says which of them are switched off."""
-    routes = [*control_routes(control)]
+    routes = [
+        *control_routes(control),
+        *restart_routes(control),
+    ]
     off = config.gateway.endpoints_off
     return [route for route in routes if ENDPOINT_OF.get(route.path) not in off]

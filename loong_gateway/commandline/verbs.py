@@ -17,6 +17,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("gateway run", "gateway_run", "run the gateway on this terminal until it is stopped"),
     ("gateway status", "gateway_status", "is it running, ready, and if not, what to do"),
     ("gateway stop", "gateway_stop", "let it finish what it does, then end it"),
+    ("gateway restart", "gateway_restart", "let it finish what it does, then begin anew"),
     ("gateway resume", "gateway_resume", "switch the channels on again after too many failed starts"),
     ("gateway channel", "gateway_channel", "start, stop or restart one account, the others go on"),
     ("channels list", "channels_list", "what is configured and what it can do"),

@@ -13,7 +13,7 @@ from typing import TextIO
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION
 from loong_gateway.api.auth import Auth
-from loong_gateway.api.bind import Bound, open_listener
+from loong_gateway.api.bind import Bound, check_bind, open_listener
 from loong_gateway.api.listener import Listener
 from loong_gateway.api.port import all_routes
 from loong_gateway.api.webhook_listener import listening
@@ -28,6 +28,7 @@ from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import ControlPlane
 from loong_gateway.daemon.parts import RuntimeParts
 from loong_gateway.daemon.runtime import Runtime
+from loong_gateway.daemon.successor import Inheritance, Successor, is_supervised, program
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
@@ -41,7 +42,7 @@ from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
-__all__ = ["Launch", "launch"]
+__all__ = ["Ended", "Launch", "launch"]
 
 STORE_LOCK_S = 10.0
 CLOSE_S = 5.0
@@ -54,6 +55,8 @@ class Launch:
 
     `announce` prints one line; `stderr` gets the log, None keeps it in the file. `once` ends the owner after the
     first batch of each surface was taken and answered. `takes_webhooks` lets platforms call at the port.
+    `rehearse` reads the configuration as a new start would and raises CommandError where that would be refused;
+    without it there is no restart. `inheritance` is what this process was handed by what it was before a restart.
     """
 
     places: Places
@@ -71,13 +74,24 @@ class Launch:
     terminal: tuple[TextIO, Show] | None = None
     once: bool = False
     takes_webhooks: bool = True
+    rehearse: Callable[[], Config] | None = None
+    inheritance: Inheritance | None = None
 
 
-def launch(order: Launch) -> int:
-    """Run an owner until it is stopped. Blocks; returns the exit code. Raises CommandError when it cannot start."""
-    lock = OwnerLock.acquire(order.places, verb=order.verb)
+@dataclass(frozen=True)
+class Ended:
+    """How the life of an owner ended: the exit code, or a `successor` that still has to be run."""
+
+    code: int
+    successor: Successor | None = None
+
+
+def launch(order: Launch) -> Ended:
+    """Run an owner until it is stopped. Blocks. Raises CommandError when it cannot start."""
+    lock = _lock(order)
+    ended = Ended(70)
     try:
-        return _with_lock(order, lock)
+        ended = _with_lock(order, lock)
     except (OSError, StoreUnwritable) as cause:
         # Most likely a full disk. A supervisor should try again, so this is not one of the final refusals.
         detail = one_line(getattr(cause, "strerror", None) or cause)
@@ -88,15 +102,27 @@ def launch(order: Launch) -> int:
         owner_files.note_refused_start(order.places, error)
         raise
     finally:
-        lock.release()
+        if ended.successor is None:
+            lock.release()
+    return ended
 
 
-def _with_lock(order: Launch, lock: OwnerLock) -> int:
+def _lock(order: Launch) -> OwnerLock:
+    given = order.inheritance
+    adopted = None if given is None else OwnerLock.adopt(order.places, given.lock, verb=order.verb)
+    return adopted or OwnerLock.acquire(order.places, verb=order.verb)
+
+
+def _with_lock(order: Launch, lock: OwnerLock) -> Ended:
     places = order.places
     redactor = Redactor()
-    secret = _own_secret(order, redactor)
+    secret = _own_secret(order.config, order.environ, redactor)
     bound = open_listener(
-        order.config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ
+        order.config.gateway,
+        port_override=order.port,
+        bind_override=order.bind,
+        environ=order.environ,
+        handed=() if order.inheritance is None else order.inheritance.sockets,
     )
     token = owner_files.write_control_token(places)
     redactor.register(token)
@@ -119,7 +145,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> int:
 
 def _with_store(
     order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: tuple[str | None, str]
-) -> int:
+) -> Ended:
     threads = ThreadRegistry()
     clock = Clock()
     changes = _Changes()
@@ -161,14 +187,30 @@ def _with_store(
                 mode=order.mode,
                 session=order.session,
                 once=order.once,
+                rehearse=functools.partial(_rehearse, order),
+                program=() if order.rehearse is None else program(),
+                supervised=is_supervised(order.environ),
+                is_successor=order.inheritance is not None,
             )
         )
         changes.listener = runtime.note_change
         _attach_terminal(order, engine, runtime, clock)
         order.announce(f"loong {VERSION} gateway, profile {order.places.profile}, config {order.config.path}")
-        return runtime.run()
+        code = runtime.run()
+        if runtime.handed is None:
+            return Ended(code)
+        return Ended(code, Successor(order.places, lock, runtime.handed, program()))
     finally:
         store.close(Deadline(CLOSE_S))
+
+
+def _rehearse(order: Launch) -> None:
+    """Look whether a start would be refused now, before anything is stopped for one. Raises CommandError."""
+    if order.rehearse is None:
+        raise CommandError("restart.not_here", verb=order.verb)
+    config = order.rehearse()
+    _own_secret(config, order.environ, Redactor())
+    check_bind(config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ)
 
 
 def _listener(
@@ -216,14 +258,14 @@ def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clo
     engine.attach(TERMINAL_SPEC, terminal_account(order.session), channel)
 
 
-def _own_secret(order: Launch, redactor: Redactor) -> str | None:
+def _own_secret(config: Config, environ: dict[str, str], redactor: Redactor) -> str | None:
     """The configured token or password of the port, None when neither is; then only the control token opens it."""
-    settings = order.config.gateway
+    settings = config.gateway
     ref = settings.password if settings.auth_mode == "password" else settings.token
-    if not _is_configured(ref, order.environ):
+    if not _is_configured(ref, environ):
         return None
     try:
-        secret = resolve(ref, order.environ)
+        secret = resolve(ref, environ)
     except SecretUnavailable as error:
         raise CommandError(
             "run.secret_missing", detail=error.message, where=error.where, fix=error.fix

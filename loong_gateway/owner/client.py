@@ -139,6 +139,8 @@ def _failed(status: int, document: dict[str, object] | None) -> CommandError:
         )
         failed.where = where or failed.where
         failed.fix = fix or failed.fix
+        findings = said.get("findings")
+        failed.details = tuple(one_line(one) for one in findings) if isinstance(findings, list) else ()
     return failed
 
 
