@@ -70,7 +70,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "rpc.refused": (
-        "the gateway refused {method} with {code}: {detail}",
+        "the gateway refused {method} with {said}: {detail}",
         None,
         "{look}",
         1,
@@ -91,12 +91,6 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "--timeout {given} is not {expected}",
         None,
         "loong gateway call --help",
-        2,
-    ),
-    "rpc.not_over_url": (
-        "{flag} works on this host only, not with --url",
-        None,
-        "leave it out, then: {look}",
         2,
     ),
 }
