@@ -10,7 +10,16 @@ from __future__ import annotations
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import nearest
 
-__all__ = ["ALIASES", "GLOBAL_SWITCHES", "GLOBAL_VALUES", "VERBS", "Call", "find_verb", "group_members"]
+__all__ = [
+    "ALIASES",
+    "GLOBAL_SWITCHES",
+    "GLOBAL_VALUES",
+    "SELDOM",
+    "VERBS",
+    "Call",
+    "find_verb",
+    "group_members",
+]
 
 # Words, module, what the overview says about it.
 VERBS: tuple[tuple[str, str, str], ...] = (
@@ -38,7 +47,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("logs", "logs", "the last lines of the gateway's log"),
 )
 # Left to `loong gateway --help`, so that the overview of everything stays one screen.
-_SELDOM = ("gateway call", "gateway health", "gateway probe")
+SELDOM = ("gateway call", "gateway health", "gateway probe")
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {
@@ -100,7 +109,7 @@ def find_verb(argv: list[str]) -> Call:
 def group_members(group: str) -> list[str]:
     """The spellings that begin with the words of `group`, listed ones first; the usual verbs for ""."""
     start = f"{group} " if group else ""
-    listed = [row[0] for row in VERBS if row[0].startswith(start) and (group or row[0] not in _SELDOM)]
+    listed = [row[0] for row in VERBS if row[0].startswith(start) and (group or row[0] not in SELDOM)]
     return listed or [name for name in ALIASES if start and name.startswith(start)]
 
 
