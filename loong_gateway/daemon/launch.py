@@ -16,6 +16,7 @@ from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import Bound, check_bind, open_listener
 from loong_gateway.api.listener import Listener
 from loong_gateway.api.port import all_routes
+from loong_gateway.api.rpc.server import Facts, RpcServer
 from loong_gateway.api.webhook_listener import listening
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
@@ -231,12 +232,15 @@ def _listener(
         lockout_s=settings.auth_lockout_s,
         exempt_loopback=settings.exempt_loopback,
     )
+    facts = Facts(bound.address, order.places.state)
+    rpc = RpcServer(control, auth, settings, threads, facts=facts, scrub=redactor.scrub)
     return Listener(
         bound.sockets,
         all_routes(control, order.config),
         auth,
         settings,
         threads,
+        takeovers=[rpc.takeover],
         webhooks=webhooks if order.takes_webhooks else None,
         scrub=redactor.scrub,
     )

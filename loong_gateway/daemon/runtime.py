@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from loong_channels.waiting import Deadline
 from loong_gateway.api.listener import Listener
-from loong_gateway.base.bus import Event
+from loong_gateway.base.bus import GATEWAY_CHANGED, Event
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.wording import plural
 from loong_gateway.daemon.desk import Desk
@@ -182,6 +182,9 @@ class Runtime:
             if self._life.channels_on and self._life.phase == "running":
                 self._news.surfaces(self._engine.supervisor.states())
             self._publish()
+            bus = self._engine.bus
+            if bus.has_listeners:
+                bus.publish(Event(GATEWAY_CHANGED, {}, droppable=True, is_kept=False))
 
     def _look(self) -> None:
         self._engine.tick()
