@@ -16,8 +16,10 @@ import pytest
 from loong_gateway.owner.lock import lock_state
 from loong_gateway.owner.paths import resolve_places
 from tests.e2e.gateway import Gateway, config_for
+from tests.e2e.test_gateway_life import Terminal
 from tests.fakes.model import FakeModel
 from tests.fakes.telegram import FakeTelegram
+from tests.gateway.api.rpc.rpc_kit import WsClient
 from tests.waiting import wait_until
 
 PROVIDER = '[provider]\nkind = "echo"\nmodel = "echo"\n'
@@ -183,3 +185,24 @@ def test_a_kill_in_the_middle_of_a_restart_leaves_a_free_lock_and_the_truth(tmp_
 
 def gateway_root() -> str:
     return str(pathlib.Path(__file__).resolve().parents[2] / "loong.py")
+
+
+def test_clients_are_told_and_a_chat_on_the_terminal_goes_on(tmp_path: pathlib.Path) -> None:
+    with Gateway(tmp_path, PROVIDER) as gateway:
+        terminal = Terminal([*gateway.command, "gateway", "run", "--session", "demo"], gateway.environ)
+        terminal.read_until("you> ")
+        terminal.read_until("ready in ")
+        terminal.type("before\n")
+        terminal.read_until("loong> ")
+        with WsClient(f"ws://127.0.0.1:{gateway.port}/") as client:
+            client.next()
+            client.connect(token=control_token(gateway))
+            assert gateway.run("gateway", "restart").returncode == 0
+            assert client.closed() == (1012, "service restart")
+            (farewell,) = [one["payload"] for one in client.last if one.get("event") == "shutdown"]
+            assert farewell == {"reason": "gateway restarting", "restartExpectedMs": 1500}
+        again = len(terminal.seen)
+        terminal.type("after the restart\n")
+        terminal.read_until("loong> ", since=again)
+        terminal.type("/exit\n")
+        assert terminal.exit_code() == 0
