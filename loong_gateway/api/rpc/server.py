@@ -53,6 +53,7 @@ POOL_BYTES = 64 * 1024 * 1024
 # A wait for a client that says nothing; it is begun anew as often as it ends.
 QUIET_S = 3600.0
 CLOSE_GRACE_S = 1.0
+THREADS_S = 0.5
 FRESH_MS = 5_000
 MOST_UNAUTHORIZED = 10
 UNAUTHORIZED_S = 60.0
@@ -82,7 +83,7 @@ class Facts:
 
 
 class RpcServer:
-    """Serves connections that ask for WebSocket. Thread-safe; `_guard` protects the moments of late handshakes."""
+    """Serves connections that ask for WebSocket. Thread-safe; `_guard` protects what it counts."""
 
     def __init__(
         self,
@@ -134,6 +135,7 @@ class RpcServer:
         self._started_s = time.monotonic()
         self._boot_id = str(identity()["instance_id"])
         self._guard = threading.Lock()
+        self._secret_changes = 0
         self._handshakes: deque[float] = deque(maxlen=max(1, settings.handshakes_per_s))
 
     @property
@@ -142,14 +144,21 @@ class RpcServer:
         return Takeover("websocket", self._serve, self.close)
 
     def close(self, deadline: Deadline) -> None:
-        """Say good-bye to every client behind what it is still to be told, then end all threads. Blocks."""
+        """Say good-bye to every client behind what it is still to be told, then end all threads.
+
+        Blocks, two seconds at most: what then still works on an answer has nobody left to give it to.
+        """
         self._hub.close(deadline.within(CLOSE_GRACE_S))
-        self._timers.close(deadline)
-        self._pool.close(deadline)
-        self._flusher.stop(deadline)
+        rest = deadline.within(THREADS_S)
+        self._timers.close(rest)
+        if not self._pool.close(rest):
+            logger.warning("requests were still being answered when the port closed")
+        self._flusher.stop(rest)
 
     def secret_changed(self) -> None:
-        """Close the connections that proved the configured secret: it is another one now."""
+        """Close the connections that proved the configured secret, once Auth has another one; from any thread."""
+        with self._guard:
+            self._secret_changes += 1
         count = self._hub.close_all(lambda member: member.proven == "secret", 4001, "gateway auth changed")
         logger.info("the secret of the port has changed: %d clients are closed", count)
 
@@ -193,6 +202,7 @@ class RpcServer:
         challenge = {"nonce": str(uuid.uuid4()), "ts": wall_ms()}
         socket.send(encode({"type": "event", "event": CHALLENGE, "payload": challenge}))
         frame = self._first_frame(socket, deadline)
+        changes = self._secret_changes
         try:
             request, proven = self._judge(frame, session)
         except Refused as refused:
@@ -201,7 +211,20 @@ class RpcServer:
             raise
         if deadline.expired:
             raise Refused("timeout", None, 1000, "")
-        self._welcome(frame, request, proven, session, socket)
+        member = self._member(request, proven, session, socket)
+        socket.allow(self._ws.max_payload_bytes)
+        self._health.fresh(FRESH_MS)
+        if not self._hub.join(member):
+            socket.send(failure(frame.id, STOPPING))
+            raise Refused("stopping", None, 1012, "service restart")
+        try:
+            if proven == "secret" and changes != self._secret_changes:
+                # It was proven a moment too early to be found among the members.
+                raise Refused("secret_changed", None, 4001, "gateway auth changed")
+            member.welcome(success(frame.id, self._hello(request, member)))
+            self._read(member, socket)
+        finally:
+            self._hub.leave(member)
 
     def _first_frame(self, socket: ServerWebSocket, deadline: Deadline) -> Frame:
         try:
@@ -231,9 +254,9 @@ class RpcServer:
             raise Refused("too_many", fault, 1013, text)
         return request, proven
 
-    def _welcome(
-        self, frame: Frame, request: ConnectRequest, proven: str, session: Session, socket: ServerWebSocket
-    ) -> None:
+    def _member(
+        self, request: ConnectRequest, proven: str, session: Session, socket: ServerWebSocket
+    ) -> Member:
         client = Client(
             conn_id=str(uuid.uuid4()),
             id=request.client_id,
@@ -244,17 +267,7 @@ class RpcServer:
             local=session.peer.loopback,
             closed=lambda: socket.closed,
         )
-        member = Member(socket, client, proven=proven, about=request.about)
-        socket.allow(self._ws.max_payload_bytes)
-        self._health.fresh(FRESH_MS)
-        if not self._hub.join(member):
-            socket.send(failure(frame.id, STOPPING))
-            raise Refused("stopping", None, 1012, "service restart")
-        try:
-            member.welcome(success(frame.id, self._hello(request, member)))
-            self._read(member, socket)
-        finally:
-            self._hub.leave(member)
+        return Member(socket, client, proven=proven, about=request.about)
 
     def _hello(self, request: ConnectRequest, member: Member) -> Mapping[str, object]:
         people, presence = self._presence.stamped()

@@ -397,13 +397,13 @@ def test_a_changed_secret_closes_those_who_came_in_by_the_old_one(port: RpcPort)
 
 def test_a_client_that_does_not_read_is_closed_and_harms_nobody() -> None:
     big = Method("big", READ, lambda _: "x" * 300_000)
-    with RpcPort(methods=[big], ws={"max_buffered_bytes": 100_000}) as port:
-        with port.client() as slow, port.client() as other:
-            for number in range(60):
-                slow.send({"type": "req", "id": str(number), "method": "big"})
-            assert other.ask("health")["ok"] is True
-            assert slow.closed() == (1008, "slow consumer")
-            assert len(slow.last) < 60
+    limits = {"max_buffered_bytes": 100_000}
+    with RpcPort(methods=[big], ws=limits) as port, port.client() as slow, port.client() as other:
+        for number in range(60):
+            slow.send({"type": "req", "id": str(number), "method": "big"})
+        assert other.ask("health")["ok"] is True
+        assert slow.closed() == (1008, "slow consumer")
+        assert len(slow.last) < 60
 
 
 def test_many_clients_at_once_get_their_own_answers() -> None:
