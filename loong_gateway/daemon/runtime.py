@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from loong_channels.waiting import Deadline
@@ -271,7 +271,7 @@ class Runtime:
         if left or stuck:
             logger.warning("%d tasks and the channels %s did not end in time", left, stuck)
         # Closing its own leaves these open: who comes now waits in their queues for the successor.
-        handed = [sock.dup() for sock in parts.bound.sockets] if self._hands_over() else []
+        handed = _copies(parts.bound.sockets) if self._hands_over() else []
         if self._listener is not None:
             self._listener.stop(Deadline(CLOSE_S))
         facts = self._report.facts()
@@ -322,6 +322,20 @@ class Runtime:
 
     def _publish(self) -> str | None:
         return publish(self._parts.places, self._report.document())
+
+
+def _copies(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    copies: list[socket.socket] = []
+    try:
+        for sock in sockets:
+            copies.append(sock.dup())
+    except OSError as error:
+        # No descriptors are left: the successor opens the port anew.
+        logger.warning("the port will be closed for a moment: %s", error.strerror)
+        for copy in copies:
+            copy.close()
+        return []
+    return copies
 
 
 def _rows(counts: Mapping[tuple[str, str], Mapping[str, int]], *states: str) -> int:
