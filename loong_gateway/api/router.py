@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Callable, Protocol, Union
 
-from loong_channels.waiting import StopToken
+from loong_channels.waiting import Deadline, StopToken
 
 from .answers import Answer, StreamedAnswer
 from .http_request import Refusal, RequestHead
@@ -78,14 +78,16 @@ class Takeover:
     """A protocol that a GET with `Upgrade: <protocol>` switches to, whatever its path.
 
     Host, Origin and forwarding fields have been checked; a credential has not. `serve` blocks for as long as the
-    protocol lives, writes its own answer (101 or an error), reads what is already buffered through `session.wire`,
-    raises nothing but PeerGone and TooSlow, and returns to have the connection closed. Until `session.authenticated`
-    was called the connection may have to give way to a newcomer. It must end soon after `session.stop` is set, and
-    finds its socket shut down if it does not.
+    protocol lives, raises a Refusal or writes its own answer, reads what is already buffered through `session.wire`,
+    after that raises nothing but PeerGone and TooSlow, and returns to have the connection closed. Until
+    `session.authenticated` was called the connection may have to give way to a newcomer. It must end soon after
+    `session.stop` is set, and finds its socket shut down if it does not. `close` ends everything when the port stops,
+    before any connection is cut: it blocks until the deadline at most, and repeating it is harmless.
     """
 
     protocol: str
     serve: Callable[[Session], None]
+    close: Callable[[Deadline], None] = field(default=lambda _: None)
 
 
 class Router:

@@ -16,6 +16,7 @@ from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import Bound, open_listener
 from loong_gateway.api.listener import Listener
 from loong_gateway.api.port import all_routes
+from loong_gateway.api.rpc.server import Facts, RpcServer
 from loong_gateway.api.webhook_listener import listening
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
@@ -217,13 +218,18 @@ def _listener(
         lockout_s=settings.auth_lockout_s,
         exempt_loopback=settings.exempt_loopback,
     )
+    facts = Facts(bound.address, order.places.state)
+    rpc = RpcServer(control, auth, settings, threads, facts=facts, scrub=redactor.scrub)
+    # In this order: nobody may prove the old one after those who did are closed.
     credentials[0].on_change(auth.replace_secret)
+    credentials[0].on_change(lambda _: rpc.secret_changed())
     return Listener(
         bound.sockets,
         all_routes(control, order.config),
         auth,
         settings,
         threads,
+        takeovers=[rpc.takeover],
         webhooks=webhooks if order.takes_webhooks else None,
         scrub=redactor.scrub,
     )

@@ -1,0 +1,27 @@
+"""What methods may use that belongs to the connections and not to the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+from .health import HealthBoard
+from .presence import Presence
+from .probing import Prober
+
+__all__ = ["Toolbox"]
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """`note_presence` tells everyone who may hear it that something about `presence` has changed.
+
+    `scrub` takes secrets out of a text.
+    """
+
+    health: HealthBoard
+    presence: Presence
+    prober: Prober
+    note_presence: Callable[[], None]
+    wall_ms: Callable[[], int]
+    scrub: Callable[[str], str] = str
