@@ -111,6 +111,12 @@ class Auth:
                 self._delayed -= 1
         return verdict
 
+    def replace_secret(self, secret: str) -> None:
+        """Accept another configured secret from now on, and the old one no more."""
+        digest = _digest(secret.encode("utf-8"))
+        with self._guard:
+            self._secret = digest
+
     def _judge_secret(self, digest: bytes, key: str, *, exempt: bool) -> Verdict:
         """Look at the secret and count in one step, so that parallel guesses cannot outrun the lock. Holds `_guard`."""
         now = self._clock()

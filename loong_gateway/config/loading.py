@@ -22,6 +22,7 @@ from loong_channels import catalog
 from loong_channels.settings import Setting
 from loong_gateway.config.accounts import read_channels, warn_shared_credentials
 from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
+from loong_gateway.config.hiding import marked
 from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
@@ -44,7 +45,7 @@ from loong_gateway.config.snapshot import (
 from loong_gateway.config.tables import Reading, Table
 from loong_gateway.config.webhooks import check_webhooks
 
-__all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "validate", "validate_source"]
+__all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "parse", "validate", "validate_source"]
 
 MAX_CONFIG_BYTES = 1 << 20
 _BIND_MODES = ("loopback", "lan", "tailnet", "auto", "custom", "localhost")
@@ -130,6 +131,14 @@ def _read_source(
     return replace(config, warnings=_to_tell(findings)), findings
 
 
+def parse(text: str) -> dict[str, Any]:
+    """The TOML of a text, as it stands. Raises ValueError for what is none."""
+    try:
+        return tomli.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def about_file(code: str, *, place: tuple[int, int] | None = None, **values: object) -> Diagnostic:
     """One finding about the file as a whole, or about a place in it that belongs to no key."""
     return finding(code, "", values, place=place)
@@ -200,6 +209,8 @@ def _parse(text: str) -> dict[str, Any]:
 
 def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config:
     _warn_unknown_tables(root)
+    for place in marked(root.raw):
+        root.reading.findings.add("config.value.redacted", place, {}, at_value=True)
     tables = {name: root.child(name) for name in SECTIONS if "." not in name}
     read = {name: table.read_all(SECTIONS[name]) for name, table in tables.items()}
     providers, active = read_providers(root, dev=dev)

@@ -24,7 +24,7 @@ from loong_gateway.control.sessions import Sessions
 from loong_gateway.control.settings import SettingsDesk
 from loong_gateway.control.tools import ToolDesk
 from loong_gateway.daemon.main_loop import MainLoop
-from loong_gateway.daemon.parts import LifeState
+from loong_gateway.daemon.parts import DeskParts, LifeState
 from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.restarts import Restarts
 from loong_gateway.messaging.engine import Engine
@@ -37,9 +37,16 @@ class Desk:
     """Implements control.ControlPlane. Thread-safe: it asks the main loop, and otherwise what is thread-safe itself."""
 
     def __init__(
-        self, engine: Engine, report: Report, life: LifeState, loop: MainLoop, restarts: Restarts
+        self,
+        engine: Engine,
+        report: Report,
+        life: LifeState,
+        loop: MainLoop,
+        parts: DeskParts,
+        restarts: Restarts,
     ) -> None:
         self._engine = engine
+        self._parts = parts
         self._report = report
         self._life = life
         self._loop = loop
@@ -68,7 +75,7 @@ class Desk:
     @property
     def settings(self) -> SettingsDesk:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._parts.settings
 
     @property
     def tools(self) -> ToolDesk:
@@ -134,9 +141,12 @@ class Desk:
     def reload_secrets(self) -> Sequence[SecretsOutcome]:
         """See control.ControlPlane."""
         self._require_running()
+        # The port's own first: who has lost it needs no channel.
+        own = self._parts.port_secret.reload()
         if not self._life.channels_on:
             raise CommandError("run.channels_off")
-        return self._engine.channels.reload_secrets()
+        accounts = self._engine.channels.reload_secrets()
+        return accounts if own is None else [own, *accounts]
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
         """See control.ControlPlane."""
@@ -150,7 +160,7 @@ class Desk:
 
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._parts.models.models(refresh=refresh, timeout_s=timeout_s)
 
     def embed(
         self,
@@ -166,7 +176,7 @@ class Desk:
 
     def log_file(self) -> str:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._parts.log_path
 
     def _require_running(self) -> None:
         if self._life.phase != "running":

@@ -24,11 +24,13 @@ from loong_gateway.base.process import identity
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.outside import egress_of
-from loong_gateway.config.secrets import SecretUnavailable, resolve
-from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
+from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import ControlPlane
-from loong_gateway.daemon.parts import RuntimeParts
+from loong_gateway.daemon.models_desk import ModelsDesk
+from loong_gateway.daemon.parts import DeskParts, RuntimeParts
+from loong_gateway.daemon.port_secret import PortSecret
 from loong_gateway.daemon.runtime import Runtime
+from loong_gateway.daemon.settings_desk import ConfigDesk
 from loong_gateway.daemon.successor import Inheritance, Successor, is_supervised, program
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
@@ -117,7 +119,7 @@ def _lock(order: Launch) -> OwnerLock:
 def _with_lock(order: Launch, lock: OwnerLock) -> Ended:
     places = order.places
     redactor = Redactor()
-    secret = _own_secret(order.config, order.environ, redactor)
+    secret = PortSecret(order.config.gateway, order.environ, redactor)
     bound = open_listener(
         order.config.gateway,
         port_override=order.port,
@@ -145,7 +147,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> Ended:
 
 
 def _with_store(
-    order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: tuple[str | None, str]
+    order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: tuple[PortSecret, str]
 ) -> Ended:
     threads = ThreadRegistry()
     clock = Clock()
@@ -186,6 +188,7 @@ def _with_store(
                 announce=order.announce,
                 token=credentials[1],
                 mode=order.mode,
+                desk=_desk_parts(order, engine, threads, redactor, credentials[0]),
                 session=order.session,
                 once=order.once,
                 rehearse=functools.partial(_rehearse, order),
@@ -210,14 +213,39 @@ def _rehearse(order: Launch) -> None:
     if order.rehearse is None:
         raise CommandError("restart.not_here", verb=order.verb)
     config = order.rehearse()
-    _own_secret(config, order.environ, Redactor())
+    PortSecret(config.gateway, order.environ, Redactor())
     check_bind(config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ)
+
+
+def _desk_parts(
+    order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, port_secret: PortSecret
+) -> DeskParts:
+    places = order.places
+    return DeskParts(
+        settings=ConfigDesk(
+            places,
+            applied=lambda: engine.config,
+            environ=order.environ,
+            scrub=redactor.scrub,
+            dev=places.dev,
+        ),
+        models=ModelsDesk(
+            lambda: engine.config,
+            egress=egress_of(order.config.network, order.environ),
+            environ=order.environ,
+            secret=engine.resolve_secret,
+            threads=threads,
+            clock=Clock(),
+        ),
+        port_secret=port_secret,
+        log_path=order.config.logging.file or logs.log_path(places),
+    )
 
 
 def _listener(
     order: Launch,
     bound: Bound,
-    credentials: tuple[str | None, str],
+    credentials: tuple[PortSecret, str],
     threads: ThreadRegistry,
     redactor: Redactor,
     control: ControlPlane,
@@ -225,7 +253,7 @@ def _listener(
 ) -> Listener:
     settings = order.config.gateway
     auth = Auth(
-        secret=credentials[0],
+        secret=credentials[0].value,
         control_token=credentials[1],
         attempts=settings.auth_attempts,
         window_s=settings.auth_window_s,
@@ -234,6 +262,9 @@ def _listener(
     )
     facts = Facts(bound.address, order.places.state)
     rpc = RpcServer(control, auth, settings, threads, facts=facts, scrub=redactor.scrub)
+    # In this order: nobody may prove the old one after those who did are closed.
+    credentials[0].on_change(auth.replace_secret)
+    credentials[0].on_change(lambda _: rpc.secret_changed())
     return Listener(
         bound.sockets,
         all_routes(control, order.config),
@@ -260,26 +291,6 @@ def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clo
         clock=clock,
     )
     engine.attach(TERMINAL_SPEC, terminal_account(order.session), channel)
-
-
-def _own_secret(config: Config, environ: dict[str, str], redactor: Redactor) -> str | None:
-    """The configured token or password of the port, None when neither is; then only the control token opens it."""
-    settings = config.gateway
-    ref = settings.password if settings.auth_mode == "password" else settings.token
-    if not _is_configured(ref, environ):
-        return None
-    try:
-        secret = resolve(ref, environ)
-    except SecretUnavailable as error:
-        raise CommandError(
-            "run.secret_missing", detail=error.message, where=error.where, fix=error.fix
-        ) from error
-    redactor.register(secret)
-    return secret
-
-
-def _is_configured(ref: SecretRef, environ: dict[str, str]) -> bool:
-    return ref.form != "absent" or any(environ.get(name) for name in ref.fallback_env)
 
 
 class _Changes:

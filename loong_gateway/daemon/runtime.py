@@ -87,7 +87,7 @@ class Runtime:
             parts.threads,
             parts.clock.monotonic_s() if parts.is_successor else None,
         )
-        self._desk = Desk(parts.engine, self._report, self._life, self._loop, self._restarts)
+        self._desk = Desk(parts.engine, self._report, self._life, self._loop, parts.desk, self._restarts)
 
     @property
     def handed(self) -> list[socket.socket] | None:

@@ -253,9 +253,15 @@ class Engine:
         with self._guard:
             if self._provider is None:
                 self._provider = provider_of(
-                    self.config, environ=self._parts.environ, resolve_secret=self._resolve
+                    self.config, environ=self._parts.environ, resolve_secret=self.resolve_secret
                 )
             return self._provider
+
+    def resolve_secret(self, ref: SecretRef) -> str:
+        """The secret that `ref` leads to, remembered for redaction. Blocks; raises SecretUnavailable."""
+        value = secrets.resolve(ref, self._parts.environ)
+        self._parts.redactor.register(value)
+        return value
 
     def provider_facts(self) -> Mapping[str, object] | None:
         """The provider as status shows it; None when none is configured."""
@@ -340,11 +346,6 @@ class Engine:
             if (state.channel, state.account) == (account.channel, account.id):
                 return state.last_error or ""
         return ""
-
-    def _resolve(self, ref: SecretRef) -> str:
-        value = secrets.resolve(ref, self._parts.environ)
-        self._parts.redactor.register(value)
-        return value
 
     def _resolve_account(self, spec: ChannelSpec, account: AccountConfig) -> Account:
         opened = resolve_account(spec, account, self._parts.environ)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from loong_gateway.control import ControlPlane
 
-from . import methods_core
+from . import (
+    methods_channels,
+    methods_config,
+    methods_core,
+    methods_gateway,
+    methods_logs,
+    methods_models,
+)
 from .calls import Method
 from .toolbox import Toolbox
 
@@ -13,6 +22,16 @@ __all__ = ["all_methods"]
 
 def all_methods(control: ControlPlane, toolbox: Toolbox) -> list[Method]:
     """The methods over `control`; `toolbox` is what belongs to the connections."""
+
+    def announce(entry: Mapping[str, object]) -> None:
+        toolbox.presence.announced(entry)
+        toolbox.note_presence()
+
     return [
         *methods_core.methods(control, toolbox),
+        *methods_channels.methods(control, toolbox.prober.ask, toolbox.wall_ms),
+        *methods_config.methods(control),
+        *methods_gateway.methods(control, announce=announce),
+        *methods_logs.methods(control, toolbox.scrub),
+        *methods_models.methods(control),
     ]

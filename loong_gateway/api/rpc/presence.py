@@ -83,6 +83,18 @@ class Presence:
             self._version += 1
             return True
 
+    def announced(self, fields: Mapping[str, object]) -> None:
+        """List what an operator announces, fields of an entry, for five minutes or until the next of its kind."""
+        key = next(
+            (str(fields[name]) for name in ("deviceId", "instanceId", "host", "text") if name in fields), ""
+        )
+        with self._guard:
+            now_ms = self._wall_ms()
+            self._seen[f"announced:{key}"] = _Seen({**fields, "ts": now_ms})
+            self._seen.move_to_end(f"announced:{key}")
+            self._forget(now_ms)
+            self._version += 1
+
     def left(self, member: Member) -> bool:
         """Note that a client has left; False when that changes nothing."""
         with self._guard:

@@ -14,10 +14,14 @@ __all__ = ["Toolbox"]
 
 @dataclass(frozen=True)
 class Toolbox:
-    """`note_presence` tells everyone who may hear it that something about `presence` has changed."""
+    """`note_presence` tells everyone who may hear it that something about `presence` has changed.
+
+    `scrub` takes secrets out of a text.
+    """
 
     health: HealthBoard
     presence: Presence
     prober: Prober
     note_presence: Callable[[], None]
     wall_ms: Callable[[], int]
+    scrub: Callable[[str], str] = str
