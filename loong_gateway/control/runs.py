@@ -58,6 +58,7 @@ class RunResult:
     `error` is one line for people without secrets, `error_code` a provider's fault class or "busy", "stopping",
     "store_unwritable", "internal"; both are "" when all is well. `stop_reason` says who aborted it: "rpc", "user",
     "client_gone", "shutdown". `delivery` is the state of the send that `deliver` asked for, None without one.
+    `retry_after_s` is what the provider asked for when it was too long to wait.
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class RunResult:
     started_ms: int | None = None
     ended_ms: int | None = None
     delivery: str | None = None
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,12 @@ class Desk:
     @property
     def runs(self) -> Runs:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.runs
 
     @property
     def sessions(self) -> Sessions:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.sessions
 
     @property
     def settings(self) -> SettingsDesk:
@@ -168,11 +168,14 @@ class Desk:
         *,
         profile: str | None,
         model: str | None,
+        dimensions: int | None,
         deadline: Deadline,
         stop: StopToken,
     ) -> Embeddings:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.embed(
+            texts, profile=profile, model=model, dimensions=dimensions, deadline=deadline, stop=stop
+        )
 
     def log_file(self) -> str:
         """See control.ControlPlane."""
