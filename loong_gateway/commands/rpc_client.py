@@ -35,7 +35,14 @@ RESTARTING = 1012
 READ_METHODS = frozenset(
     (
         *("health", "status", "system-presence", "channels.status", "logs.tail", "models.list"),
-        *("sessions.list", "sessions.preview", "sessions.resolve", "sessions.describe", "sessions.subscribe"),
+        *(
+            "sessions.list",
+            "sessions.preview",
+            "sessions.resolve",
+            "sessions.describe",
+            "sessions.subscribe",
+            "sessions.unsubscribe",
+        ),
         *("chat.history", "config.get", "config.schema", "config.schema.lookup", "gateway.identity.get"),
         *("gateway.restart.preflight", "last-heartbeat", "agents.list", "agent.identity.get"),
         *("tools.catalog", "cron.status", "cron.list"),

@@ -13,6 +13,8 @@ from . import (
     methods_gateway,
     methods_logs,
     methods_models,
+    methods_runs,
+    methods_sessions,
 )
 from .calls import Method
 from .toolbox import Toolbox
@@ -34,4 +36,6 @@ def all_methods(control: ControlPlane, toolbox: Toolbox) -> list[Method]:
         *methods_gateway.methods(control, announce=announce),
         *methods_logs.methods(control, toolbox.scrub),
         *methods_models.methods(control),
+        *methods_runs.methods(control),
+        *methods_sessions.methods(control),
     ]
