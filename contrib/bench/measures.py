@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import Any
 
-from . import procfs
+from . import port, procfs
 from .install import installed
 from .stand import FIRST_CHAT, Stand, fate, percentile, stand, wait_polls, warm_up
 
@@ -287,4 +287,6 @@ MEASURES = {
     "kill": kill,
     "hang": hang,
     "size": size,
+    "rpc": port.rpc,
+    "clients": port.clients,
 }
