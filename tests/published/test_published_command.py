@@ -6,7 +6,9 @@ Skipped where the package is not there; CONTRIBUTING.md says how to get it.
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +16,6 @@ import pytest
 
 from tests.e2e.gateway import Gateway, config_for
 from tests.fakes.telegram import FakeTelegram
-from tests.oracles.puppet import Puppet
 from tests.published.packages import ECHO, TOKEN, needs, node, serving
 from tests.waiting import wait_until
 
@@ -113,16 +114,26 @@ def test_the_json_of_gateway_status_says_that_the_gateway_answered(command: Comm
     assert (rpc["ok"], rpc["auth"]["scopes"]) == (True, ["operator.read"])
 
 
-def test_logs_are_followed(command: Command, gateway: Gateway) -> None:
-    with Puppet(
-        [*command.command, "logs", "--follow", "--json", "--limit", "3"], command.environ
-    ) as follower:
-        seen = len(wait_until(lambda: follower.lines, FOLLOW_S, "the first lines"))
-        done = command("agent", "--agent", "main", "--message", "something to log")
-        assert done.returncode == 0, done.stderr
+def test_logs_are_followed(command: Command, gateway: Gateway, tmp_path: pathlib.Path) -> None:
+    said = tmp_path / "said.txt"
+    with said.open("wb") as file:
+        follower = subprocess.Popen(
+            [*command.command, "logs", "--follow", "--limit", "3"],
+            env=command.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            # It starts itself once more, and all of it must end.
+            start_new_session=True,
+        )
+    try:
+        seen = len(wait_until(lambda: said.read_bytes().splitlines()[1:], FOLLOW_S, "the first lines"))
         # A connection that was refused is in the log for sure.
         command("gateway", "health", "--url", command.url, "--token", "wrong-token")
-        wait_until(lambda: len(follower.lines) > seen, FOLLOW_S, "another line")
+        wait_until(lambda: len(said.read_bytes().splitlines()) > seen + 1, FOLLOW_S, "another line")
+    finally:
+        os.killpg(follower.pid, signal.SIGKILL)
+        follower.wait(WAIT_S)
 
 
 def test_a_wrong_token_is_told_and_fails(gateway: Gateway, tmp_path: pathlib.Path) -> None:
