@@ -94,7 +94,8 @@ def rpc(name: str, script: str, python: str) -> Metrics:
     with subject(name, script, python) as port:
         client = PortClient(port.port, TOKEN, bare=name == "floor")
         for _ in range(RPC_WARM_UP):
-            client.ask("health")
+            if client.ask("health").get("ok") is not True:
+                raise RuntimeError(f"{name} does not answer health")
         before = procfs.cpu_s(port.pid)
         for _ in range(RPC_ROUNDS):
             took = sorted(_round_trip_ms(client) for _ in range(RPC_CALLS))
