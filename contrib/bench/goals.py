@@ -116,6 +116,29 @@ GOALS = (
         "<= 8, <= 9",
         lambda f: f["loong"]["installed_mb"] <= 8 and f["loong"]["packages"] <= 9,
     ),
+    Goal(
+        "rpc",
+        "round trip of a small call, p50 / p99 ms",
+        ("p50_ms", "p99_ms"),
+        "p50 <= 3 x",
+        lambda f: ratio(f, "p50_ms") <= 3,
+        ("p50_ms", "p99_ms"),
+    ),
+    Goal(
+        "clients",
+        "200 WebSocket clients, kB resident each",
+        ("kb_per_client",),
+        "<= 150",
+        lambda f: f["loong"]["kb_per_client"] <= 150,
+        ("kb_per_client",),
+    ),
+    Goal(
+        "clients",
+        "one that does not read: delay of the others ms, their runs / normal",
+        ("delay_ms", "ratio"),
+        "runs <= 1.2",
+        lambda f: f["loong"]["ratio"] <= 1.2 and f["loong"]["unfinished"] == 0,
+    ),
 )
 
 

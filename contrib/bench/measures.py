@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import Any
 
-from . import procfs
+from . import port, procfs
 from .api import api
 from .install import installed
 from .stand import FIRST_CHAT, Stand, fate, percentile, stand, wait_polls, warm_up
@@ -289,4 +289,6 @@ MEASURES = {
     "hang": hang,
     "api": api,
     "size": size,
+    "rpc": port.rpc,
+    "clients": port.clients,
 }

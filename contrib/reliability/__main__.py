@@ -11,7 +11,7 @@ import random
 import sys
 from typing import Callable
 
-from . import acks, disconnects, kills, pings, points, siege
+from . import acks, disconnects, kills, pings, points, port_runs, siege
 from .report import Outcome
 
 SIZES = {
@@ -21,6 +21,7 @@ SIZES = {
     "R1-mixed": (8, 200),
     "R2-wire-mixed": (25, 1),
     "R2-store-mixed": (40, 1),
+    "R1-port": (10, 200),
     "disconnects": (15, 1000),
     "disconnects-real": (5, 25),
     "acks": (3, 20),
@@ -36,6 +37,7 @@ RUNS: dict[str, Callable[..., Outcome]] = {
     "R1-mixed": kills.run_mixed,
     "R2-wire-mixed": points.run_wire_mixed,
     "R2-store-mixed": points.run_store_mixed,
+    "R1-port": port_runs.run,
     "disconnects": disconnects.run,
     "disconnects-real": disconnects.run_real,
     "acks": acks.run,

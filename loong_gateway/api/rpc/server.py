@@ -7,7 +7,6 @@ while something is due.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import uuid
@@ -133,7 +132,6 @@ class RpcServer:
             self._hub.note_presence,
             wall_ms,
             scrub,
-            identity=f"{os.uname().nodename}:{facts.state_dir}",
         )
         self._table = Table(
             methods(control, toolbox),

@@ -17,7 +17,7 @@ __all__ = ["Toolbox"]
 class Toolbox:
     """`note_presence` tells everyone who may hear it that something about `presence` has changed.
 
-    `scrub` takes secrets out of a text. `identity` is a name of this gateway that stays the same over restarts.
+    `scrub` takes secrets out of a text.
     """
 
     health: HealthBoard
@@ -26,7 +26,6 @@ class Toolbox:
     note_presence: Callable[[], None]
     wall_ms: Callable[[], int]
     scrub: Callable[[str], str]
-    identity: str
 
     def announce(self, fields: Mapping[str, object]) -> None:
         """List what somebody says of a host or a program, and tell everyone."""
