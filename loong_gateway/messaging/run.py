@@ -133,14 +133,18 @@ class Run:
         for told in watchers:
             told.grown(self._pieces)
 
-    def end(self, result: RunResult) -> bool:
-        """Tell everyone how it ended; False when it had ended before. Events first, then watchers."""
+    def end(self, result: RunResult, *, was_admitted: bool = True) -> bool:
+        """Tell everyone how it ended; False when it had ended before. Events first, then watchers.
+
+        Of one that was not admitted there are no events.
+        """
         with self._guard:
             if self._is_over:
                 return False
             self._is_over = True
             watchers = list(self._watchers)
-        self._publish(result)
+        if was_admitted:
+            self._publish(result)
         said = "".join(self._pieces)
         if result.state == "ok" and result.text.startswith(said):
             # What came in one piece, because nobody watched when it was asked for, is a piece as well.

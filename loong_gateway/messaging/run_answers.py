@@ -130,6 +130,15 @@ class RunAnswers:
             self._sends.release(account, parts)
         return kept
 
+    def keep_soon(self, run: Run, result: RunResult) -> None:
+        """Store that a run ended without an answer, without waiting: after a crash before that it is begun again."""
+        if run.request.durable:
+            row, now_ms = encode_result(result), self._clock.wall_ms()
+            try:
+                self._store.submit(lambda conn: runs.end(conn, result.run_id, row, now_ms))
+            except StoreUnwritable as error:
+                logger.warning("the end of run %s could not be stored: %s", result.run_id, error)
+
     def ended(self, run: Run, state: str, **how: Any) -> RunResult:
         """A result with what is known of the run."""
         request, config = run.request, self._config()

@@ -148,7 +148,7 @@ class RunTable:
         return begun
 
     def tick(self) -> None:
-        """End what waited for its turn too long, forget what ended long ago. Blocks for a commit where one waited."""
+        """End what waited for its turn too long, forget what ended long ago. Does not block."""
         now_s = self._parts.clock.monotonic_s()
         with self._guard:
             late = [run for run in self._open.values() if run.started_ms is None and run.deadline.expired]
@@ -159,7 +159,8 @@ class RunTable:
                 del self._ended[id]
         for run in late:
             result = self._parts.answers.ended(run, "timed_out", error=TIMED_OUT, error_code="timed_out")
-            self._end_early(run, result)
+            self._parts.answers.keep_soon(run, result)
+            self._leave(run, result)
 
     def close(self) -> None:
         """Admit nothing more, and tell those who wait for a run that will not be begun in this process."""
@@ -211,11 +212,11 @@ class RunTable:
         try:
             row = parts.store.write(lambda conn: stored.add(conn, request.run_id, payload, run.accepted_ms))
         except StoreUnwritable as error:
-            self._leave(
-                run, parts.answers.ended(run, "error", error=str(error), error_code="store_unwritable")
-            )
             with self._guard:
-                self._ended.pop(request.run_id, None)
+                self._open.pop(request.run_id, None)
+            # Somebody may have joined it meanwhile.
+            refused = parts.answers.ended(run, "error", error=str(error), error_code="store_unwritable")
+            run.end(refused, was_admitted=False)
             raise RunRefused("store_unwritable", str(error)) from error
         if row is None:
             return None

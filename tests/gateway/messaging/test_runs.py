@@ -6,12 +6,13 @@ import threading
 
 import pytest
 
-from loong_gateway.base.faults import CommandError
+from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.control import TurnRequest
 from loong_gateway.control.runs import ReplyTarget, RunRefused, RunRequest
+from loong_gateway.messaging.run_rows import encode_request
 from loong_gateway.messaging.turn_requests import turn
 from loong_gateway.providers.contract import CallOptions, Completion, Image, Message, ProviderFault, ToolCall
-from loong_gateway.storage import transcripts
+from loong_gateway.storage import runs, transcripts
 from tests.gateway.messaging.engine_rig import WAIT_S
 from tests.gateway.messaging.run_rig import SESSION, Watching, runs_at
 from tests.waiting import wait_until
@@ -216,8 +217,8 @@ def test_a_run_is_refused_with_a_code(rig, code, monkeypatch):
         monkeypatch.setattr(rig.lanes, "full", lambda _: True)
     if code == "stopping":
         rig.stop()
+    rig.listen()
     if code == "store_unwritable":
-        from loong_gateway.base.faults import StoreUnwritable
 
         def refuse(_):
             raise StoreUnwritable("full")
@@ -227,6 +228,7 @@ def test_a_run_is_refused_with_a_code(rig, code, monkeypatch):
         rig.runs.start(RunRequest("a", "hi", durable=True, **how))
     monkeypatch.undo()
     assert refused.value.code == code
+    assert rig.told_events == []
     assert rig.runs.active() == []
     assert rig.runs.watch("a", print) is None
 
@@ -274,9 +276,6 @@ def test_accepted_runs_are_begun_again_in_order_after_a_restart(rig):
 def test_a_run_that_kills_the_gateway_again_and_again_is_given_up(rig):
     request = RunRequest("a", "poison", session=SESSION, durable=True)
     rig.stop()
-    from loong_gateway.messaging.run_rows import encode_request
-    from loong_gateway.storage import runs
-
     rig.store.write(lambda conn: runs.add(conn, "a", encode_request(request), rig.clock.wall_ms()))
     for _ in range(rig.config.delivery.max_crash_attempts + 1):
         rig.store.write(lambda conn: runs.claim(conn, "a"))
@@ -289,8 +288,6 @@ def test_a_run_that_kills_the_gateway_again_and_again_is_given_up(rig):
 
 
 def test_a_damaged_run_ends_as_an_error(rig):
-    from loong_gateway.storage import runs
-
     rig.store.write(lambda conn: runs.add(conn, "a", b"{}", 1))
     rig.store.write(lambda conn: conn.execute("UPDATE run SET crc = 1"))
     assert rig.runs.recover() == 0
