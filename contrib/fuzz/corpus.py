@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 __all__ = ["FEISHU_ANSWERS", "FEISHU_EVENTS", "FEISHU_FRAMES", "HANDSHAKES", "HOOK_HEADS", "TELEGRAM_ANSWERS"]
-__all__ += ["TELEGRAM_UPDATES", "WEB_SOCKET_BYTES", "WECOM_FRAMES"]
+__all__ += ["CLIENT_FRAMES", "TELEGRAM_UPDATES", "WEB_SOCKET_BYTES", "WECOM_FRAMES"]
 
 APP = "cli_a1b2c3"
 BOT_ID = "aibExampleRobot0001"
@@ -285,6 +285,19 @@ WEB_SOCKET_BYTES = (
     b"\x88\x00",
     b"\x8a\x00\x89\x00",
     b"\x02\x00" + b"\x00\x00" * 20 + b"\x80\x00",
+)
+# What a client sends is masked: with nothing, so that a changed byte stays one, and with something.
+CLIENT_FRAMES = (
+    b"\x81\x85\0\0\0\0hello",
+    b"\x82\x83\x01\x02\x03\x04\x00\x01\x02",
+    b"\x01\x83\0\0\0\0hel\x89\x82\0\0\0\0hi\x80\x82\0\0\0\0lo",
+    b"\x01\x81\0\0\0\0\xf0\x00\x81\0\0\0\0\x9f\x80\x82\0\0\0\0\x98\x80",
+    b"\x82\xfe\x01\x00\x37\xfa\x21\x3d" + b"x" * 256,
+    b"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x00\x37\xfa\x21\x3d" + b"y" * 65536,
+    b"\x88\x85\0\0\0\0\x03\xe9bye",
+    b"\x88\x80\0\0\0\0",
+    b"\x8a\x80\0\0\0\0\x89\x80\0\0\0\0",
+    b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 20 + b"\x80\x80\0\0\0\0",
 )
 HANDSHAKES = (
     (

@@ -36,6 +36,7 @@ from loong_channels.wecom.events import Skipped as SkippedCallback
 from loong_channels.wecom.frames import parse
 from loong_channels.wecom.lines import AckLines
 from loong_gateway.api.http_request import HeadReader, Limits, Refusal
+from loong_gateway.api.ws import codec
 from tests.fakes.feishu_sealing import sealed
 
 from . import corpus
@@ -48,6 +49,7 @@ TOKEN = "1234567:AAAAAAAAAA"
 NOW_S = 1_736_480_000
 MAX_ID = 1024
 MAX_MESSAGE_BYTES = 1 << 20
+MAX_CLIENT_BYTES = 60_000
 # What a reader may say of input that has not the shape it expects. Anything else is a mistake of ours.
 SHAPES = ("KeyError", "IndexError", "TypeError", "ValueError", "AttributeError", "OverflowError")
 
@@ -371,6 +373,37 @@ def web_socket_frames() -> Decoder:
     return Decoder(of_bytes(corpus.WEB_SOCKET_BYTES), feed)
 
 
+def client_frames() -> Decoder:
+    """The same, as the port reads it from its clients: what comes of it may not depend on how it arrives."""
+
+    def read(data: bytes, size: int) -> tuple[list[codec.Event], str]:
+        reader = codec.Decoder(max_message_bytes=MAX_CLIENT_BYTES, max_fragments=50)
+        events: list[codec.Event] = []
+        try:
+            for at in range(0, len(data), size):
+                reader.feed(data[at : at + size])
+                while (event := reader.next_event()) is not None:
+                    events.append(event)
+        except codec.ProtocolError as error:
+            # Its code is one that a server may send.
+            codec.close_frame(error.code, error.reason)
+            assert error.code in (1002, 1007, 1009)
+            return events, f"ProtocolError({error.code})"
+        return events, type(events[-1]).__name__ if events else "Nothing"
+
+    def feed(data: bytes) -> str:
+        events, outcome = read(data, len(data) or 1)
+        for event in events:
+            if isinstance(event, codec.Message):
+                assert len(event.data) <= MAX_CLIENT_BYTES
+            elif isinstance(event, (codec.Ping, codec.Pong)):
+                assert len(event.payload) <= 125
+        assert read(data, 1 + len(data) // 7) == (events, outcome), "it depends on the pieces"
+        return outcome
+
+    return Decoder(of_bytes(corpus.CLIENT_FRAMES), feed)
+
+
 def web_socket_handshakes() -> Decoder:
     """Answers to the handshake."""
 
@@ -400,6 +433,7 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "telegram-updates": telegram_updates,
     "telegram-answers": telegram_answers,
     "web-socket-frames": web_socket_frames,
+    "client-frames": client_frames,
     "web-socket-handshakes": web_socket_handshakes,
 }
 if importlib.util.find_spec("cryptography") is None:

@@ -41,6 +41,7 @@ REASONS = {
     415: "Unsupported Media Type",
     417: "Expectation Failed",
     421: "Misdirected Request",
+    426: "Upgrade Required",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
@@ -58,6 +59,8 @@ MESSAGES = {
     "unauthorized": "Unauthorized",
     "rate_limited": "Too many failed authentication attempts. Please try again later.",
     "unsupported_media_type": "The body must be application/json.",
+    "upgrade_required": "Only version 13 of the WebSocket protocol is spoken here.",
+    "bad_websocket_key": "Sec-WebSocket-Key must be 16 bytes in base64.",
     "body_not_allowed": "This method takes no body.",
     "too_many_connections": "Too many connections. Please try again later.",
     "internal": "internal error",
@@ -152,9 +155,12 @@ def refusal_answer(refusal: Refusal, *, shape: str = "control", allow: str = "")
     headers = [("Allow", allow)] if allow else []
     if refusal.status == 401:
         headers.append(("WWW-Authenticate", "Bearer"))
+    if refusal.status == 426:
+        # RFC 6455 section 4.2.2 and RFC 9110 section 15.5.22: both say what would be accepted.
+        headers += [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
     if refusal.retry_after_s is not None:
         headers.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after_s)))))
-    return Answer(refusal.status, plain.body, headers=tuple(headers), close=True)
+    return Answer(refusal.status, plain.body, plain.content_type, tuple(headers), close=True)
 
 
 def render(answer: Answer, *, close: bool, head_only: bool = False) -> bytes:

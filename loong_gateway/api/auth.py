@@ -27,10 +27,14 @@ _BEARER = re.compile(r"bearer +([\x21-\x7e\x80-\xff]+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Verdict:
-    """`outcome`: "ok", "missing", "wrong" or "locked"; the last comes with the seconds to wait."""
+    """`outcome`: "ok", "missing", "wrong" or "locked"; the last comes with the seconds to wait.
+
+    `proven` says what was right: "secret" for the configured one, "control" for the token of this run.
+    """
 
     outcome: str
     retry_after_s: float = 0.0
+    proven: str = ""
 
 
 class _Record:
@@ -81,13 +85,18 @@ class Auth:
         self._delayed = 0
         self.failures = 0
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether a secret is configured; without one only the control token opens anything."""
+        return self._secret is not None
+
     def judge(self, credential: bytes | None, peer: Peer, *, stop: StopToken) -> Verdict:
         """Decide about one credential. Blocks up to 5 s for a loopback peer that guesses; `stop` ends that at once."""
         if not credential:
             return Verdict("missing")
         digest = _digest(credential)
         if peer.loopback and self._control is not None and hmac.compare_digest(digest, self._control):
-            return Verdict("ok")
+            return Verdict("ok", proven="control")
         exempt = peer.loopback and self._exempt_loopback
         with self._guard:
             verdict = self._judge_secret(digest, peer.key, exempt=exempt)
@@ -102,6 +111,12 @@ class Auth:
                 self._delayed -= 1
         return verdict
 
+    def replace_secret(self, secret: str) -> None:
+        """Accept another configured secret from now on, and the old one no more."""
+        digest = _digest(secret.encode("utf-8"))
+        with self._guard:
+            self._secret = digest
+
     def _judge_secret(self, digest: bytes, key: str, *, exempt: bool) -> Verdict:
         """Look at the secret and count in one step, so that parallel guesses cannot outrun the lock. Holds `_guard`."""
         now = self._clock()
@@ -115,7 +130,7 @@ class Auth:
             # The loopback record is shared by all local users: success of one must not free the guesses of another.
             if record is not None and not exempt:
                 del self._records[key]
-            return Verdict("ok")
+            return Verdict("ok", proven="secret")
         return self._count_failure(key, now, exempt=exempt)
 
     def _count_failure(self, key: str, now: float, *, exempt: bool) -> Verdict:

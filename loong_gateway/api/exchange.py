@@ -7,7 +7,7 @@ size, body. Nothing before the credential allocates or waits for what an unknown
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Union
 
 from loong_channels.contract import MAX_WEBHOOK_BYTES, WebhookRequest
@@ -155,7 +155,8 @@ class Exchange:
         if route.authorize is not None:
             refused = route.authorize(head, self.peer, self.stop)
             if refused is not None:
-                return refused
+                # Its body was not read, and must not be taken for the next request.
+                return replace(refused, close=True)
             self._count_as_client()
             authenticated = True
         else:

@@ -63,6 +63,7 @@ class Listener:
     ) -> None:
         self._sockets = list(sockets)
         self._threads = threads
+        self._takeovers = tuple(takeovers)
         self._stop = StopToken()
         self._guards = guards or Guards(
             settings.allowed_hosts, settings.allowed_origins, settings.trusted_proxies
@@ -74,7 +75,7 @@ class Listener:
             exempt=lambda peer: peer.loopback or self._guards.trusts(peer),
         )
         self._rules = Rules(
-            router=Router(routes, takeovers),
+            router=Router(routes, self._takeovers),
             guards=self._guards,
             auth=auth,
             limits=limits or Limits(),
@@ -95,10 +96,12 @@ class Listener:
         self._accept_thread = self._threads.spawn("http-accept", self._accept_loop)
 
     def stop(self, deadline: Deadline) -> list[str]:
-        """Refuse newcomers, give running requests half a second, end every connection; closes the sockets.
+        """End the takeovers, refuse newcomers, give running requests half a second, end every connection.
 
         Blocks until the deadline at most; returns the names of threads that outlived it. Repeating is harmless.
         """
+        for takeover in self._takeovers:
+            takeover.close(deadline)
         self._stop.set("listener stops")
         with contextlib.suppress(OSError):
             self._wake_writer.send(b"x")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Callable, Protocol, Union
 
-from loong_channels.waiting import StopToken
+from loong_channels.waiting import Deadline, StopToken
 
 from .answers import Answer, StreamedAnswer
 from .http_request import Refusal, RequestHead
@@ -16,6 +16,7 @@ from .wire import Wire
 __all__ = ["Request", "Route", "Router", "Session", "Takeover"]
 
 BODY_BYTES = 1024 * 1024
+ANY_METHOD = "*"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ Authorize = Callable[[RequestHead, Peer, StopToken], Union[Answer, None]]
 @dataclass(frozen=True)
 class Route:
     """`access`: "open" (no credential looked at), "optional" (a wrong one is refused, none is fine), "bearer", or "own"
-    where `authorize` has the only word; who passes it counts as authenticated.
+    where `authorize` has the only word; who passes it counts as authenticated. `method` "*" takes every method but
+    OPTIONS, for an `authorize` that looks at it itself.
 
     With `is_prefix` it serves everything below `path` as well. `shape` names the form of its errors, see
     `answers.error_answer`. A handler runs in the connection's own thread and may block; a GET route answers HEAD, too.
@@ -78,14 +80,16 @@ class Takeover:
     """A protocol that a GET with `Upgrade: <protocol>` switches to, whatever its path.
 
     Host, Origin and forwarding fields have been checked; a credential has not. `serve` blocks for as long as the
-    protocol lives, writes its own answer (101 or an error), reads what is already buffered through `session.wire`,
-    raises nothing but PeerGone and TooSlow, and returns to have the connection closed. Until `session.authenticated`
-    was called the connection may have to give way to a newcomer. It must end soon after `session.stop` is set, and
-    finds its socket shut down if it does not.
+    protocol lives, raises a Refusal or writes its own answer, reads what is already buffered through `session.wire`,
+    after that raises nothing but PeerGone and TooSlow, and returns to have the connection closed. Until
+    `session.authenticated` was called the connection may have to give way to a newcomer. It must end soon after
+    `session.stop` is set, and finds its socket shut down if it does not. `close` ends everything when the port stops,
+    before any connection is cut: it blocks until the deadline at most, and repeating it is harmless.
     """
 
     protocol: str
     serve: Callable[[Session], None]
+    close: Callable[[Deadline], None] = field(default=lambda _: None)
 
 
 class Router:
@@ -122,13 +126,13 @@ class Router:
         routes = self._routes(head.path)
         if not routes:
             raise Refusal(404, "not_found")
-        return routes.get("GET" if head.method == "HEAD" else head.method)
+        return routes.get("GET" if head.method == "HEAD" else head.method, routes.get(ANY_METHOD))
 
     def allowed(self, path: str) -> str:
         """The Allow field of a path; "*" stands for the whole server."""
         if path == "*":
             return "GET, HEAD, OPTIONS, POST"
-        methods = set(self._routes(path)) | {"OPTIONS"}
+        methods = (set(self._routes(path)) - {ANY_METHOD}) | {"OPTIONS"}
         return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
     def probes(self, path: str) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
+from collections.abc import Sequence
 
 from loong_channels.waiting import Deadline
 
 __all__ = ["PeerGone", "TooSlow", "Wire"]
 
 CHUNK_BYTES = 65536
+# The buffer of a read is there for as long as the read waits, so it begins small and grows with what comes.
+FIRST_CHUNK_BYTES = 4096
 LINGER_S = 1.0
 LINGER_BYTES = 4 * 1024 * 1024
 
@@ -24,11 +28,12 @@ class TooSlow(Exception):
 
 
 class Wire:
-    """Used by one thread; `socket.shutdown` from any other thread wakes it."""
+    """Used by one thread, but for `write_some` and `cut`; `socket.shutdown` from any other thread wakes it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._pending = b""
+        self._chunk_bytes = FIRST_CHUNK_BYTES
 
     def unread(self, data: bytes) -> None:
         """Put bytes back that belong to what is read next."""
@@ -57,9 +62,10 @@ class Wire:
         if self._pending:
             data, self._pending = self._pending, b""
             return data
-        data = self._receive(deadline)
+        data = self._receive(deadline, self._chunk_bytes)
         if not data:
             raise PeerGone
+        self._chunk_bytes = CHUNK_BYTES if len(data) == self._chunk_bytes else FIRST_CHUNK_BYTES
         return data
 
     def send(self, data: bytes, deadline: Deadline) -> None:
@@ -72,7 +78,29 @@ class Wire:
         except OSError as error:
             raise PeerGone from error
 
-    def finish(self) -> None:
+    def fileno(self) -> int:
+        """The descriptor, -1 once the socket was closed."""
+        return self._socket.fileno()
+
+    def write_some(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Write what fits right now; how many bytes that were. Never blocks; any thread. Raises PeerGone.
+
+        For use after the first `receive` or `send`, which make the descriptor one that never waits; a socket's own
+        `send` would wait for as long as the reader does. Whoever calls this sees to it that the socket is still open.
+        """
+        try:
+            return os.writev(self._socket.fileno(), buffers)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise PeerGone from error
+
+    def cut(self) -> None:
+        """End both directions at once and wake whoever reads. Never blocks or raises; any thread."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def finish(self, most_bytes: int = LINGER_BYTES) -> None:
         """Say that nothing more comes, then wait briefly for the peer to agree. Blocks up to 1 s, never raises.
 
         Closing a socket with unread bytes makes the system reset the connection, and the reset overtakes and
@@ -82,16 +110,16 @@ class Wire:
         dropped = 0
         with contextlib.suppress(OSError, PeerGone, TooSlow):
             self._socket.shutdown(socket.SHUT_WR)
-            while dropped < LINGER_BYTES:
-                data = self._receive(deadline)
+            while dropped < most_bytes:
+                data = self._receive(deadline, CHUNK_BYTES)
                 if not data:
                     return
                 dropped += len(data)
 
-    def _receive(self, deadline: Deadline) -> bytes:
+    def _receive(self, deadline: Deadline, most_bytes: int) -> bytes:
         self._arm(deadline)
         try:
-            return self._socket.recv(CHUNK_BYTES)
+            return self._socket.recv(most_bytes)
         except socket.timeout as error:
             raise TooSlow from error
         except OSError as error:

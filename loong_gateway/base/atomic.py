@@ -9,7 +9,15 @@ import errno
 import os
 import stat
 
-__all__ = ["overwrite_private", "read_private", "remove", "sync_directory", "write_all", "write_private"]
+__all__ = [
+    "overwrite_private",
+    "read_private",
+    "remove",
+    "stage_private",
+    "sync_directory",
+    "write_all",
+    "write_private",
+]
 
 
 def write_private(path: str, data: bytes, *, durable: bool = True) -> None:
@@ -17,6 +25,21 @@ def write_private(path: str, data: bytes, *, durable: bool = True) -> None:
 
     With `durable` it has reached the disk on return. A symbolic link at `path` is replaced, never followed.
     Raises OSError; then the old file is as it was. Thread-safe.
+    """
+    temporary = stage_private(path, data, durable=durable)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+    if durable:
+        sync_directory(os.path.dirname(path))
+
+
+def stage_private(path: str, data: bytes, *, durable: bool = True) -> str:
+    """Write `data` into a new file beside `path`, mode 0600; returns its name, for `os.replace`.
+
+    Raises OSError; then nothing is left of it.
     """
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}.{os.getpid()}.{os.urandom(6).hex()}.tmp")
@@ -30,12 +53,10 @@ def write_private(path: str, data: bytes, *, durable: bool = True) -> None:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(temporary, path)
     except BaseException:
         remove(temporary)
         raise
-    if durable:
-        sync_directory(directory)
+    return temporary
 
 
 def overwrite_private(path: str, data: bytes) -> None:

@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Bus", "Event", "Numbered", "StaleCursor"]
+__all__ = ["GATEWAY_CHANGED", "Bus", "Event", "Numbered", "StaleCursor"]
 
 logger = logging.getLogger("loong.bus")
 
 KEPT = 256
+# The status document is another one now; not for clients, who are told what follows from it.
+GATEWAY_CHANGED = "gateway.changed"
 
 Listener = Callable[["Numbered"], None]
 
@@ -100,6 +102,11 @@ class Bus:
             if seq < first - 1 or seq > self._seq:
                 raise StaleCursor
             return [numbered for numbered in self._last if numbered.seq > seq][:limit]
+
+    def newest(self, limit: int) -> Sequence[Numbered]:
+        """The newest kept events, oldest first, at most `limit`."""
+        with self._guard:
+            return list(self._last)[-limit:]
 
     @property
     def last_seq(self) -> int:

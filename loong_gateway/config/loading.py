@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from loong_channels import catalog
 from loong_channels.settings import Setting
 from loong_gateway.config.accounts import read_channels, warn_shared_credentials
 from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
+from loong_gateway.config.hiding import marked
 from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
@@ -42,9 +43,9 @@ from loong_gateway.config.snapshot import (
     WsSettings,
 )
 from loong_gateway.config.tables import Reading, Table
-from loong_gateway.config.webhooks import check_webhooks
+from loong_gateway.config.webhooks import check_webhooks, is_reserved
 
-__all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "validate", "validate_source"]
+__all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "parse", "validate", "validate_source"]
 
 MAX_CONFIG_BYTES = 1 << 20
 _BIND_MODES = ("loopback", "lan", "tailnet", "auto", "custom", "localhost")
@@ -130,6 +131,14 @@ def _read_source(
     return replace(config, warnings=_to_tell(findings)), findings
 
 
+def parse(text: str) -> dict[str, Any]:
+    """The TOML of a text, as it stands. Raises ValueError for what is none."""
+    try:
+        return tomli.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def about_file(code: str, *, place: tuple[int, int] | None = None, **values: object) -> Diagnostic:
     """One finding about the file as a whole, or about a place in it that belongs to no key."""
     return finding(code, "", values, place=place)
@@ -200,6 +209,8 @@ def _parse(text: str) -> dict[str, Any]:
 
 def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config:
     _warn_unknown_tables(root)
+    for place in marked(root.raw):
+        root.reading.findings.add("config.value.redacted", place, {}, at_value=True)
     tables = {name: root.child(name) for name in SECTIONS if "." not in name}
     read = {name: table.read_all(SECTIONS[name]) for name, table in tables.items()}
     providers, active = read_providers(root, dev=dev)
@@ -241,6 +252,7 @@ def _gateway(table: Table, values: dict[str, Any], *, dev: bool) -> GatewaySetti
     auth = auth_table.read_all(SECTIONS["gateway.auth"])
     rate = auth_table.child("rateLimit").read_all(SECTIONS["gateway.auth.rateLimit"])
     _check_bind(table, values)
+    _check_proxies(table, values["trusted_proxies"])
     control_ui, ws, tools = (
         table.child(name).read_all(SECTIONS[f"gateway.{name}"]) for name in ("controlUi", "ws", "tools")
     )
@@ -282,6 +294,8 @@ def _hooks(table: Table, values: dict[str, Any]) -> HookSettings:
     path = "/" + str(values["path"]).strip().strip("/")
     if path == "/" or not _HOOK_PATH.fullmatch(path):
         _invalid(table, "path", "must be a path of letters, digits and dashes", 'write: path = "/hooks"')
+    elif is_reserved(path) and path.split("/")[1] != "hooks":
+        _invalid(table, "path", "is a path of the gateway itself", 'write: path = "/hooks"')
     if (
         values["enabled"]
         and values["token"].form == "absent"
@@ -333,6 +347,16 @@ def _check_address(table: Table, name: str, text: str, detail: str, fix: str) ->
         ipaddress.ip_address(text.strip("[]"))
     except ValueError:
         _invalid(table, name, detail, fix)
+
+
+def _check_proxies(table: Table, proxies: Sequence[str]) -> None:
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            fix = 'write: trustedProxies = ["192.0.2.5", "198.51.100.0/24"]'
+            _invalid(table, "trustedProxies", "expected addresses and networks", fix)
+            return
 
 
 def _network(table: Table, values: dict[str, Any]) -> NetworkSettings:

@@ -65,7 +65,7 @@ _GATEWAY = Section(
             "trustedProxies",
             "texts",
             (),
-            "addresses of proxies that may add forwarding fields",
+            "addresses and networks of proxies that may add forwarding fields",
             reload="restart",
         ),
         _number("workers", 64, 1, 256, "conversations answered at the same time", "restart"),

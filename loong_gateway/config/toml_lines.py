@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Union
 
-__all__ = ["KeyPath", "Place", "place_of", "places"]
+__all__ = ["Header", "KeyPath", "Layout", "Pair", "Place", "layout", "place_of", "places"]
 
 # Keys as written; a whole number stands for an item of an array.
 KeyPath = tuple[Union[str, int], ...]
@@ -29,6 +30,45 @@ _STRINGS = (
     ('"', re.compile(r'"(?:[^\\"\n]|\\.)*"')),
     ("'", re.compile(r"'[^'\n]*'")),
 )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Offsets of one `key = value` or item of an array. `holder` is the path of the table or array it is written in.
+
+    `is_inside` says that this is an inline table or an array.
+    """
+
+    holder: KeyPath
+    key_at: int
+    value_at: int
+    end: int
+    is_inside: bool
+
+
+@dataclass(frozen=True)
+class Header:
+    """Offsets of one `[table]` or `[[table]]`; a table of an array of tables has its number in the path."""
+
+    path: KeyPath
+    at: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a text is made of, in its order. `comments` are offsets of the `#` and of the end of its line."""
+
+    pairs: Mapping[KeyPath, Pair]
+    headers: Sequence[Header]
+    comments: Sequence[tuple[int, int]]
+
+
+def layout(text: str) -> Layout:
+    """Where everything in a text begins and ends. Raises ValueError for a text that is not understood."""
+    scanner = _Scanner(text)
+    scanner.document()
+    return Layout(scanner.pairs, scanner.headers, scanner.comments)
 
 
 def places(text: str) -> Mapping[KeyPath, Place]:
@@ -60,6 +100,9 @@ class _Scanner:
         self.text = text
         self.at = 0
         self.found: dict[KeyPath, Place] = {}
+        self.pairs: dict[KeyPath, Pair] = {}
+        self.headers: list[Header] = []
+        self.comments: list[tuple[int, int]] = []
         self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self._arrays: dict[KeyPath, int] = {}
 
@@ -67,7 +110,7 @@ class _Scanner:
         """Read everything. Raises ValueError where the text is not understood."""
         table: KeyPath = ()
         while True:
-            self._skip(_SPACE)
+            self._space()
             if self.at >= len(self.text):
                 return
             if self.text[self.at] == "[":
@@ -81,6 +124,12 @@ class _Scanner:
             raise ValueError(self.at)
         self.at = match.end()
         return match.group()
+
+    def _space(self) -> None:
+        start = self.at
+        if "#" in self._skip(_SPACE):
+            found = re.finditer("#[^\n]*", self.text[start : self.at])
+            self.comments += [(start + one.start(), start + one.end()) for one in found]
 
     def _expect(self, mark: str) -> None:
         if not self.text.startswith(mark, self.at):
@@ -111,6 +160,7 @@ class _Scanner:
             self._note(path, start, start)
             path = (*path, self._arrays[path])
         self._note_ancestors(path, start)
+        self.headers.append(Header(path, start, self.at))
         return path
 
     def _note_ancestors(self, path: KeyPath, start: int) -> None:
@@ -134,15 +184,18 @@ class _Scanner:
                 return parts
             self.at += 1
 
-    def _pair(self, table: KeyPath) -> None:
+    def _pair(self, table: KeyPath, *, is_inside: bool = False) -> None:
         key_at = self.at
         path = (*table, *self._key())
         for length in range(len(table) + 1, len(path)):
             self._note(path[:length], key_at, key_at)
         self._expect("=")
         self._skip(_BLANK)
-        self._note(path, key_at, self.at)
+        value_at = self.at
+        self._note(path, key_at, value_at)
         self._value(path)
+        end = value_at + len(self.text[value_at : self.at].rstrip())
+        self.pairs[path] = Pair(table, key_at, value_at, end, is_inside)
 
     def _value(self, path: KeyPath) -> None:
         if len(path) > _DEEPEST:
@@ -164,27 +217,30 @@ class _Scanner:
         self._expect("[")
         number = 0
         while True:
-            self._skip(_SPACE)
+            self._space()
             if self.text.startswith("]", self.at):
                 self.at += 1
                 return
-            self._note((*path, number), self.at, self.at)
+            start = self.at
+            self._note((*path, number), start, start)
             self._value((*path, number))
+            end = start + len(self.text[start : self.at].rstrip())
+            self.pairs[(*path, number)] = Pair(path, start, start, end, is_inside=True)
             number += 1
             self._comma("]")
 
     def _inline_table(self, path: KeyPath) -> None:
         self._expect("{")
         while True:
-            self._skip(_SPACE)
+            self._space()
             if self.text.startswith("}", self.at):
                 self.at += 1
                 return
-            self._pair(path)
+            self._pair(path, is_inside=True)
             self._comma("}")
 
     def _comma(self, closing: str) -> None:
-        self._skip(_SPACE)
+        self._space()
         if self.text.startswith(",", self.at):
             self.at += 1
         elif not self.text.startswith(closing, self.at):

@@ -123,7 +123,10 @@ class ProbeOutcome:
 
 @dataclass(frozen=True)
 class SecretsOutcome:
-    """What a reload did with one account: "restarted", "unchanged", "stopped" (it is kept off), "unavailable"."""
+    """What a reload did with one account: "restarted", "unchanged", "stopped" (it is kept off), "unavailable".
+
+    The port's own secret is told as the account `auth` of `gateway`; it is "replaced" when it changed.
+    """
 
     channel: str
     account: str

@@ -94,15 +94,19 @@ class ControlPlane(Protocol):
         """
 
     def reload_secrets(self) -> Sequence[SecretsOutcome]:
-        """Read all secrets of the accounts again and restart those that need it. Blocks for files and programs."""
+        """Read the port's secret and those of the accounts again, and restart what needs it.
+
+        Blocks for files and programs.
+        """
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
         """Ask for a restart of this gateway; "requested" or "already_requested"."""
 
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
-        """The models of every configured provider profile: {id, profile, kind, available, error?}.
+        """The models of every configured provider profile: {id, profile, kind, available, error?, error_code?}.
 
-        Blocks for the providers when they are asked anew; one that does not answer is listed with its own model.
+        The first row of a profile is the model that it is configured for. Blocks for the providers when they are asked
+        anew; one that does not answer is listed with that model alone.
         """
 
     def embed(

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from loong_gateway.config.hiding import REDACTED
 from loong_gateway.config.snapshot import Diagnostic
 
 __all__ = ["REDACTED", "ConfigConflict", "ConfigDocument", "ConfigRefused", "ConfigWritten", "SettingsDesk"]
-
-# Stands for a secret in what is told; written back, it keeps what is stored.
-REDACTED = "__LOONG_REDACTED__"
 
 
 @dataclass(frozen=True)
@@ -19,6 +17,7 @@ class ConfigDocument:
     """The file as it is now. `raw` and `parsed` carry REDACTED for every secret.
 
     `digest` changes with every change of the file; `applied_digest` is that of the file that this process runs on.
+    A file that is no TOML has neither `raw` nor `parsed`, for its secrets cannot be told from the rest.
     """
 
     path: str
@@ -61,6 +60,8 @@ class SettingsDesk(Protocol):
 
     def replace(self, raw: str, base: str) -> ConfigWritten:
         """Write `raw` (TOML) in place of the file whose digest is `base`, with a backup, whole or not at all.
+
+        REDACTED where a secret is stored keeps that one. `base` is "" where there is no file yet.
 
         Raises ConfigConflict, ConfigRefused, StoreUnwritable when the disk refuses.
         """

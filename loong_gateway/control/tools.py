@@ -41,3 +41,6 @@ class ToolDesk(Protocol):
 
     def names(self, entry: str) -> tuple[str, ...]:
         """What is allowed there."""
+
+    def properties(self, name: str) -> frozenset[str]:
+        """The names of a tool's arguments; none for a tool that is not there or not allowed."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.bus import Bus
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import Config
@@ -24,9 +25,11 @@ from loong_gateway.control.sessions import Sessions
 from loong_gateway.control.settings import SettingsDesk
 from loong_gateway.control.tools import ToolDesk
 from loong_gateway.daemon.main_loop import MainLoop
-from loong_gateway.daemon.parts import LifeState
+from loong_gateway.daemon.parts import DeskParts, LifeState
 from loong_gateway.daemon.report import Report
 from loong_gateway.messaging.engine import Engine
+from loong_gateway.messaging.tools import Tools
+from loong_gateway.messaging.tools_builtin import built_in_tools
 from loong_gateway.providers.contract import Embeddings
 
 __all__ = ["Desk"]
@@ -35,11 +38,15 @@ __all__ = ["Desk"]
 class Desk:
     """Implements control.ControlPlane. Thread-safe: it asks the main loop, and otherwise what is thread-safe itself."""
 
-    def __init__(self, engine: Engine, report: Report, life: LifeState, loop: MainLoop) -> None:
+    def __init__(
+        self, engine: Engine, report: Report, life: LifeState, loop: MainLoop, parts: DeskParts
+    ) -> None:
         self._engine = engine
+        self._parts = parts
         self._report = report
         self._life = life
         self._loop = loop
+        self._tools = Tools(self.config, built_in_tools(self, wall_ms))
 
     @property
     def bus(self) -> Bus:
@@ -54,22 +61,22 @@ class Desk:
     @property
     def runs(self) -> Runs:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.runs
 
     @property
     def sessions(self) -> Sessions:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.sessions
 
     @property
     def settings(self) -> SettingsDesk:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._parts.settings
 
     @property
     def tools(self) -> ToolDesk:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._tools
 
     def config(self) -> Config:
         """See control.ControlPlane."""
@@ -130,9 +137,11 @@ class Desk:
     def reload_secrets(self) -> Sequence[SecretsOutcome]:
         """See control.ControlPlane."""
         self._require_running()
+        # The port's own first: who has lost it needs no channel.
+        own = [outcome for held in self._parts.held if (outcome := held.reload()) is not None]
         if not self._life.channels_on:
             raise CommandError("run.channels_off")
-        return self._engine.channels.reload_secrets()
+        return [*own, *self._engine.channels.reload_secrets()]
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
         """See control.ControlPlane."""
@@ -140,7 +149,7 @@ class Desk:
 
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._parts.models.models(refresh=refresh, timeout_s=timeout_s)
 
     def embed(
         self,
@@ -153,12 +162,13 @@ class Desk:
         stop: StopToken,
     ) -> Embeddings:
         """See control.ControlPlane."""
-        provider = self._engine.provider(profile)
-        return provider.embed(texts, model=model, dimensions=dimensions, deadline=deadline, stop=stop)
+        return self._engine.providers.embed(
+            texts, profile=profile, model=model, dimensions=dimensions, deadline=deadline, stop=stop
+        )
 
     def log_file(self) -> str:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._parts.log_path
 
     def _require_running(self) -> None:
         if self._life.phase != "running":

@@ -10,13 +10,26 @@ from loong_gateway.api.listener import Listener
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.control import ControlPlane
+from loong_gateway.control.settings import SettingsDesk
+from loong_gateway.daemon.held_secret import HeldSecret
+from loong_gateway.daemon.models_desk import ModelsDesk
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage.store import Store
 
-__all__ = ["LifeState", "RuntimeParts"]
+__all__ = ["DeskParts", "LifeState", "RuntimeParts"]
+
+
+@dataclass(frozen=True)
+class DeskParts:
+    """What the port may ask besides the life and the engine. `log_path` is the file of the log."""
+
+    settings: SettingsDesk
+    models: ModelsDesk
+    held: tuple[HeldSecret, ...]
+    log_path: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,7 @@ class RuntimeParts:
     announce: Callable[[str], None]
     token: str
     mode: str
+    desk: DeskParts
     session: str | None = None
     once: bool = False
 

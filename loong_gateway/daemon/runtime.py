@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from loong_channels.waiting import Deadline
 from loong_gateway.api.listener import Listener
+from loong_gateway.base.bus import GATEWAY_CHANGED, Event
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.wording import plural
 from loong_gateway.daemon.desk import Desk
@@ -70,7 +71,7 @@ class Runtime:
             ],
             parts.clock,
         )
-        self._desk = Desk(parts.engine, self._report, self._life, self._loop)
+        self._desk = Desk(parts.engine, self._report, self._life, self._loop, parts.desk)
 
     def run(self) -> int:
         """Start everything, live until a stop is asked for, stop everything. Blocks; returns the exit code."""
@@ -121,7 +122,7 @@ class Runtime:
         self._listener = parts.listener(self._desk)
         self._listener.start()
         news.part("port", f"{parts.bound.url}, token auth")
-        news.part("provider", self._engine.provider_line())
+        news.part("provider", self._engine.providers.line())
         if not self._life.channels_on:
             news.part(
                 "channels", f"off: {plural(early_ends, 'start')} in a row ended early; look: loong logs"
@@ -156,6 +157,9 @@ class Runtime:
             if self._life.channels_on and self._life.phase == "running":
                 self._news.surfaces(self._engine.supervisor.states())
             self._publish()
+            bus = self._engine.bus
+            if bus.has_listeners:
+                bus.publish(Event(GATEWAY_CHANGED, {}, droppable=True, is_kept=False))
 
     def _look(self) -> None:
         self._engine.tick()
@@ -222,6 +226,7 @@ class Runtime:
         self._life.phase = "stopping"
         self._life.shutdown_reason = f"shutdown requested: {reason}"
         self._publish()
+        self._engine.bus.publish(Event("shutdown", {"reason": "gateway stopping"}, scope=None))
         lanes = self._engine.lanes
         self._engine.close()
         self._news.stopping(lanes.snapshot().running, drain_s)

@@ -42,6 +42,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     # Values
     "config.value.type": ("expected {expected}, got {got}", None, "write, for example: {example}", 2),
     "config.value.invalid": ("{detail}{suggestion}", None, "{fix}", 2),
+    "config.value.redacted": (
+        "is the mark that stands for a hidden secret, not a value",
+        None,
+        'write the value itself, or for a secret: {{ env = "NAME" }}',
+        2,
+    ),
     "config.value.clamped": (
         "{given} is outside {low} to {high}; {used} is used",
         None,

@@ -95,7 +95,10 @@ class Call(Protocol):
         """Answer `ok: false`. Never blocks."""
 
     def later(self, after_s: float, action: Callable[[], None]) -> Callable[[], None]:
-        """Do something after a time, unless the returned function is called before; must be quick, must not block."""
+        """Do something after a time, unless the returned function is called before; must be quick, must not block.
+
+        Raises RpcFault when too much is due for this client already.
+        """
 
 
 class Deferred:
@@ -111,7 +114,8 @@ class Method:
     """A method by its name on the wire. `scope` None: any connection that has said hello.
 
     A method that `waits` (for a disk, a platform, a person) runs on a pool; any other runs in its connection's reader
-    and must return at once. `writes_config` counts towards the limit on changes of the configuration.
+    and must return at once. `writes_config` counts towards the limit on changes of the configuration. One that
+    `starts_work` is refused while the gateway stops.
     """
 
     name: str
@@ -119,3 +123,4 @@ class Method:
     handler: Handler
     waits: bool = False
     writes_config: bool = False
+    starts_work: bool = False

@@ -133,6 +133,13 @@ FINDINGS = [
         "digits in quotes",
     ),
     (
+        '[telegram]\nbot_token = "__LOONG_REDACTED__"',
+        "config.value.redacted",
+        "telegram.bot_token",
+        (2, 13),
+        "the mark that stands for a hidden secret",
+    ),
+    (
         "[telegram]\npolling_timeout_s = 90",
         "config.value.clamped",
         "telegram.polling_timeout_s",

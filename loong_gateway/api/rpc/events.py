@@ -1,0 +1,17 @@
+"""The names of the events that clients are told of; all others on the bus are for somebody else."""
+
+from __future__ import annotations
+
+__all__ = ["CHALLENGE", "EVENTS"]
+
+CHALLENGE = "connect.challenge"
+EVENTS = (
+    CHALLENGE,
+    "agent",
+    "chat",
+    "presence",
+    "tick",
+    "health",
+    "heartbeat",
+    "shutdown",
+)

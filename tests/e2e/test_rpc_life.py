@@ -1,0 +1,80 @@
+"""The WebSocket side of a running gateway: from a real start to a real stop, and what idle clients cost."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+from tests.e2e.gateway import Gateway, config_for
+from tests.e2e.world import staged
+from tests.gateway.api.rpc.rpc_kit import WsClient
+from tests.gateway.api.rpc.schema import HELLO, check
+from tests.waiting import wait_until
+
+CLIENTS = 200
+# What a client that is connected and says nothing may cost.
+CLIENT_BYTES = 150_000
+
+
+def connected(gateway: Gateway, **changes: object) -> WsClient:
+    with open(gateway.document()["token_path"], encoding="ascii") as file:
+        token = file.read().strip()
+    client = WsClient(f"ws://127.0.0.1:{gateway.port}/")
+    client.challenge = client.next()
+    answer = client.connect(token=token, **changes)
+    assert answer["ok"] is True, answer
+    client.hello = answer["payload"]
+    return client
+
+
+def rss(pid: int) -> int:
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def threads(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def test_a_client_lives_through_the_life_of_a_gateway(tmp_path: pathlib.Path) -> None:
+    with staged(tmp_path) as (gateway, _, _):
+        gateway.start()
+        with connected(gateway) as client:
+            check(client.hello, HELLO)
+            snapshot = client.hello["snapshot"]
+            assert snapshot["configPath"] == gateway.config_path
+            assert snapshot["stateDir"] == gateway.home
+            assert snapshot["health"]["channels"]["telegram"]["accounts"]
+            health = client.ask("health", {"probe": True})["payload"]
+            assert health["channels"]["telegram"]["probe"]["ok"] is True
+            gateway.process.terminate()
+            assert client.closed() == (1012, "service restart")
+            shutdown = [one["payload"] for one in client.last if one["event"] == "shutdown"]
+            assert shutdown == [{"reason": "gateway stopping"}]
+        assert gateway.wait_exit() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_clients_that_say_nothing_cost_little_and_leave_nothing(tmp_path: pathlib.Path) -> None:
+    more = f"[gateway]\nmax_clients = {CLIENTS + 8}\n"
+    with Gateway(tmp_path, config_for(None, None, more=more)) as gateway:
+        gateway.start()
+        idle = threads(gateway.pid)
+        with connected(gateway):
+            pass
+        before = rss(gateway.pid)
+        clients = [connected(gateway, scopes=["operator.read"]) for _ in range(CLIENTS)]
+        try:
+            each = (rss(gateway.pid) - before) / CLIENTS
+            assert each < CLIENT_BYTES
+            assert clients[-1].ask("health")["ok"] is True
+        finally:
+            for client in clients:
+                client.socket.shutdown()
+        # One that has worked may rest for a moment.
+        wait_until(lambda: threads(gateway.pid) <= idle + 1)
+        print(f"{each:.0f} bytes for each idle client")
+        assert gateway.terminate() == 0
