@@ -10,7 +10,7 @@ import shlex
 import socket
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from loong_channels.waiting import Deadline, StopToken
@@ -19,7 +19,7 @@ from loong_gateway.config.snapshot import GatewaySettings
 
 from .port_owner import other_port, port_owner
 
-__all__ = ["Bound", "choose_port", "first_tailnet_address", "open_listener"]
+__all__ = ["Bound", "check_bind", "choose_port", "first_tailnet_address", "open_listener"]
 
 BACKLOG = 512
 BUSY_S = 0.5
@@ -58,10 +58,41 @@ def open_listener(
     port_override: int | None = None,
     bind_override: str | None = None,
     environ: Mapping[str, str] = os.environ,
+    handed: Sequence[int] = (),
 ) -> Bound:
     """Bind and listen. Blocks up to 0.5 s for a port that is just being given up.
 
-    The overrides are the values of --port and --bind. Raises CommandError `port.*`.
+    The overrides are the values of --port and --bind. `handed` are descriptors of sockets that listen already, from
+    before a restart: used when they are what is wanted now, else closed. Raises CommandError `port.*`.
+    """
+    taken = _take(handed)
+    try:
+        addresses, port, source = check_bind(
+            settings, port_override=port_override, bind_override=bind_override, environ=environ
+        )
+    except CommandError:
+        _close(taken)
+        raise
+    if taken and _are_wanted(taken, addresses, port):
+        return Bound(taken, addresses[0], int(taken[0].getsockname()[1]), source)
+    _close(taken)
+    try:
+        sockets = _open_patiently(addresses, port)
+    except OSError as error:
+        raise _refusal(error, addresses[0], port) from error
+    return Bound(sockets, addresses[0], int(sockets[0].getsockname()[1]), source)
+
+
+def check_bind(
+    settings: GatewaySettings,
+    *,
+    port_override: int | None,
+    bind_override: str | None,
+    environ: Mapping[str, str],
+) -> tuple[tuple[str, ...], int, str]:
+    """Which addresses and port `open_listener` would open, and by whose word the port; opens nothing.
+
+    Raises CommandError `port.*` for what can be known to fail beforehand.
     """
     port, source = choose_port(settings, port_override, environ)
     addresses = _choose_addresses(settings, bind_override)
@@ -70,11 +101,32 @@ def open_listener(
             f"loong gateway run --bind {shlex.quote(bind_override)}" if bind_override else "loong gateway run"
         )
         raise CommandError("port.no_auth", bind=bind_override or settings.bind, command=again)
-    try:
-        sockets = _open_patiently(addresses, port)
-    except OSError as error:
-        raise _refusal(error, addresses[0], port) from error
-    return Bound(sockets, addresses[0], int(sockets[0].getsockname()[1]), source)
+    return addresses, port, source
+
+
+def _take(descriptors: Sequence[int]) -> list[socket.socket]:
+    """The sockets behind descriptors that were handed over; none of them when one is no socket."""
+    taken: list[socket.socket] = []
+    for descriptor in descriptors:
+        try:
+            taken.append(socket.socket(fileno=descriptor))
+        except OSError:
+            _close(taken)
+            return []
+        taken[-1].set_inheritable(False)
+    return taken
+
+
+def _are_wanted(sockets: Sequence[socket.socket], addresses: Sequence[str], port: int) -> bool:
+    """Whether these sockets are what would be opened; a second address may be missing where there is no IPv6."""
+    names = [sock.getsockname() for sock in sockets]
+    hosts = [str(name[0]) for name in names]
+    return hosts == list(addresses[: len(hosts)]) and all(port in (0, name[1]) for name in names)
+
+
+def _close(sockets: Sequence[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
 
 
 def first_tailnet_address() -> str | None:

@@ -73,7 +73,7 @@ def hook_routes(
     now_ms: Callable[[], int] = wall_ms,
 ) -> list[Route]:
     """Everything below `settings.path`. `auth` is that of `hook_auth`; `now_ms` is the wall clock."""
-    hooks = _Hooks(control, settings, now_ms)
+    hooks = _Hooks(control, now_ms)
     served = {"wake": hooks.wake, "agent": hooks.agent}
 
     def authorize(head: RequestHead, peer: Peer, stop: StopToken) -> Answer | None:
@@ -115,9 +115,8 @@ def hook_routes(
 class _Hooks:
     """Each method answers one hook once what it asks for is on disk."""
 
-    def __init__(self, control: ControlPlane, settings: HookSettings, now_ms: Callable[[], int]) -> None:
+    def __init__(self, control: ControlPlane, now_ms: Callable[[], int]) -> None:
         self._control = control
-        self._settings = settings
         self._now_ms = now_ms
 
     def wake(self, document: Mapping[str, object], _head: RequestHead) -> Answer:
@@ -178,7 +177,7 @@ class _Hooks:
             return None
         if named is not None:
             return named
-        usual = self._settings.default_session_key
+        usual = self._control.config().hooks.default_session_key
         if usual is None:
             return self._session(MAIN) if mode == "persistent" else None
         return self._session(usual)
@@ -187,7 +186,7 @@ class _Hooks:
         given = optional_text(document, "sessionKey")
         if not given:
             return None
-        if not self._settings.allow_request_session_key:
+        if not self._control.config().hooks.allow_request_session_key:
             raise BadFields("sessionKey: is not accepted here; hooks.allowRequestSessionKey allows it")
         return self._session(given)
 

@@ -13,6 +13,7 @@ from .hooks import hook_routes
 from .metrics_page import metrics_routes
 from .openai import openai_routes
 from .operator_routes import operator_routes
+from .restart_routes import restart_routes
 from .router import Route
 from .routes import control_routes
 from .tools_routes import tools_routes
@@ -46,6 +47,7 @@ def all_routes(
         *metrics_routes(control),
         *tools_routes(control),
         *openai_routes(control),
+        *restart_routes(control),
     ]
     if hooks is not None:
         routes += hook_routes(control, config.hooks, hooks)

@@ -75,7 +75,9 @@ def _asked(control: ControlPlane, document: Mapping[str, object]) -> ToolRequest
         raise BadFields("tools.invoke requires name")
     asked = request_of_tool(control, name, document, "http")
     action = optional_text(document, "action", longest=LONGEST_ID)
-    if action is None or "action" in asked.arguments or "action" not in control.tools.properties(name):
+    if action is None or "action" in asked.arguments:
+        return asked
+    if not any(tool.name == name and "action" in tool.arguments for tool in control.tools.offered("http")):
         return asked
     return ToolRequest(
         name, {**asked.arguments, "action": action}, "http", asked.session, asked.idempotency_key

@@ -11,7 +11,7 @@ import sys
 
 from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
-from loong_gateway.commands.common import Context, OutputFailed
+from loong_gateway.commands.common import URL_VARIABLE, Context, OutputFailed
 from loong_gateway.owner.paths import resolve_places
 
 __all__ = ["main"]
@@ -83,7 +83,8 @@ def _quick_status(argv: list[str]) -> _Arguments | None:
             setattr(arguments, token[2:], value)
         else:
             words.append(token)
-    return arguments if words == ["gateway", "status"] else None
+    is_plain = words == ["gateway", "status"] and not os.environ.get(URL_VARIABLE)
+    return arguments if is_plain else None
 
 
 def _run_any(argv: list[str]) -> int:
@@ -109,6 +110,9 @@ def _run_any(argv: list[str]) -> int:
         # Help was asked for and printed.
         return 0
     context = _context(arguments)
+    if name == "gateway_status" and (arguments.deep or arguments.url or os.environ.get(URL_VARIABLE)):
+        # Kept apart: what it needs would be loaded by every look of cron.
+        module = import_module("loong_gateway.commands.gateway_status_deep")
     obstacle = None if call.verb in ASKS_ITSELF else context.places.not_a_directory()
     if obstacle is not None:
         starts = call.verb in ("gateway run", "channels serve")

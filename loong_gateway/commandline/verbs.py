@@ -10,14 +10,27 @@ from __future__ import annotations
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import nearest
 
-__all__ = ["ALIASES", "GLOBAL_SWITCHES", "GLOBAL_VALUES", "VERBS", "Call", "find_verb", "group_members"]
+__all__ = [
+    "ALIASES",
+    "GLOBAL_SWITCHES",
+    "GLOBAL_VALUES",
+    "SELDOM",
+    "VERBS",
+    "Call",
+    "find_verb",
+    "group_members",
+]
 
 # Words, module, what the overview says about it.
 VERBS: tuple[tuple[str, str, str], ...] = (
     ("gateway run", "gateway_run", "run the gateway on this terminal until it is stopped"),
     ("gateway status", "gateway_status", "is it running, ready, and if not, what to do"),
     ("gateway stop", "gateway_stop", "let it finish what it does, then end it"),
+    ("gateway restart", "gateway_restart", "let it finish what it does, then begin anew"),
     ("gateway resume", "gateway_resume", "switch the channels on again after too many failed starts"),
+    ("gateway call", "gateway_call", "call one method of the port, its answer as JSON"),
+    ("gateway health", "gateway_health", "ask over the port whether it works"),
+    ("gateway probe", "gateway_probe", "how far one gets: reached, admitted, allowed to read"),
     ("gateway channel", "gateway_channel", "start, stop or restart one account, the others go on"),
     ("channels list", "channels_list", "what is configured and what it can do"),
     ("channels status", "channels_status", "the live state of each account"),
@@ -26,17 +39,21 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runtime models list", "models_list", "the models that the provider offers"),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
+    ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
     ("ask", "ask", "one question, one answer"),
     ("chat", "chat", "a conversation on this terminal"),
     ("status", "status", "gateway, provider, queues and sessions on one page"),
     ("doctor", "doctor", "look for what is wrong on this host"),
     ("logs", "logs", "the last lines of the gateway's log"),
 )
+# Left to `loong gateway --help`, so that the overview of everything stays one screen.
+SELDOM = ("gateway call", "gateway health", "gateway probe")
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {
     "gateway": "gateway run",
     "channels": "channels list",
+    "health": "gateway health",
     "list-models": "runtime models list",
     "config validate": "validate-config",
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
@@ -90,9 +107,9 @@ def find_verb(argv: list[str]) -> Call:
 
 
 def group_members(group: str) -> list[str]:
-    """The spellings that begin with the words of `group`, listed ones first; all listed verbs for ""."""
+    """The spellings that begin with the words of `group`, listed ones first; the usual verbs for ""."""
     start = f"{group} " if group else ""
-    listed = [row[0] for row in VERBS if row[0].startswith(start)]
+    listed = [row[0] for row in VERBS if row[0].startswith(start) and (group or row[0] not in SELDOM)]
     return listed or [name for name in ALIASES if start and name.startswith(start)]
 
 

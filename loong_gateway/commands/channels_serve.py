@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
                 once=args.once,
                 takes_webhooks=False,
             )
-        )
+        ).code
 
 
 def _check_can_serve(config: Config, account: AccountConfig) -> None:

@@ -14,9 +14,11 @@ from loong_channels.waiting import Deadline
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import ago, duration, one_line, plural
-from loong_gateway.commands.common import Context
+from loong_gateway.commands import channels_status_remote
+from loong_gateway.commands.common import Context, add_target_flags
 from loong_gateway.commands.config_access import load_config_beside
 from loong_gateway.commands.render import style_of, table
+from loong_gateway.commands.rpc_target import wants_remote
 from loong_gateway.config.outside import egress_of, resolve_account
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.snapshot import AccountConfig, Config
@@ -93,10 +95,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probe", action="store_true", help="also ask each platform whether it accepts the credential"
     )
+    add_target_flags(parser)
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Print the state; 1 when it is not what an operator wants."""
+    if args.token_file or wants_remote(args, context):
+        return channels_status_remote.run(args, context)
     seen = observe(context.places)
     status = seen.document
     config, valid = load_config_beside(context, live=bool(status["lock_held"]))

@@ -7,7 +7,16 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.tinyjson import dumps
 from loong_gateway.owner.paths import Places
 
-__all__ = ["Context", "OutputFailed", "error_lines"]
+__all__ = ["URL_VARIABLE", "Context", "OutputFailed", "add_target_flags", "error_lines"]
+
+# Names a gateway elsewhere for every verb that can ask one.
+URL_VARIABLE = "LOONG_GATEWAY_URL"
+
+
+def add_target_flags(parser) -> None:  # type: ignore[no-untyped-def]  # argparse is not loaded on every path
+    """Declare the flags that name a gateway by its address instead of by its home."""
+    parser.add_argument("--url", metavar="ws://...", help=f"ask the gateway there (or {URL_VARIABLE})")
+    parser.add_argument("--token-file", metavar="PATH", help="its token, for --url (or LOONG_GATEWAY_TOKEN)")
 
 
 class OutputFailed(OSError):

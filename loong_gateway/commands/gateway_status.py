@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from loong_gateway.base.wording import ago, duration, one_line
-from loong_gateway.commands.common import Context
+from loong_gateway.commands.common import Context, add_target_flags
 from loong_gateway.commands.render import style_of, table
 from loong_gateway.owner import verdict
-from loong_gateway.owner.client import ControlClient
 from loong_gateway.owner.status import READY_PHASE, Observation, exit_code, observe
 
 HELP = "say whether the gateway runs, whether it is ready, and what to do if not"
@@ -27,13 +26,13 @@ bind_address={bind_address} port={port} token_path={token_path}"""
 def add_arguments(parser) -> None:  # type: ignore[no-untyped-def]  # argparse is not loaded on this path
     """Declare the flags of this verb."""
     parser.add_argument("--deep", action="store_true", help="ask the gateway itself as well, over its port")
+    add_target_flags(parser)
 
 
-def run(args, context: Context) -> int:  # type: ignore[no-untyped-def]  # as above
-    """Print the status; the exit code is the verdict."""
+def run(args, context: Context, deep=None) -> int:  # type: ignore[no-untyped-def]  # noqa: ARG001
+    """Print the status; the exit code is the verdict. `deep` is what became of a call over the port."""
     seen = observe(context.places)
     document = seen.document
-    deep = _deep_answer(context) if args.deep and document["lock_held"] else None
     if context.json:
         context.document(document if deep is None else {**document, "deep": deep})
     else:
@@ -41,12 +40,6 @@ def run(args, context: Context) -> int:  # type: ignore[no-untyped-def]  # as ab
             context.out(line)
     failed = deep is not None and deep["ok"] is not True
     return max(exit_code(document), 1) if failed else exit_code(document)
-
-
-def _deep_answer(context: Context) -> dict[str, object]:
-    client = ControlClient(context.places)
-    answer = client.try_get("/api/gateway/status", timeout_s=2.0)
-    return {"ok": answer.error is None, "error": None if answer.error is None else answer.error.message}
 
 
 def _text(seen: Observation, context: Context, deep: dict[str, object] | None) -> list[str]:
@@ -59,7 +52,7 @@ def _text(seen: Observation, context: Context, deep: dict[str, object] | None) -
         f"{probe} ({seen.probe_detail})" if seen.probe_detail else probe,
     ]
     if deep is not None:
-        lines.append("Status call: ok" if deep["ok"] else f"Status call: failed ({deep['error']})")
+        lines.append(call_line(deep))
     if document["lock_held"] and not document["stale"]:
         lines.append(_owner_line(seen))
         lines += _surface_table(seen, context)
@@ -67,6 +60,11 @@ def _text(seen: Observation, context: Context, deep: dict[str, object] | None) -
         lines += ["", *problems] if problems else []
     lines += verdict.next_steps(seen, places)
     return [*lines, "", *_contract_lines(document)]
+
+
+def call_line(deep: dict[str, object]) -> str:
+    """What became of the call over the port: {ok, error}."""
+    return "Status call: ok" if deep["ok"] else f"Status call: failed ({deep['error']})"
 
 
 def _owner_line(seen: Observation) -> str:

@@ -14,7 +14,9 @@ from loong_channels import catalog
 from loong_channels.waiting import StopToken
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line, visible
-from loong_gateway.commands.common import Context
+from loong_gateway.commands.common import Context, add_target_flags
+from loong_gateway.commands.logs_over_port import POLL_S, PortLog
+from loong_gateway.commands.rpc_target import own_target, rpc_target, wants_remote
 from loong_gateway.config.diagnostics import did_you_mean
 from loong_gateway.config.loading import validate
 from loong_gateway.config.snapshot import Config
@@ -29,6 +31,9 @@ BLOCK_BYTES = 65536
 # A line of ours is far shorter; what is longer is no line of ours and shown in pieces.
 MAX_LINE_BYTES = 1024 * 1024
 FOLLOW_S = 0.25
+# How long a gateway may be away before its file is read instead, and before a distant one is given up.
+RESTART_S = 5.0
+AWAY_S = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel", metavar="C", help="only this channel, or one account of it: telegram=work"
     )
     parser.add_argument("--follow", action="store_true", help="go on with new lines until Ctrl-C")
+    add_target_flags(parser)
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Print the lines that pass the filters, oldest first. With --json they are the file's own JSON lines."""
     if not 0 <= args.lines <= MAX_LINES:
         raise CommandError("logs.bad_lines", given=args.lines, most=MAX_LINES)
+    if args.token_file or wants_remote(args, context):
+        return _run_remote(args, context)
     config, _ = validate(context.places, environ=context.environ, dev=context.places.dev)
     path = _path(context, config)
     channel, account = _chosen(args.channel)
@@ -69,13 +77,31 @@ def run(args: argparse.Namespace, context: Context) -> int:
         for line in chosen:
             _print(context, line)
         if follower is not None:
-            _follow(follower, wanted, context)
+            port = PortLog(lambda: own_target(context), RESTART_S, context.err)
+            port.cursor = follower.offset
+            _follow(port, follower, wanted, context)
     except OSError as error:
         detail = (error.strerror or str(error)).lower()
         raise CommandError("logs.unreadable", path=path, detail=detail) from error
     finally:
         if follower is not None:
             follower.close()
+    return 0
+
+
+def _run_remote(args: argparse.Namespace, context: Context) -> int:
+    """The log of a gateway that an address names; nothing of this home is read."""
+    wanted = _Filter(args.level, *_chosen(args.channel))
+    port = PortLog(lambda: rpc_target(args, context), AWAY_S, context.err)
+    try:
+        # The filters are ours, so there must be more to choose from.
+        found = [line for line in port.last(MAX_LINES) if wanted(line)]
+        for line in found[-args.lines :] if args.lines else []:
+            _print(context, line)
+        if args.follow:
+            _follow(port, None, wanted, context)
+    finally:
+        port.close()
     return 0
 
 
@@ -140,6 +166,18 @@ class _Follower:
         if self._file is not None:
             self._file.seek(0, os.SEEK_END)
 
+    @property
+    def offset(self) -> int | None:
+        """Where the next line begins, None where there is no file yet."""
+        return None if self._file is None else self._file.tell() - len(self._partial)
+
+    def go_to(self, offset: int) -> None:
+        """Go on at an offset of the file that has the name now; from its beginning when it is shorter."""
+        self.close()
+        self._file = self._open()
+        if self._file is not None and os.fstat(self._file.fileno()).st_size >= offset:
+            self._file.seek(offset)
+
     def lines(self) -> list[bytes]:
         """The whole lines that were added since the last call. Does not wait."""
         found = self._read()
@@ -183,14 +221,31 @@ class _Follower:
         return (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino)
 
 
-def _follow(follower: _Follower, wanted: _Filter, context: Context) -> None:
+def _follow(port: PortLog, follower: _Follower | None, wanted: _Filter, context: Context) -> None:
+    """Print what is added until Ctrl-C. With a `follower` it reads the file as soon as the port is silent."""
     never = StopToken()
     with contextlib.suppress(KeyboardInterrupt):
-        while not never.wait(FOLLOW_S):
-            for line in follower.lines():
+        over_port = True
+        while True:
+            lines: list[bytes] = []
+            if over_port:
+                try:
+                    lines = port.added(never)
+                except CommandError as error:
+                    if follower is None:
+                        raise
+                    context.err(f"the port gives no log, following the file instead: {error.message}")
+                    over_port = False
+                    port.close()
+                    if port.cursor is not None:
+                        follower.go_to(port.cursor)
+            if not over_port and follower is not None:
+                lines = follower.lines()
+            for line in lines:
                 if line and wanted(line):
                     _print(context, line)
             context.stdout.flush()
+            never.wait(POLL_S if over_port else FOLLOW_S)
 
 
 def _any_file(path: str) -> bool:

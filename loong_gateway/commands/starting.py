@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import select
 import threading
@@ -17,10 +18,11 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import duration
 from loong_gateway.commands.common import Context
 from loong_gateway.config.snapshot import Config
+from loong_gateway.daemon.launch import Ended
 from loong_gateway.logs.sinks import Entry, Sink, StreamWriter
 from loong_gateway.owner.lock import lock_state, request_stop
 
-__all__ = ["Announcer", "check_may_start", "make_way", "show_warnings", "stderr_for_log"]
+__all__ = ["Announcer", "check_may_start", "conclude", "make_way", "show_warnings", "stderr_for_log"]
 
 STOP_EXTRA_S = 10.0
 LOOK_EVERY_S = 0.05
@@ -52,6 +54,24 @@ def stderr_for_log(context: Context) -> TextIO | None:
     """Where log lines go besides the file: not onto a terminal that shows the start and perhaps a chat."""
     stream: TextIO = context.stderr
     return None if stream.isatty() and not context.verbose else stream
+
+
+def conclude(context: Context, ended: Ended) -> int:
+    """The exit code of an owner that has ended. Does not return when it is to go on as a new process.
+
+    Raises CommandError when that cannot be run.
+    """
+    if ended.successor is None:
+        return ended.code
+    for stream in (context.stdout, context.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    try:
+        ended.successor.become()
+    except OSError as error:
+        program = ended.successor.program[0]
+        detail = (error.strerror or str(error)).lower()
+        raise CommandError("restart.failed", program=program, detail=detail) from error
 
 
 class Announcer:

@@ -11,7 +11,9 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import ago, duration, one_line, plural
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config_beside
+from loong_gateway.commands.gateway_status import call_line
 from loong_gateway.commands.render import size, style_of
+from loong_gateway.commands.rpc_verbs import status_call
 from loong_gateway.config.snapshot import Config
 from loong_gateway.doctor.host import nearest_directory
 from loong_gateway.owner.status import observe
@@ -65,21 +67,23 @@ class View:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This verb has no flags of its own."""
+    """Declare the flags of this verb."""
+    parser.add_argument("--deep", action="store_true", help="ask the gateway itself as well, over its port")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Print the page; the exit code says whether all is well."""
-    del args
     view = _look(context)
+    deep = status_call(context) if args.deep and view.live else None
     if context.json:
         channels = channels_document(view.config, context.environ, view.status)
-        context.document(
-            operator_summary(view.config, view.status, channels, view.facts, _next(context, view))
-        )
+        summary = operator_summary(view.config, view.status, channels, view.facts, _next(context, view))
+        context.document(summary if deep is None else {**summary, "deep": deep})
     else:
         _print(context, view)
-    return 0 if view.good else 1
+        if deep is not None:
+            context.out(call_line(deep))
+    return 0 if view.good and (deep is None or deep["ok"] is True) else 1
 
 
 def _look(context: Context) -> View:

@@ -100,7 +100,15 @@ class ControlPlane(Protocol):
         """
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
-        """Ask for a restart of this gateway; "requested" or "already_requested"."""
+        """Ask for a restart of this gateway; "requested" or "already_requested".
+
+        It begins after `delay_s`, and not sooner than 30 s after the last one; `restart_due_in_s` says when. Blocks
+        for the configuration and the gateway's own secret: raises CommandError `restart.*` when a start with them
+        would be refused, and then nothing was stopped.
+        """
+
+    def restart_due_in_s(self) -> float | None:
+        """Seconds until the restart that was asked for begins, 0 once it has; None when none was asked for."""
 
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
         """The models of every configured provider profile: {id, profile, kind, available, error?, error_code?}.

@@ -27,6 +27,7 @@ from loong_gateway.control.tools import ToolDesk
 from loong_gateway.daemon.main_loop import MainLoop
 from loong_gateway.daemon.parts import DeskParts, LifeState
 from loong_gateway.daemon.report import Report
+from loong_gateway.daemon.restarts import Restarts
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.messaging.tools import Tools
 from loong_gateway.messaging.tools_builtin import built_in_tools
@@ -39,7 +40,13 @@ class Desk:
     """Implements control.ControlPlane. Thread-safe: it asks the main loop, and otherwise what is thread-safe itself."""
 
     def __init__(
-        self, engine: Engine, report: Report, life: LifeState, loop: MainLoop, parts: DeskParts
+        self,
+        engine: Engine,
+        report: Report,
+        life: LifeState,
+        loop: MainLoop,
+        parts: DeskParts,
+        restarts: Restarts,
     ) -> None:
         self._engine = engine
         self._parts = parts
@@ -47,6 +54,7 @@ class Desk:
         self._life = life
         self._loop = loop
         self._tools = Tools(self.config, built_in_tools(self, wall_ms))
+        self._restarts = restarts
 
     @property
     def bus(self) -> Bus:
@@ -98,7 +106,7 @@ class Desk:
 
     def request_stop(self, reason: str) -> str:
         """See control.ControlPlane."""
-        if self._loop.stop_reason is not None or self._life.phase == "stopping":
+        if self._loop.stop_reason is not None and not self._loop.restarting:
             return "already_requested"
         self._loop.ask_to_stop(reason)
         return "requested"
@@ -145,7 +153,13 @@ class Desk:
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        if self._life.phase == "starting":
+            raise CommandError("run.not_up", phase=self._life.phase)
+        return self._restarts.request(reason, delay_s)
+
+    def restart_due_in_s(self) -> float | None:
+        """See control.ControlPlane."""
+        return self._restarts.due_in_s()
 
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
         """See control.ControlPlane."""

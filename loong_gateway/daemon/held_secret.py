@@ -6,13 +6,15 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
+from loong_gateway.api.auth import Auth
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.process import new_secret
 from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import GatewaySettings, SecretRef
 from loong_gateway.control import SecretsOutcome
 from loong_gateway.logs.redaction import Redactor
 
-__all__ = ["HeldSecret"]
+__all__ = ["HeldSecret", "keep_apart"]
 
 logger = logging.getLogger("loong.port")
 
@@ -79,6 +81,19 @@ class HeldSecret:
         value = resolve(self._ref, self._environ)
         self._redactor.register(value)
         return value
+
+
+def keep_apart(hooks: Auth, hook: HeldSecret, port: HeldSecret) -> None:
+    """Let `hooks` know every new token, but none that is the secret of the port: it would open all of it."""
+
+    def follow(_value: str) -> None:
+        shared = hook.value == port.value
+        hooks.replace_secret(new_secret() if shared else str(hook.value))
+        if shared:
+            logger.error("the token of the hooks is the secret of the port now: no hook is taken")
+
+    hook.on_change(follow)
+    port.on_change(follow)
 
 
 def _is_configured(ref: SecretRef, environ: Mapping[str, str]) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION
 from loong_gateway.api.auth import Auth
-from loong_gateway.api.bind import Bound, open_listener
+from loong_gateway.api.bind import Bound, check_bind, open_listener
 from loong_gateway.api.hooks import hook_auth
 from loong_gateway.api.listener import Listener
 from loong_gateway.api.port import all_routes
@@ -28,11 +28,12 @@ from loong_gateway.config.outside import egress_of
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import ControlPlane
 from loong_gateway.daemon.gauges import show_owner, show_port
-from loong_gateway.daemon.held_secret import HeldSecret
+from loong_gateway.daemon.held_secret import HeldSecret, keep_apart
 from loong_gateway.daemon.models_desk import ModelsDesk
 from loong_gateway.daemon.parts import DeskParts, RuntimeParts
 from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.daemon.settings_desk import ConfigDesk
+from loong_gateway.daemon.successor import Inheritance, Successor, is_supervised, program
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
@@ -46,7 +47,7 @@ from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
-__all__ = ["Launch", "launch"]
+__all__ = ["Ended", "Launch", "launch"]
 
 STORE_LOCK_S = 10.0
 CLOSE_S = 5.0
@@ -59,6 +60,8 @@ class Launch:
 
     `announce` prints one line; `stderr` gets the log, None keeps it in the file. `once` ends the owner after the
     first batch of each surface was taken and answered. `takes_webhooks` lets platforms call at the port.
+    `rehearse` reads the configuration as a new start would and raises CommandError where that would be refused;
+    without it there is no restart. `inheritance` is what this process was handed by what it was before a restart.
     """
 
     places: Places
@@ -76,6 +79,8 @@ class Launch:
     terminal: tuple[TextIO, Show] | None = None
     once: bool = False
     takes_webhooks: bool = True
+    rehearse: Callable[[], Config] | None = None
+    inheritance: Inheritance | None = None
 
 
 class _Credentials(NamedTuple):
@@ -86,11 +91,20 @@ class _Credentials(NamedTuple):
     hook: HeldSecret | None
 
 
-def launch(order: Launch) -> int:
-    """Run an owner until it is stopped. Blocks; returns the exit code. Raises CommandError when it cannot start."""
-    lock = OwnerLock.acquire(order.places, verb=order.verb)
+@dataclass(frozen=True)
+class Ended:
+    """How the life of an owner ended: the exit code, or a `successor` that still has to be run."""
+
+    code: int
+    successor: Successor | None = None
+
+
+def launch(order: Launch) -> Ended:
+    """Run an owner until it is stopped. Blocks. Raises CommandError when it cannot start."""
+    lock = _lock(order)
+    ended = Ended(70)
     try:
-        return _with_lock(order, lock)
+        ended = _with_lock(order, lock)
     except (OSError, StoreUnwritable) as cause:
         # Most likely a full disk. A supervisor should try again, so this is not one of the final refusals.
         detail = one_line(getattr(cause, "strerror", None) or cause)
@@ -101,16 +115,28 @@ def launch(order: Launch) -> int:
         owner_files.note_refused_start(order.places, error)
         raise
     finally:
-        lock.release()
+        if ended.successor is None:
+            lock.release()
+    return ended
 
 
-def _with_lock(order: Launch, lock: OwnerLock) -> int:
+def _lock(order: Launch) -> OwnerLock:
+    given = order.inheritance
+    adopted = None if given is None else OwnerLock.adopt(order.places, given.lock, verb=order.verb)
+    return adopted or OwnerLock.acquire(order.places, verb=order.verb)
+
+
+def _with_lock(order: Launch, lock: OwnerLock) -> Ended:
     places = order.places
     redactor = Redactor()
     secret = HeldSecret.of_port(order.config.gateway, order.environ, redactor)
-    hook = _hook_token(order, redactor, secret)
+    hook = _hook_token(order.config, order.environ, redactor, secret)
     bound = open_listener(
-        order.config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ
+        order.config.gateway,
+        port_override=order.port,
+        bind_override=order.bind,
+        environ=order.environ,
+        handed=() if order.inheritance is None else order.inheritance.sockets,
     )
     token = owner_files.write_control_token(places)
     redactor.register(token)
@@ -133,7 +159,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> int:
 
 def _with_store(
     order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: _Credentials
-) -> int:
+) -> Ended:
     threads = ThreadRegistry()
     clock = Clock()
     changes = _Changes()
@@ -177,14 +203,31 @@ def _with_store(
                 desk=_desk_parts(order, engine, threads, redactor, credentials),
                 session=order.session,
                 once=order.once,
+                rehearse=functools.partial(_rehearse, order),
+                program=() if order.rehearse is None else program(),
+                supervised=is_supervised(order.environ),
+                is_successor=order.inheritance is not None,
             )
         )
         changes.listener = runtime.note_change
         _attach_terminal(order, engine, runtime, clock)
         order.announce(f"loong {VERSION} gateway, profile {order.places.profile}, config {order.config.path}")
-        return runtime.run()
+        code = runtime.run()
+        if runtime.handed is None:
+            return Ended(code)
+        return Ended(code, Successor(order.places, lock, runtime.handed, program()))
     finally:
         store.close(Deadline(CLOSE_S))
+
+
+def _rehearse(order: Launch) -> None:
+    """Look whether a start would be refused now, before anything is stopped for one. Raises CommandError."""
+    if order.rehearse is None:
+        raise CommandError("restart.not_here", verb=order.verb)
+    config = order.rehearse()
+    port = HeldSecret.of_port(config.gateway, order.environ, Redactor())
+    _hook_token(config, order.environ, Redactor(), port)
+    check_bind(config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ)
 
 
 def _desk_parts(
@@ -232,11 +275,12 @@ def _listener(
     )
     facts = Facts(bound.address, order.places.state)
     rpc = RpcServer(control, auth, settings, threads, facts=facts, scrub=redactor.scrub)
+    # In this order: nobody may prove the old one after those who did are closed.
     credentials.port.on_change(auth.replace_secret)
     credentials.port.on_change(lambda _: rpc.secret_changed())
     hooks = None if credentials.hook is None else hook_auth(str(credentials.hook.value))
     if credentials.hook is not None and hooks is not None:
-        credentials.hook.on_change(hooks.replace_secret)
+        keep_apart(hooks, credentials.hook, credentials.port)
     listener = Listener(
         bound.sockets,
         all_routes(control, order.config, order.environ, hooks),
@@ -267,11 +311,13 @@ def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clo
     engine.attach(TERMINAL_SPEC, terminal_account(order.session), channel)
 
 
-def _hook_token(order: Launch, redactor: Redactor, port: HeldSecret) -> HeldSecret | None:
+def _hook_token(
+    config: Config, environ: dict[str, str], redactor: Redactor, port: HeldSecret
+) -> HeldSecret | None:
     """The token of the hooks, None where they are off. One that is the port's as well would open all of it."""
-    if not order.config.hooks.enabled:
+    if not config.hooks.enabled:
         return None
-    token = HeldSecret(order.config.hooks.token, ("gateway", "hooks"), order.environ, redactor)
+    token = HeldSecret(config.hooks.token, ("gateway", "hooks"), environ, redactor)
     if token.value is None or token.value == port.value:
         raise CommandError("run.hook_token_reused")
     return token

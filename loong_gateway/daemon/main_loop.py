@@ -12,6 +12,9 @@ from loong_gateway.base.clock import Clock
 
 __all__ = ["MainLoop", "Timer"]
 
+# Begins an arrival that asks for a restart; reasons are sentences of ours.
+RESTART = "restart: "
+
 SIGNALS = {
     signal.SIGTERM: "sigterm received",
     signal.SIGINT: "ctrl-c received",
@@ -38,12 +41,23 @@ class MainLoop:
         self._arrivals: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._asked: str | None = None
         self._times_asked = 0
+        self._restarting = False
 
     def install_signal_handlers(self) -> None:
         """Turn TERM, INT and HUP into stop requests; a HUP that nohup ignores stays ignored. Main thread only."""
         for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
+        # What came while this process was executed anew waited for this.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def hold_signals(self) -> None:
+        """Keep signals waiting from now on, over an execution too. Main thread only."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def release_signals(self) -> None:
+        """The opposite of `hold_signals`."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is the system's
         self._arrivals.put(SIGNALS[signal.Signals(number)])
@@ -51,6 +65,10 @@ class MainLoop:
     def ask_to_stop(self, reason: str) -> None:
         """Ask for a stop from any thread."""
         self._arrivals.put(reason)
+
+    def ask_to_restart(self, reason: str) -> None:
+        """Ask from any thread for a stop after which this process goes on as a new one. A plain stop goes before it."""
+        self._arrivals.put(RESTART + reason)
 
     def wake(self) -> None:
         """Make the loop look at its timers now."""
@@ -62,8 +80,13 @@ class MainLoop:
         return self._asked
 
     @property
+    def restarting(self) -> bool:
+        """True while the stop that was asked for is the first half of a restart."""
+        return self._restarting
+
+    @property
     def times_asked(self) -> int:
-        """How often a stop was asked for; a second time means: now."""
+        """How often a plain stop was asked for; a second time means: now."""
         return self._times_asked
 
     def step(self, longest_s: float) -> None:
@@ -80,6 +103,21 @@ class MainLoop:
         except queue.Empty:
             # A timer is due.
             return
-        if arrival:
-            self._asked = self._asked or arrival
+        self._take(arrival)
+
+    def gather(self) -> None:
+        """Take what has arrived, without waiting and without running any timer."""
+        while True:
+            try:
+                self._take(self._arrivals.get_nowait())
+            except queue.Empty:
+                return
+
+    def _take(self, arrival: str) -> None:
+        if arrival.startswith(RESTART):
+            if self._asked is None:
+                self._asked, self._restarting = arrival[len(RESTART) :], True
+        elif arrival:
+            if self._asked is None or self._restarting:
+                self._asked, self._restarting = arrival, False
             self._times_asked += 1

@@ -38,7 +38,9 @@ class RuntimeParts:
 
     `mode` and `session` are those of the status document, `token` is the control token. `listener` builds the port over
     a control plane. `announce` prints a line for the person who started us. `once` stops after one batch of every
-    surface.
+    surface. `rehearse` raises CommandError for what a new start would be refused for; `program` is what to execute for
+    one, () where there can be none; `supervised` says that somebody else starts us again, `is_successor` that this
+    process came out of a restart.
     """
 
     places: Places
@@ -56,6 +58,10 @@ class RuntimeParts:
     desk: DeskParts
     session: str | None = None
     once: bool = False
+    rehearse: Callable[[], object] = bool
+    program: tuple[str, ...] = ()
+    supervised: bool = False
+    is_successor: bool = False
 
 
 @dataclass

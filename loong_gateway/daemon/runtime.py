@@ -9,8 +9,10 @@ otherwise.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from loong_channels.waiting import Deadline
 from loong_gateway.api.listener import Listener
@@ -23,13 +25,14 @@ from loong_gateway.daemon.main_loop import MainLoop, Timer
 from loong_gateway.daemon.news import News
 from loong_gateway.daemon.parts import LifeState, RuntimeParts
 from loong_gateway.daemon.report import Report
+from loong_gateway.daemon.restarts import RESTARTING, Restarts
 from loong_gateway.daemon.stop_ceiling import StopCeiling
 from loong_gateway.owner import lock as owner
 from loong_gateway.owner.files import keep_control_token, publish, retire, stop_requested
 from loong_gateway.storage import retention
 from loong_gateway.storage.connection import Connection
 
-__all__ = ["Runtime"]
+__all__ = ["RESTART_EXIT", "Runtime"]
 
 logger = logging.getLogger("loong.runtime")
 
@@ -43,6 +46,10 @@ CLOSE_S = 2.0
 CEILING_EXTRA_S = 5.0
 PROGRESS_AFTER_S = 10.0
 END_OF_SESSION = "foreground CLI host exited"
+# What a service manager is told by a gateway that wants to be started again (sysexits.h, EX_TEMPFAIL).
+RESTART_EXIT = 75
+# For clients: how long a restart usually keeps them waiting.
+RESTART_EXPECTED_MS = 1500
 
 
 class Runtime:
@@ -71,7 +78,24 @@ class Runtime:
             ],
             parts.clock,
         )
-        self._desk = Desk(parts.engine, self._report, self._life, self._loop, parts.desk)
+        self._handed: list[socket.socket] | None = None
+        self._restarts = Restarts(
+            self._loop,
+            parts.rehearse,
+            parts.program[0] if parts.program else "",
+            parts.clock,
+            parts.threads,
+            parts.clock.monotonic_s() if parts.is_successor else None,
+        )
+        self._desk = Desk(parts.engine, self._report, self._life, self._loop, parts.desk, self._restarts)
+
+    @property
+    def handed(self) -> list[socket.socket] | None:
+        """After `run`: the listening sockets for whoever goes on with the lock, which is still held.
+
+        None when nobody does: then the lock is free.
+        """
+        return self._handed
 
     def run(self) -> int:
         """Start everything, live until a stop is asked for, stop everything. Blocks; returns the exit code."""
@@ -91,8 +115,9 @@ class Runtime:
             raise
         finally:
             self._ceiling.over()
-            self._parts.lock.release()
-        return 0
+            if self._handed is None:
+                self._parts.lock.release()
+        return RESTART_EXIT if self._loop.restarting and self._handed is None else 0
 
     def note_change(self) -> None:
         """Say from any thread that a surface or the store changed; it is published at once."""
@@ -165,8 +190,12 @@ class Runtime:
         self._engine.tick()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
+        self._restarts.look()
+        self._look_for_stop_request()
+
+    def _look_for_stop_request(self) -> None:
         # Asked once: a second time would mean that the drain is to end now.
-        if self._loop.stop_reason is None and stop_requested(
+        if (self._loop.stop_reason is None or self._loop.restarting) and stop_requested(
             self._parts.places, self._parts.lock.owner_token
         ):
             self._loop.ask_to_stop("gateway stop requested")
@@ -226,7 +255,7 @@ class Runtime:
         self._life.phase = "stopping"
         self._life.shutdown_reason = f"shutdown requested: {reason}"
         self._publish()
-        self._engine.bus.publish(Event("shutdown", {"reason": "gateway stopping"}, scope=None))
+        self._engine.bus.publish(Event("shutdown", self._farewell(), scope=None))
         lanes = self._engine.lanes
         self._engine.close()
         self._news.stopping(lanes.snapshot().running, drain_s)
@@ -241,16 +270,48 @@ class Runtime:
         supervisor.close()
         if left or stuck:
             logger.warning("%d tasks and the channels %s did not end in time", left, stuck)
+        # Closing its own leaves these open: who comes now waits in their queues for the successor.
+        handed = _copies(parts.bound.sockets) if self._hands_over() else []
         if self._listener is not None:
             self._listener.stop(Deadline(CLOSE_S))
-        self._life.phase = "stopped"
         facts = self._report.facts()
-        last_words = status_document(facts)
         parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
-        self._retire(last_words)
+        if self._is_still_restart():
+            self._handed = handed
+        else:
+            for sock in handed:
+                sock.close()
+            self._life.phase = "stopped"
+            self._life.shutdown_reason = f"shutdown requested: {self._loop.stop_reason}"
+            facts = replace(facts, phase="stopped", shutdown_reason=self._life.shutdown_reason)
+            self._retire(status_document(facts))
         self._news.stopped(_rows(facts.inbox, "new", "claimed"), _rows(facts.outbox, "queued", "sending"))
-        logger.info("stopped: %s", reason)
+        logger.info("stopped: %s", self._loop.stop_reason)
+
+    def _farewell(self) -> dict[str, object]:
+        if self._loop.restarting:
+            return {"reason": RESTARTING, "restartExpectedMs": RESTART_EXPECTED_MS}
+        return {"reason": "gateway stopping"}
+
+    def _hands_over(self) -> bool:
+        """Whether this process goes on as its own successor. A service manager starts another one by itself."""
+        parts = self._parts
+        return (
+            self._loop.restarting and not parts.supervised and bool(parts.program) and not parts.lock.is_lost
+        )
+
+    def _is_still_restart(self) -> bool:
+        """The last look for a stop before the point of no return; a signal after it waits for the successor."""
+        if not self._hands_over():
+            return False
+        self._loop.hold_signals()
+        self._look_for_stop_request()
+        self._loop.gather()
+        if not self._hands_over():
+            self._loop.release_signals()
+            return False
+        return True
 
     def _retire(self, last_words: dict[str, object]) -> None:
         # The files belong to whoever holds the lock.
@@ -261,6 +322,20 @@ class Runtime:
 
     def _publish(self) -> str | None:
         return publish(self._parts.places, self._report.document())
+
+
+def _copies(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    copies: list[socket.socket] = []
+    try:
+        for sock in sockets:
+            copies.append(sock.dup())
+    except OSError as error:
+        # No descriptors are left: the successor opens the port anew.
+        logger.warning("the port will be closed for a moment: %s", error.strerror)
+        for copy in copies:
+            copy.close()
+        return []
+    return copies
 
 
 def _rows(counts: Mapping[tuple[str, str], Mapping[str, int]], *states: str) -> int:

@@ -34,9 +34,9 @@ class Question:
 def build_call(config: Config, history: Sequence[tuple[str, str]], question: Question) -> ProviderCall:
     """The call for one turn.
 
-    `history` is (role, text) from old to new, without the new message; roles are "user" and "assistant". At most
-    `memory.sliding_window` turns of it are used, and it never starts in the middle of a turn: several providers
-    refuse a conversation that begins with an answer.
+    `history` is (role, text) from old to new, without the new message; roles are "user", "assistant" and,
+    for a notice, "system". At most `memory.sliding_window` turns of it are used, and it never starts in the middle of a
+    turn: several providers refuse a conversation that begins with an answer.
     """
     said = [(role, content) for role, content in history if content]
     window = _whole_turns(said[-2 * config.memory.sliding_window :])
@@ -49,7 +49,6 @@ def build_call(config: Config, history: Sequence[tuple[str, str]], question: Que
 
 
 def _whole_turns(window: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    for index, (role, _) in enumerate(window):
-        if role == "user":
-            return window[index:]
-    return []
+    first = next((index for index, (role, _) in enumerate(window) if role == "user"), len(window))
+    # A notice is no part of a turn.
+    return [said for said in window[:first] if said[0] == "system"] + window[first:]

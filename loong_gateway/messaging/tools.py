@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.config.snapshot import Config
-from loong_gateway.control.tools import ToolOutcome, ToolRequest
+from loong_gateway.control.tools import ToolInfo, ToolOutcome, ToolRequest
 
 __all__ = ["HARD_DENIED", "BadArgument", "Tool", "Tools"]
 
@@ -79,15 +79,14 @@ class Tools:
             return ToolOutcome({}, error_code="failed", error="tool execution failed")
         return ToolOutcome(result, json.dumps(result, ensure_ascii=False))
 
-    def names(self, entry: str) -> tuple[str, ...]:
+    def offered(self, entry: str) -> tuple[ToolInfo, ...]:
         """See control.ToolDesk. Every entry is allowed the same."""
         del entry
-        return tuple(sorted(name for name in self._tools if self._allowed(name)))
-
-    def properties(self, name: str) -> frozenset[str]:
-        """See control.ToolDesk."""
-        tool = self._tools.get(name)
-        return frozenset() if tool is None or not self._allowed(name) else frozenset(tool.arguments)
+        return tuple(
+            ToolInfo(name, tool.description, frozenset(tool.arguments))
+            for name, tool in sorted(self._tools.items())
+            if self._allowed(name)
+        )
 
     def _allowed(self, name: str) -> bool:
         settings = self._config().gateway

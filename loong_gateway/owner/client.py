@@ -36,7 +36,7 @@ class ControlClient:
     def available(self) -> bool:
         """True when somebody holds the lock and has published an open port and a token. Does not connect."""
         try:
-            self._find()
+            self.find()
         except CommandError:
             return False
         return True
@@ -73,7 +73,7 @@ class ControlClient:
             return ControlAnswer(None, error)
 
     def _call(self, method: str, path: str, body: bytes, timeout_s: float) -> dict[str, object]:
-        host, port, token = self._find()
+        host, port, token = self.find()
         address = f"{host}:{port}"
         headers = [("Authorization", f"Bearer {token}"), ("Accept", "application/json")]
         if method == "POST":
@@ -98,8 +98,8 @@ class ControlClient:
             raise _failed(status, document)
         return document
 
-    def _find(self) -> tuple[str, int, str]:
-        """Host, port and token of the live owner. Raises CommandError."""
+    def find(self) -> tuple[str, int, str]:
+        """Host, port and token of the live owner; does not connect. Raises CommandError `control.…`."""
         try:
             state = lock_state(self._places)
             holder = live_document(self._places, state) if state.held else {}
@@ -139,6 +139,8 @@ def _failed(status: int, document: dict[str, object] | None) -> CommandError:
         )
         failed.where = where or failed.where
         failed.fix = fix or failed.fix
+        findings = said.get("findings")
+        failed.details = tuple(one_line(one) for one in findings) if isinstance(findings, list) else ()
     return failed
 
 

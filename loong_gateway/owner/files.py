@@ -181,8 +181,11 @@ def narrow_modes(places: Places) -> list[str]:
     return repaired
 
 
-def clear_leftovers(places: Places) -> list[str]:
-    """Remove what a dead owner left behind; returns the new names of files that could not be read."""
+def clear_leftovers(places: Places, *, keep_request: bool = False) -> list[str]:
+    """Remove what a dead owner left behind; returns the new names of files that could not be read.
+
+    `keep_request` keeps a stop request, which may be meant for whoever goes on with the lock.
+    """
     set_aside = []
     for path in (places.owner_active, places.status_file):
         if os.path.lexists(path) and _readable_document(path) is None:
@@ -193,8 +196,10 @@ def clear_leftovers(places: Places) -> list[str]:
                 remove(path)
             else:
                 set_aside.append(aside)
-    for path in (places.owner_active, places.stop_request, places.refused_start):
+    for path in (places.owner_active, places.refused_start):
         remove(path)
+    if not keep_request:
+        remove(places.stop_request)
     _sweep(places.runtime_dir)
     return set_aside
 

@@ -93,8 +93,10 @@ class OwnerLock:
     `set_aside` those that could not be read and were renamed.
     """
 
-    def __init__(self, places: Places, descriptor: int, verb: str, lost_after_s: float) -> None:
-        self.owner_token = new_secret()
+    def __init__(
+        self, places: Places, descriptor: int, verb: str, lost_after_s: float, token: str = ""
+    ) -> None:
+        self.owner_token = token or new_secret()
         self.repaired: list[str] = []
         self.set_aside: list[str] = []
         self._places = places
@@ -133,6 +135,39 @@ class OwnerLock:
         lock.beat()
         lock.repaired = narrow_modes(places)
         lock.set_aside = clear_leftovers(places)
+        return lock
+
+    @classmethod
+    def adopt(
+        cls,
+        places: Places,
+        descriptor: int,
+        *,
+        verb: str = "gateway run",
+        lost_after_s: float = LOST_AFTER_S,
+    ) -> OwnerLock | None:
+        """Go on with the lock that this process held before it was executed anew; None when it is not that lock.
+
+        A stop that was asked for meanwhile counts: the secret that it names stays the same. As `acquire`, but never
+        waits; what is None was closed. Raises CommandError `owner.state_unwritable`.
+        """
+        places.create()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _same_file(descriptor, places.owner_lock):
+                os.close(descriptor)
+                return None
+            os.set_inheritable(descriptor, False)
+            before = parsed(os.pread(descriptor, 65_536, 0)) or {}
+        except OSError:
+            # Closed on the way, or held by somebody else: then it is no lock of ours.
+            _close_quietly(descriptor)
+            return None
+        token = str(before.get("owner_token") or "") if before.get("pid") == os.getpid() else ""
+        lock = cls(places, descriptor, verb, lost_after_s, token)
+        lock.beat()
+        lock.repaired = narrow_modes(places)
+        lock.set_aside = clear_leftovers(places, keep_request=True)
         return lock
 
     @property
@@ -281,6 +316,14 @@ def _try_lock(places: Places) -> int | None:
         raise CommandError("owner.state_unwritable", path=places.owner_lock, detail=reason(error)) from error
     os.close(descriptor)
     return None
+
+
+def _close_quietly(descriptor: int) -> None:
+    try:
+        os.close(descriptor)
+    except OSError:
+        # It was no open descriptor to begin with.
+        return
 
 
 def _stop_failed(places: Places, detail: str) -> CommandError:

@@ -12,7 +12,20 @@ from loong_gateway.texts import owner, usage
 
 __all__ = ["AREAS", "all_rows", "find", "render"]
 
-AREAS = ("owner", "usage", "channels", "config", "logs", "port", "provider", "run", "store", "talk")
+AREAS = (
+    "owner",
+    "usage",
+    "channels",
+    "config",
+    "logs",
+    "port",
+    "provider",
+    "restart",
+    "rpc",
+    "run",
+    "store",
+    "talk",
+)
 
 _AT_HAND: dict[str, tuple[str, str | None, str | None, int]] = {**owner.TEXTS, **usage.TEXTS}
 

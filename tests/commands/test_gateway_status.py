@@ -23,6 +23,7 @@ from loong_gateway.owner import files
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import resolve_places
 from loong_gateway.owner.status import collect, exit_code
+from tests.fakes.gateway_port import Fault, GatewayPort
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER_PROCESS = ROOT / "tests" / "gateway" / "owner" / "owner_process.py"
@@ -669,16 +670,24 @@ def test_json_is_readable_in_any_locale(stage: Stage) -> None:
 
 
 def test_deep_asks_the_gateway_with_its_token(stage: Stage) -> None:
-    stage.own()
-    done = stage.run("--deep")
-    assert "Status call: failed (the gateway does not answer" in done.stdout
-    assert "its token file is missing" in done.stdout
-    assert done.returncode == 1
-    files.write_control_token(stage.places)
-    assert "\nStatus call: ok\n" in stage.run("--deep").stdout
-    assert json.loads(stage.run("--deep", "--json").stdout)["deep"] == {"ok": True, "error": None}
-    stage.die()
-    assert stage.run("--deep").returncode == 3
+    with GatewayPort(lambda: Path(stage.places.control_token).read_text().strip()) as port:
+        stage.own(port=port.port)
+        done = stage.run("--deep")
+        assert "Status call: failed (the gateway does not answer" in done.stdout
+        assert "its token file is missing" in done.stdout
+        assert done.returncode == 1
+        files.write_control_token(stage.places)
+        assert "\nStatus call: ok\n" in stage.run("--deep").stdout
+        assert json.loads(stage.run("--deep", "--json").stdout)["deep"] == {"ok": True, "error": None}
+        assert [method for method, _, _ in port.calls] == ["status", "status"]
+        port.answers["status"] = Fault("UNAVAILABLE", "it drains")
+        failed = stage.run("--deep")
+        assert (failed.returncode, "Status call: failed (the gateway refused status" in failed.stdout) == (
+            1,
+            True,
+        )
+        stage.die()
+        assert stage.run("--deep").returncode == 3
 
 
 # -- real processes ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from loong_gateway.control import ControlPlane
 
 from . import (
@@ -23,6 +25,11 @@ __all__ = ["all_methods"]
 
 def all_methods(control: ControlPlane, toolbox: Toolbox) -> list[Method]:
     """The methods over `control`; `toolbox` is what belongs to the connections."""
+
+    def announce(entry: Mapping[str, object]) -> None:
+        toolbox.presence.announced(entry)
+        toolbox.note_presence()
+
     return [
         *methods_core.methods(control, toolbox),
         *methods_channels.methods(control, toolbox.prober.ask, toolbox.wall_ms),

@@ -55,6 +55,8 @@ POOL_BYTES = 64 * 1024 * 1024
 QUIET_S = 3600.0
 CLOSE_GRACE_S = 1.0
 THREADS_S = 0.5
+# How long those who proved a secret that was replaced may still be answered.
+SECRET_GRACE_S = 0.25
 FRESH_MS = 5_000
 MOST_UNAUTHORIZED = 10
 UNAUTHORIZED_S = 60.0
@@ -168,6 +170,10 @@ class RpcServer:
         """Close the connections that proved the configured secret, once Auth has another one; from any thread."""
         with self._guard:
             self._secret_changes += 1
+        # Who asked for the change is one of them and is to be told that it was done.
+        self._timers.later(SECRET_GRACE_S, self._close_proven)
+
+    def _close_proven(self) -> None:
         count = self._hub.close_all(lambda member: member.proven == "secret", 4001, "gateway auth changed")
         logger.info("the secret of the port has changed: %d clients are closed", count)
 

@@ -69,6 +69,8 @@ class SmallGateway:
         self.sends: list[SendRequest] = []
         self.channel_requests: list[ChannelRequest] = []
         self.probes: list[tuple[str, str, float]] = []
+        self.restarts: list[tuple[str, float]] = []
+        self.restart_error: Exception | None = None
         self.turn_result = TurnResult("an answer", usage={"input": 3})
         self.send_error: Exception | None = None
         self.turn_began = threading.Event()
@@ -109,6 +111,15 @@ class SmallGateway:
     def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
         self.probes.append((channel, account, timeout_s))
         return ProbeOutcome("ok", "ok 3 ms as @bot", "@bot", 3)
+
+    def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
+        if self.restart_error is not None:
+            raise self.restart_error
+        self.restarts.append((reason, delay_s))
+        return "requested" if len(self.restarts) == 1 else "already_requested"
+
+    def restart_due_in_s(self) -> float | None:
+        return self.restarts[0][1] if self.restarts else None
 
     def reload_secrets(self) -> list[SecretsOutcome]:
         return [SecretsOutcome("telegram", "work", "restarted", "its secret changed")]

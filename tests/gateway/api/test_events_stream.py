@@ -194,7 +194,7 @@ def test_the_end_of_the_port_ends_the_stream() -> None:
         assert follower.chunk() == ": events\n\n"
         followed.port.__exit__()
         # A whole body: the client knows that nothing of it is missing.
-        assert follower.client.rest().endswith(b"\r\n0\r\n\r\n")
+        assert follower.client.rest().endswith(b"0\r\n\r\n")
 
 
 def test_only_so_many_may_follow(followed: Followed) -> None:

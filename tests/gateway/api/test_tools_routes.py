@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loong_gateway.api.rpc.calls import WRITE, RpcFault
+from loong_gateway.api.rpc.calls import READ, WRITE, RpcFault
 from loong_gateway.api.rpc.methods_tools import methods
 from loong_gateway.api.rpc.params import BadParam, Params
 from loong_gateway.base.faults import StoreUnwritable
@@ -50,12 +50,12 @@ def test_nothing_may_be_called_until_it_is_allowed() -> None:
             assert answer.status == 404
             told = {"type": "not_found", "message": f"Tool not available: {name}"}
             assert answer.json == {"ok": False, "error": told}
-    assert control.tools.names("http") == ()
+    assert control.tools.offered("http") == ()
 
 
 def test_what_is_denied_stays_denied() -> None:
     control = WholeGateway(ALLOWED + 'deny = ["time"]\n')
-    assert set(control.tools.names("http")) == set(ALL) - {"time"}
+    assert {tool.name for tool in control.tools.offered("http")} == set(ALL) - {"time"}
     assert control.tools.invoke(ToolRequest("time", {}, "rpc")).error_code == "not_found"
 
 
@@ -65,7 +65,7 @@ def test_no_setting_allows_what_acts_on_the_host(name: str) -> None:
     config = WholeGateway(ALLOWED).applied
     tools = Tools(lambda: config, [Tool(name, "", lambda given, session: called.append(given) or {})])
     assert tools.invoke(ToolRequest(name, {}, "http")).error_code == "not_found"
-    assert tools.names("http") == ()
+    assert tools.offered("http") == ()
     assert called == []
 
 
@@ -180,8 +180,19 @@ class Call:
 
 def test_the_same_over_the_websocket_side() -> None:
     control = WholeGateway(ALLOWED)
-    (method,) = methods(control)
+    catalog, method = methods(control)
     assert (method.name, method.scope, method.waits) == ("tools.invoke", WRITE, True)
+    (group,) = catalog.handler(Call())["groups"]
+    assert [tool["id"] for tool in group["tools"]] == list(ALL)
+    assert {tuple(tool) for tool in group["tools"]} == {
+        ("id", "label", "description", "source", "defaultProfiles")
+    }
+    assert (catalog.name, catalog.scope) == ("tools.catalog", READ)
+    assert catalog.handler(Call(agentId="main"))["agentId"] == "main"
+    nothing = methods(WholeGateway())[0].handler(Call())
+    assert nothing == {"agentId": "main", "profiles": [], "groups": []}
+    with pytest.raises(BadParam):
+        catalog.handler(Call(agentId="other"))
     good = method.handler(Call(name="time"))
     assert (good["ok"], good["toolName"], good["source"]) == (True, "time", "core")
     assert good["output"]["details"]["utc"]
@@ -192,8 +203,9 @@ def test_the_same_over_the_websocket_side() -> None:
     }
     with pytest.raises(BadParam):
         method.handler(Call(name="time", args=[]))
-    with pytest.raises(BadParam):
-        method.handler(Call())
+    for name in ({}, {"name": " "}):
+        with pytest.raises(BadParam):
+            method.handler(Call(**name))
     control.sessions.fault = StoreUnwritable("no")
     with pytest.raises(RpcFault):
         method.handler(Call(name="time", sessionKey="main"))

@@ -17,7 +17,7 @@ import pytest
 from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
 from loong_gateway.commandline import parser
-from loong_gateway.commandline.verbs import ALIASES, VERBS, find_verb
+from loong_gateway.commandline.verbs import ALIASES, SELDOM, VERBS, find_verb
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, str(ROOT / "loong.py")]
@@ -177,7 +177,10 @@ def test_version_and_help_go_to_stdout() -> None:
 
 def test_hidden_spellings_are_not_in_the_overview() -> None:
     listed = {line.split("  ")[1] for line in loong("--help").stdout.splitlines() if line.startswith("  ")}
-    assert listed == {row[0] for row in VERBS}
+    assert listed == {row[0] for row in VERBS} - set(SELDOM)
+    assert set(SELDOM) < {row[0] for row in VERBS}
+    grouped = loong("gateway", "--help").stdout
+    assert all(verb in grouped for verb in SELDOM)
 
 
 def test_bare_loong_tells_the_state_and_the_next_step(tmp_path: Path) -> None:

@@ -50,3 +50,17 @@ def test_a_window_never_begins_with_an_answer() -> None:
 
 def test_answers_without_a_question_are_left_out() -> None:
     assert said(build_call(config(system=""), [("assistant", "hello")], Question("now"))) == [("user", "now")]
+
+
+def test_a_notice_is_shown_wherever_it_stands() -> None:
+    notice, later = ("system", "the disk is full"), ("system", "it is empty again")
+    plain = config(system="")
+    assert said(build_call(plain, [notice], Question("now"))) == [notice, ("user", "now")]
+    history = [notice, ("assistant", "left over"), ("user", "q"), ("assistant", "a"), later]
+    assert said(build_call(plain, history, Question("now"))) == [
+        notice,
+        ("user", "q"),
+        ("assistant", "a"),
+        later,
+        ("user", "now"),
+    ]
