@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
 import pathlib
 
-import pytest
-
 from tests.e2e.gateway import Gateway, config_for
 from tests.fakes.model import FakeModel, vector_of
-
-# Until the gateway has runs of its own there is nothing to serve here.
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("loong_gateway.messaging.runs") is None, reason="this gateway has no runs"
-)
 
 CHAT = "/v1/chat/completions"
 PATIENCE_S = 20.0
