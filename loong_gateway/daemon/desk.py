@@ -61,12 +61,12 @@ class Desk:
     @property
     def runs(self) -> Runs:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.runs
 
     @property
     def sessions(self) -> Sessions:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.sessions
 
     @property
     def settings(self) -> SettingsDesk:
@@ -162,7 +162,7 @@ class Desk:
         stop: StopToken,
     ) -> Embeddings:
         """See control.ControlPlane."""
-        return self._engine.embed(
+        return self._engine.providers.embed(
             texts, profile=profile, model=model, dimensions=dimensions, deadline=deadline, stop=stop
         )
 

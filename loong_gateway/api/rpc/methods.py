@@ -11,6 +11,8 @@ from . import (
     methods_gateway,
     methods_logs,
     methods_models,
+    methods_runs,
+    methods_sessions,
     methods_tools,
 )
 from .calls import Method
@@ -28,5 +30,7 @@ def all_methods(control: ControlPlane, toolbox: Toolbox) -> list[Method]:
         *methods_gateway.methods(control, identity=lambda: toolbox.identity, announce=toolbox.announce),
         *methods_logs.methods(control, toolbox.scrub),
         *methods_models.methods(control),
+        *methods_runs.methods(control),
+        *methods_sessions.methods(control),
         *methods_tools.methods(control),
     ]

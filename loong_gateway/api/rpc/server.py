@@ -54,6 +54,7 @@ POOL_BYTES = 64 * 1024 * 1024
 # A wait for a client that says nothing; it is begun anew as often as it ends.
 QUIET_S = 3600.0
 CLOSE_GRACE_S = 1.0
+THREADS_S = 0.5
 FRESH_MS = 5_000
 MOST_UNAUTHORIZED = 10
 UNAUTHORIZED_S = 60.0
@@ -152,11 +153,16 @@ class RpcServer:
         return Takeover("websocket", self._serve, self.close)
 
     def close(self, deadline: Deadline) -> None:
-        """Say good-bye to every client behind what it is still to be told, then end all threads. Blocks."""
+        """Say good-bye to every client behind what it is still to be told, then end all threads.
+
+        Blocks, two seconds at most: what then still works on an answer has nobody left to give it to.
+        """
         self._hub.close(deadline.within(CLOSE_GRACE_S))
-        self._timers.close(deadline)
-        self._pool.close(deadline)
-        self._flusher.stop(deadline)
+        rest = deadline.within(THREADS_S)
+        self._timers.close(rest)
+        if not self._pool.close(rest):
+            logger.warning("requests were still being answered when the port closed")
+        self._flusher.stop(rest)
 
     def secret_changed(self) -> None:
         """Close the connections that proved the configured secret, once Auth has another one; from any thread."""
