@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 
 from tests.e2e.gateway import MODEL_VARIABLE, Gateway, config_for
+from tests.fakes.model import FakeModel
 
 SECRET = "secret-of-the-port-0001"
 HOOK = "token-of-the-hooks-0001"
@@ -84,3 +85,24 @@ def test_the_parts_of_the_port_are_wired_to_the_gateway(tmp_path) -> None:
         assert gateway.stop() == 0
         for value in (SECRET, HOOK, token, gateway.environ[MODEL_VARIABLE]):
             assert value not in gateway.output() + page
+
+
+def test_a_hook_starts_one_run_and_a_wake_is_seen_by_the_next_question(tmp_path) -> None:
+    environ = {"PORT_SECRET": SECRET, "HOOK_TOKEN": HOOK}
+    with (
+        FakeModel() as model,
+        Gateway(tmp_path, config_for(None, model, more=MORE), environ=environ) as gateway,
+    ):
+        gateway.start()
+        kept = {"text": "the disk is full", "mode": "next-heartbeat"}
+        assert ask(gateway, "/hooks/wake", HOOK, kept)[0] == 200
+        assert not model.calls
+        told = {"message": "look at it", "sessionMode": "persistent", "idempotencyKey": "once"}
+        first, again = (ask(gateway, "/hooks/agent", HOOK, told) for _ in range(2))
+        assert first == again
+        assert first[0] == 200
+        model.wait_calls(1)
+        assert gateway.stop() == 0
+        (asked,) = model.calls
+        assert "the disk is full" in str(vars(asked))
+        assert "look at it" in str(vars(asked))
