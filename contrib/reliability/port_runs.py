@@ -28,7 +28,7 @@ MODEL_S = 0.04
 EVERY_S = 0.02
 LONGEST_LIFE_S = 1.5
 CONNECT_EVERY_S = 0.03
-SETTLE_S = 30.0
+SETTLE_S = 20.0
 SESSIONS = 3
 MOST_HISTORY = 1000
 NUMBER = re.compile(r"m(\d+)$")
@@ -290,8 +290,9 @@ def _settle(stage: Stage, book: Book) -> None:
     client = PortClient(stage.gateway.port, TOKEN)
     while book.open() and time.monotonic() < end:
         for one in book.open():
-            look_at(client, book, one, wait_ms=2000)
-            client.frames.clear()
+            if time.monotonic() < end:
+                look_at(client, book, one, wait_ms=500)
+                client.frames.clear()
     client.close()
 
 
