@@ -46,6 +46,8 @@ def echo(session: Session, flusher: Flusher) -> None:
                 socket.send(message.encode())
             else:
                 socket.send(message, binary=True)
+            # While it waits it holds nothing.
+            del message
 
 
 def main() -> int:

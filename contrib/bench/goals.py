@@ -103,6 +103,13 @@ GOALS = (
         lambda f: f["loong"]["ratio"] <= 1.2 and f["loong"]["lost"] == 0,
     ),
     Goal(
+        "api",
+        "chat completion through the port: added ms, p50 / p99",
+        ("added_p50_ms", "added_p99_ms"),
+        "p50 <= 5",
+        lambda f: f["loong"]["added_p50_ms"] <= 5,
+    ),
+    Goal(
         "size",
         "installed MB, packages",
         ("installed_mb", "packages"),

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from . import procfs
+from .api import api
 from .install import installed
 from .stand import FIRST_CHAT, Stand, fate, percentile, stand, wait_polls, warm_up
 
@@ -286,5 +287,6 @@ MEASURES = {
     "burst": burst,
     "kill": kill,
     "hang": hang,
+    "api": api,
     "size": size,
 }

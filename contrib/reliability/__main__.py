@@ -11,7 +11,7 @@ import random
 import sys
 from typing import Callable
 
-from . import acks, disconnects, kills, pings, points
+from . import acks, disconnects, kills, pings, points, siege
 from .report import Outcome
 
 SIZES = {
@@ -27,6 +27,7 @@ SIZES = {
     "acks-late": (7, 7),
     "pings": (10, 100),
     "takeover": (4, 60),
+    "port-siege": (100, 1000),
 }
 RUNS: dict[str, Callable[..., Outcome]] = {
     "R1": kills.run,
@@ -41,6 +42,7 @@ RUNS: dict[str, Callable[..., Outcome]] = {
     "acks-late": acks.run_late,
     "pings": pings.run,
     "takeover": pings.run_takeover,
+    "port-siege": siege.run,
 }
 
 

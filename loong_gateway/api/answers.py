@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Callable, Protocol
 
@@ -18,6 +18,7 @@ __all__ = [
     "StreamedAnswer",
     "error_answer",
     "json_answer",
+    "openai_error",
     "refusal_answer",
     "render",
     "render_head",
@@ -98,13 +99,15 @@ class StreamedAnswer:
     """An answer whose body grows while it is sent. `body` writes it, and returns when it is complete.
 
     It runs in the connection's own thread and may block; it ends when the client has left or the port stops. What it
-    raises cuts the connection, so that nobody takes half a body for a whole one.
+    raises cuts the connection, so that nobody takes half a body for a whole one. `over` is called once in the end,
+    also when `body` was never begun.
     """
 
     status: int
     content_type: str
     body: Callable[[BodyStream], None]
     headers: tuple[tuple[str, str], ...] = ()
+    over: Callable[[], None] = field(default=lambda: None)
 
 
 def json_answer(
@@ -135,10 +138,14 @@ def error_answer(
     if shape == "text":
         return Answer(status, f"{message}\n".encode(), "text/plain; charset=utf-8")
     if shape == "openai":
-        kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-        error = {"message": message, "type": kind, "param": None, "code": code, **(details or {})}
-        return json_answer(status, {"error": error})
+        return json_answer(status, {"error": {**openai_error(status, code, message), **(details or {})}})
     return json_answer(status, {"error": {"code": code, "message": message, "type": code, **(details or {})}})
+
+
+def openai_error(status: int, code: str, message: str, *, param: str | None = None) -> Mapping[str, object]:
+    """The error object of the shape "openai"."""
+    kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"message": message, "type": kind, "param": param, "code": code}
 
 
 def refusal_answer(refusal: Refusal, *, shape: str = "control", allow: str = "") -> Answer:
@@ -153,7 +160,7 @@ def refusal_answer(refusal: Refusal, *, shape: str = "control", allow: str = "")
         headers += [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
     if refusal.retry_after_s is not None:
         headers.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after_s)))))
-    return Answer(refusal.status, plain.body, headers=tuple(headers), close=True)
+    return Answer(refusal.status, plain.body, plain.content_type, tuple(headers), close=True)
 
 
 def render(answer: Answer, *, close: bool, head_only: bool = False) -> bytes:

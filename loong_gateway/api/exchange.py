@@ -7,7 +7,7 @@ size, body. Nothing before the credential allocates or waits for what an unknown
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Union
 
 from loong_channels.contract import MAX_WEBHOOK_BYTES, WebhookRequest
@@ -104,7 +104,10 @@ class Exchange:
         if answer is None:
             return False
         if isinstance(answer, StreamedAnswer):
-            self._stream(answer, head)
+            try:
+                self._stream(answer, head)
+            finally:
+                answer.over()
             return False
         close = answer.close or not head.keeps_alive or self._table.closed
         self._send(answer, close=close, head=head)
@@ -152,7 +155,8 @@ class Exchange:
         if route.authorize is not None:
             refused = route.authorize(head, self.peer, self.stop)
             if refused is not None:
-                return refused
+                # Its body was not read, and must not be taken for the next request.
+                return replace(refused, close=True)
             self._count_as_client()
             authenticated = True
         else:

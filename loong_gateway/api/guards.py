@@ -6,11 +6,12 @@ was loaded from (DNS rebinding), its Origin, its Sec-Fetch-Site, and by proxies 
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
 from .http_request import Refusal, RequestHead
-from .peers import Peer, is_loopback, peer_of
+from .peers import Network, Peer, is_loopback, network_of, peer_of
 
 __all__ = ["Guards"]
 
@@ -25,7 +26,7 @@ _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-f:.]*:[0-9a-f:.]*")
 class Guards:
     """Immutable and thread-safe. `allowed_hosts` are names or addresses without a port; origins are exact.
 
-    `trusted_proxies` are addresses whose forwarding fields are expected (they are still not believed).
+    `trusted_proxies` are addresses and networks (CIDR) whose forwarding fields are expected, and still not believed.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -34,7 +35,15 @@ class Guards:
 
     def trusts(self, peer: Peer) -> bool:
         """True for the direct address of a configured proxy."""
-        return any(peer_of(proxy).address == peer.address for proxy in self.trusted_proxies)
+        if not self._proxies:
+            return False
+        direct = network_of(peer.address)
+        return direct is not None and any(direct.network_address in proxy for proxy in self._proxies)
+
+    @functools.cached_property
+    def _proxies(self) -> tuple[Network, ...]:
+        found = (network_of(proxy) for proxy in self.trusted_proxies)
+        return tuple(network for network in found if network is not None)
 
     def check(self, head: RequestHead, peer: Peer, local_address: str, *, probe: bool = False) -> None:
         """Raise Refusal (421 or 403) for a request that must not get as far as authentication.

@@ -6,11 +6,14 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Union
 
-__all__ = ["Peer", "is_loopback", "peer_of"]
+__all__ = ["Network", "Peer", "is_loopback", "network_of", "peer_of"]
 
 LOOPBACK_KEY = "loopback"
+# How much of a mapped address comes before the IPv4 one.
+MAPPED_BITS = 96
 
 _Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 _LOOPBACK_V4 = ipaddress.ip_network("127.0.0.0/8")
 _LOOPBACK_V6 = ipaddress.IPv6Address("::1")
 
@@ -45,6 +48,19 @@ def peer_of(address: str, local_address: str | None = None) -> Peer:
     if local_address is not None and not peer.loopback and peer.address == _described(local_address).address:
         return Peer(peer.address, LOOPBACK_KEY, loopback=True)
     return peer
+
+
+def network_of(text: str) -> Network | None:
+    """The network that an address or a CIDR stands for; None for what is neither. Mapped IPv4 counts as IPv4."""
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= MAPPED_BITS:
+        mapped = found.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.ip_network((mapped, found.prefixlen - MAPPED_BITS), strict=False)
+    return found
 
 
 def _described(address: str) -> Peer:

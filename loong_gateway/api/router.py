@@ -16,6 +16,7 @@ from .wire import Wire
 __all__ = ["Request", "Route", "Router", "Session", "Takeover"]
 
 BODY_BYTES = 1024 * 1024
+ANY_METHOD = "*"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ Authorize = Callable[[RequestHead, Peer, StopToken], Union[Answer, None]]
 @dataclass(frozen=True)
 class Route:
     """`access`: "open" (no credential looked at), "optional" (a wrong one is refused, none is fine), "bearer", or "own"
-    where `authorize` has the only word; who passes it counts as authenticated.
+    where `authorize` has the only word; who passes it counts as authenticated. `method` "*" takes every method but
+    OPTIONS, for an `authorize` that looks at it itself.
 
     With `is_prefix` it serves everything below `path` as well. `shape` names the form of its errors, see
     `answers.error_answer`. A handler runs in the connection's own thread and may block; a GET route answers HEAD, too.
@@ -124,13 +126,13 @@ class Router:
         routes = self._routes(head.path)
         if not routes:
             raise Refusal(404, "not_found")
-        return routes.get("GET" if head.method == "HEAD" else head.method)
+        return routes.get("GET" if head.method == "HEAD" else head.method, routes.get(ANY_METHOD))
 
     def allowed(self, path: str) -> str:
         """The Allow field of a path; "*" stands for the whole server."""
         if path == "*":
             return "GET, HEAD, OPTIONS, POST"
-        methods = set(self._routes(path)) | {"OPTIONS"}
+        methods = (set(self._routes(path)) - {ANY_METHOD}) | {"OPTIONS"}
         return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
     def probes(self, path: str) -> bool:

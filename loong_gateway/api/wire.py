@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 from collections.abc import Sequence
 
@@ -45,11 +46,15 @@ class Wire:
 
     def gone(self) -> bool:
         """Whether the peer has closed or reset the connection. Never blocks; takes nothing of what has arrived."""
-        try:
-            return not self._pending and not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except (BlockingIOError, InterruptedError):
+        if self._pending:
             return False
-        except OSError:
+        try:
+            # A socket with a timeout waits for it whatever flags a call has: read only when there is something.
+            watched = select.poll()
+            watched.register(self._socket, select.POLLIN)
+            return bool(watched.poll(0)) and not self._socket.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            # Reset, or closed on this side.
             return True
 
     def receive(self, deadline: Deadline) -> bytes:

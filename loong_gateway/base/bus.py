@@ -103,6 +103,11 @@ class Bus:
                 raise StaleCursor
             return [numbered for numbered in self._last if numbered.seq > seq][:limit]
 
+    def newest(self, limit: int) -> Sequence[Numbered]:
+        """The newest kept events, oldest first, at most `limit`."""
+        with self._guard:
+            return list(self._last)[-limit:]
+
     @property
     def last_seq(self) -> int:
         """The number of the newest kept event, 0 when there was none."""

@@ -10,7 +10,7 @@ from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.chat_commands import NEW_SESSION_TEXT
-from loong_gateway.messaging.conversation import build_call
+from loong_gateway.messaging.conversation import Question, build_call
 from loong_gateway.messaging.sessions import session_key, session_keys
 from loong_gateway.owner.client import ControlClient
 from loong_gateway.providers.contract import Provider, ProviderFault
@@ -112,7 +112,7 @@ class _LocalTalk:
 
     def ask(self, text: str, on_text: Write | None = None) -> Reply:
         """See Talk."""
-        call = build_call(self._config, self._remembered(), text)
+        call = build_call(self._config, self._remembered(), Question(text))
         try:
             completion = self._open().complete(
                 call, deadline=Deadline(self._config.turn_timeout_s), stop=StopToken(), on_text=on_text

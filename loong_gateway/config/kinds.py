@@ -17,7 +17,8 @@ class Kind:
 
     `own_base_url` says that there is no default worth using. A base URL must contain `always` and not `never`.
     `cap_parameter` is the name under which the token limit is sent. For `model = "auto"` the provider's list is used
-    unless `auto_lists` is false, and `auto_models` where there is nothing else.
+    unless `auto_lists` is false, and `auto_models` where there is nothing else. `embeds` is false where the service
+    has no embeddings beside its chat call.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Kind:
     cap_parameter: str = "max_tokens"
     auto_lists: bool = True
     auto_models: tuple[str, ...] = ()
+    embeds: bool = True
 
 
 def _row(
@@ -66,7 +68,7 @@ _ROWS = (
          aliases="byteplus_compatible", env="BYTEPLUS_API_KEY ARK_API_KEY", never="/api/coding", in_build=True),
     _row("byteplus_coding", "https://ark.ap-southeast.bytepluses.com/api/coding/v3", "/chat/completions", "/models",
          aliases="byteplus_coding_compatible", env="BYTEPLUS_API_KEY ARK_API_KEY", always="/api/coding/v3",
-         in_build=True, auto_lists=False),
+         in_build=True, auto_lists=False, embeds=False),
     _row("cerebras", "https://api.cerebras.ai", "/v1/chat/completions", "/public/v1/models",
          aliases="cerebras_compatible", env="CEREBRAS_API_KEY"),
     _row("cloudflare_ai_gateway", "https://gateway.ai.cloudflare.com/v1/<account_id>/<gateway_name>/openai/compat",
@@ -142,7 +144,7 @@ _ROWS = (
          in_build=True),
     _row("volcengine_coding", "https://ark.cn-beijing.volces.com/api/coding/v3", "/chat/completions", "/models",
          aliases="volcengine_coding_compatible", env="ARK_API_KEY", always="/api/coding/v3", in_build=True,
-         auto_lists=False, auto_models=("ark-code-latest",)),
+         auto_lists=False, auto_models=("ark-code-latest",), embeds=False),
     _row("xai", "https://api.x.ai", "/v1/chat/completions", "/v1/language-models",
          aliases="xai_compatible grok", env="XAI_API_KEY"),
     _row("xiaomi", "https://api.xiaomimimo.com", "/v1/chat/completions", "/v1/models",

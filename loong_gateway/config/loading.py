@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -43,7 +43,7 @@ from loong_gateway.config.snapshot import (
     WsSettings,
 )
 from loong_gateway.config.tables import Reading, Table
-from loong_gateway.config.webhooks import check_webhooks
+from loong_gateway.config.webhooks import check_webhooks, is_reserved
 
 __all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "parse", "validate", "validate_source"]
 
@@ -259,6 +259,7 @@ def _gateway(table: Table, values: dict[str, Any], *, dev: bool) -> GatewaySetti
     auth = auth_table.read_all(SECTIONS["gateway.auth"])
     rate = auth_table.child("rateLimit").read_all(SECTIONS["gateway.auth.rateLimit"])
     _check_bind(table, values)
+    _check_proxies(table, values["trusted_proxies"])
     control_ui, ws, tools = (
         table.child(name).read_all(SECTIONS[f"gateway.{name}"]) for name in ("controlUi", "ws", "tools")
     )
@@ -300,6 +301,8 @@ def _hooks(table: Table, values: dict[str, Any]) -> HookSettings:
     path = "/" + str(values["path"]).strip().strip("/")
     if path == "/" or not _HOOK_PATH.fullmatch(path):
         _invalid(table, "path", "must be a path of letters, digits and dashes", 'write: path = "/hooks"')
+    elif is_reserved(path) and path.split("/")[1] != "hooks":
+        _invalid(table, "path", "is a path of the gateway itself", 'write: path = "/hooks"')
     if (
         values["enabled"]
         and values["token"].form == "absent"
@@ -351,6 +354,16 @@ def _check_address(table: Table, name: str, text: str, detail: str, fix: str) ->
         ipaddress.ip_address(text.strip("[]"))
     except ValueError:
         _invalid(table, name, detail, fix)
+
+
+def _check_proxies(table: Table, proxies: Sequence[str]) -> None:
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            fix = 'write: trustedProxies = ["192.0.2.5", "198.51.100.0/24"]'
+            _invalid(table, "trustedProxies", "expected addresses and networks", fix)
+            return
 
 
 def _network(table: Table, values: dict[str, Any]) -> NetworkSettings:

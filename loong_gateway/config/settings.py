@@ -65,7 +65,7 @@ _GATEWAY = Section(
             "trustedProxies",
             "texts",
             (),
-            "addresses of proxies that may add forwarding fields",
+            "addresses and networks of proxies that may add forwarding fields",
             reload="restart",
         ),
         _number("workers", 64, 1, 256, "conversations answered at the same time", "restart"),
@@ -317,6 +317,9 @@ PROVIDER = Section(
         Setting("allow_plain_http", "bool", False, "accept http:// to a host that is not this one"),
         Setting("api_key", "secret", None, "key of the service"),
         Setting("images", "bool", False, "whether the model is shown the pictures that come with messages"),
+        Setting(
+            "embedding_model", "text", None, "model id for embeddings; absent = the caller must name one"
+        ),
         Setting("preferred_models", "texts", (), "models that auto tries first, in order"),
         Setting(
             "reasoning_effort",

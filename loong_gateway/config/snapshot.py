@@ -148,6 +148,7 @@ class ProviderProfile:
     model_catalog_cache_ttl_ms: int
     model_catalog_stale_if_error_ms: int
     images: bool = False
+    embedding_model: str | None = None
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ class ControlPlane(Protocol):
         *,
         profile: str | None,
         model: str | None,
+        dimensions: int | None,
         deadline: Deadline,
         stop: StopToken,
     ) -> Embeddings:

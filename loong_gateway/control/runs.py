@@ -31,6 +31,7 @@ class RunRequest:
     caller tells it, the newest last; then `text` is what is remembered of it as the question. Empty means `text`
     (and `images`) alone. With a session, its history comes before them. `system` is said to the model besides
     `cli.system_prompt`. `profile` and `model` replace the active provider and its model.
+    A run that ends with tool calls is not remembered yet: the next one tells question, calls and results again.
     A `durable` run is on disk before it is admitted, is begun again after a crash, and its result can be asked for
     after a restart. `origin`: "rpc", "http", "hook" or "turn".
     """
@@ -58,6 +59,7 @@ class RunResult:
     `error` is one line for people without secrets, `error_code` a provider's fault class or "busy", "stopping",
     "store_unwritable", "internal"; both are "" when all is well. `stop_reason` says who aborted it: "rpc", "user",
     "client_gone", "shutdown". `delivery` is the state of the send that `deliver` asked for, None without one.
+    `retry_after_s` is what the provider asked for when it was too long to wait.
     """
 
     run_id: str
@@ -76,6 +78,7 @@ class RunResult:
     started_ms: int | None = None
     ended_ms: int | None = None
     delivery: str | None = None
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True)

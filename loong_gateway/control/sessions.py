@@ -77,6 +77,9 @@ class Sessions(Protocol):
     ) -> SessionPage:
         """Sessions by activity. `search` is a part of the key or the shown name, in any case."""
 
+    def describe(self, key: str, *, preview: bool = False) -> SessionInfo | None:
+        """One session; None when nothing is stored under the key."""
+
     def history(
         self, key: str, *, limit: int, before: int | None = None, max_bytes: int = 6 << 20
     ) -> Transcript:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["ToolDesk", "ToolOutcome", "ToolRequest"]
+__all__ = ["ToolDesk", "ToolInfo", "ToolOutcome", "ToolRequest"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,15 @@ class ToolRequest:
     entry: str
     session: str | None = None
     idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class ToolInfo:
+    """A tool that may be called, in one line, with the names of its arguments."""
+
+    name: str
+    description: str
+    arguments: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -39,5 +48,5 @@ class ToolDesk(Protocol):
     def invoke(self, request: ToolRequest) -> ToolOutcome:
         """Call it if that is allowed. Blocks; never raises for what the tool does."""
 
-    def names(self, entry: str) -> tuple[str, ...]:
-        """What is allowed there."""
+    def offered(self, entry: str) -> tuple[ToolInfo, ...]:
+        """What is allowed there, by name."""

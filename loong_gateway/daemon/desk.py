@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.bus import Bus
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import Config
@@ -27,6 +28,8 @@ from loong_gateway.daemon.main_loop import MainLoop
 from loong_gateway.daemon.parts import DeskParts, LifeState
 from loong_gateway.daemon.report import Report
 from loong_gateway.messaging.engine import Engine
+from loong_gateway.messaging.tools import Tools
+from loong_gateway.messaging.tools_builtin import built_in_tools
 from loong_gateway.providers.contract import Embeddings
 
 __all__ = ["Desk"]
@@ -43,6 +46,7 @@ class Desk:
         self._report = report
         self._life = life
         self._loop = loop
+        self._tools = Tools(self.config, built_in_tools(self, wall_ms))
 
     @property
     def bus(self) -> Bus:
@@ -57,12 +61,12 @@ class Desk:
     @property
     def runs(self) -> Runs:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.runs
 
     @property
     def sessions(self) -> Sessions:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.sessions
 
     @property
     def settings(self) -> SettingsDesk:
@@ -72,7 +76,7 @@ class Desk:
     @property
     def tools(self) -> ToolDesk:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._tools
 
     def config(self) -> Config:
         """See control.ControlPlane."""
@@ -134,11 +138,10 @@ class Desk:
         """See control.ControlPlane."""
         self._require_running()
         # The port's own first: who has lost it needs no channel.
-        own = self._parts.port_secret.reload()
+        own = [outcome for held in self._parts.held if (outcome := held.reload()) is not None]
         if not self._life.channels_on:
             raise CommandError("run.channels_off")
-        accounts = self._engine.channels.reload_secrets()
-        return accounts if own is None else [own, *accounts]
+        return [*own, *self._engine.channels.reload_secrets()]
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:
         """See control.ControlPlane."""
@@ -154,11 +157,14 @@ class Desk:
         *,
         profile: str | None,
         model: str | None,
+        dimensions: int | None,
         deadline: Deadline,
         stop: StopToken,
     ) -> Embeddings:
         """See control.ControlPlane."""
-        raise NotImplementedError
+        return self._engine.providers.embed(
+            texts, profile=profile, model=model, dimensions=dimensions, deadline=deadline, stop=stop
+        )
 
     def log_file(self) -> str:
         """See control.ControlPlane."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import Bound, open_listener
+from loong_gateway.api.hooks import hook_auth
 from loong_gateway.api.listener import Listener
 from loong_gateway.api.port import all_routes
 from loong_gateway.api.rpc.server import Facts, RpcServer
@@ -26,9 +27,10 @@ from loong_gateway.base.wording import one_line
 from loong_gateway.config.outside import egress_of
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import ControlPlane
+from loong_gateway.daemon.gauges import show_owner, show_port
+from loong_gateway.daemon.held_secret import HeldSecret, keep_apart
 from loong_gateway.daemon.models_desk import ModelsDesk
 from loong_gateway.daemon.parts import DeskParts, RuntimeParts
-from loong_gateway.daemon.port_secret import PortSecret
 from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.daemon.settings_desk import ConfigDesk
 from loong_gateway.logs import log as logs
@@ -76,6 +78,14 @@ class Launch:
     takes_webhooks: bool = True
 
 
+class _Credentials(NamedTuple):
+    """What opens the port: the configured secret, the control token of this run, the token of the hooks."""
+
+    port: HeldSecret
+    control: str
+    hook: HeldSecret | None
+
+
 def launch(order: Launch) -> int:
     """Run an owner until it is stopped. Blocks; returns the exit code. Raises CommandError when it cannot start."""
     lock = OwnerLock.acquire(order.places, verb=order.verb)
@@ -97,7 +107,8 @@ def launch(order: Launch) -> int:
 def _with_lock(order: Launch, lock: OwnerLock) -> int:
     places = order.places
     redactor = Redactor()
-    secret = PortSecret(order.config.gateway, order.environ, redactor)
+    secret = HeldSecret.of_port(order.config.gateway, order.environ, redactor)
+    hook = _hook_token(order, redactor, secret)
     bound = open_listener(
         order.config.gateway, port_override=order.port, bind_override=order.bind, environ=order.environ
     )
@@ -113,7 +124,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> int:
     )
     try:
         with StoreLock.hold(places, STORE_LOCK_S, code="store.locked_at_start"):
-            return _with_store(order, lock, bound, redactor, (secret, token))
+            return _with_store(order, lock, bound, redactor, _Credentials(secret, token, hook))
     finally:
         for sock in bound.sockets:
             sock.close()
@@ -121,7 +132,7 @@ def _with_lock(order: Launch, lock: OwnerLock) -> int:
 
 
 def _with_store(
-    order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: tuple[PortSecret, str]
+    order: Launch, lock: OwnerLock, bound: Bound, redactor: Redactor, credentials: _Credentials
 ) -> int:
     threads = ThreadRegistry()
     clock = Clock()
@@ -144,6 +155,7 @@ def _with_store(
                 ),
             ),
         )
+        show_owner(engine.metrics, store, lock, clock)
         for account in order.accounts:
             engine.add_account(account)
         runtime = Runtime(
@@ -160,9 +172,9 @@ def _with_store(
                 boots=Boots(order.places, clock),
                 clock=clock,
                 announce=order.announce,
-                token=credentials[1],
+                token=credentials.control,
                 mode=order.mode,
-                desk=_desk_parts(order, engine, threads, redactor, credentials[0]),
+                desk=_desk_parts(order, engine, threads, redactor, credentials),
                 session=order.session,
                 once=order.once,
             )
@@ -176,7 +188,7 @@ def _with_store(
 
 
 def _desk_parts(
-    order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, port_secret: PortSecret
+    order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, credentials: _Credentials
 ) -> DeskParts:
     places = order.places
     return DeskParts(
@@ -195,7 +207,7 @@ def _desk_parts(
             threads=threads,
             clock=Clock(),
         ),
-        port_secret=port_secret,
+        held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),
     )
 
@@ -203,7 +215,7 @@ def _desk_parts(
 def _listener(
     order: Launch,
     bound: Bound,
-    credentials: tuple[PortSecret, str],
+    credentials: _Credentials,
     threads: ThreadRegistry,
     redactor: Redactor,
     control: ControlPlane,
@@ -211,8 +223,8 @@ def _listener(
 ) -> Listener:
     settings = order.config.gateway
     auth = Auth(
-        secret=credentials[0].value,
-        control_token=credentials[1],
+        secret=credentials.port.value,
+        control_token=credentials.control,
         attempts=settings.auth_attempts,
         window_s=settings.auth_window_s,
         lockout_s=settings.auth_lockout_s,
@@ -220,12 +232,14 @@ def _listener(
     )
     facts = Facts(bound.address, order.places.state)
     rpc = RpcServer(control, auth, settings, threads, facts=facts, scrub=redactor.scrub)
-    # In this order: nobody may prove the old one after those who did are closed.
-    credentials[0].on_change(auth.replace_secret)
-    credentials[0].on_change(lambda _: rpc.secret_changed())
-    return Listener(
+    credentials.port.on_change(auth.replace_secret)
+    credentials.port.on_change(lambda _: rpc.secret_changed())
+    hooks = None if credentials.hook is None else hook_auth(str(credentials.hook.value))
+    if credentials.hook is not None and hooks is not None:
+        keep_apart(hooks, credentials.hook, credentials.port)
+    listener = Listener(
         bound.sockets,
-        all_routes(control, order.config),
+        all_routes(control, order.config, order.environ, hooks),
         auth,
         settings,
         threads,
@@ -233,6 +247,8 @@ def _listener(
         webhooks=webhooks if order.takes_webhooks else None,
         scrub=redactor.scrub,
     )
+    show_port(control.metrics, listener, auth, hooks)
+    return listener
 
 
 def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clock) -> None:
@@ -249,6 +265,16 @@ def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clo
         clock=clock,
     )
     engine.attach(TERMINAL_SPEC, terminal_account(order.session), channel)
+
+
+def _hook_token(order: Launch, redactor: Redactor, port: HeldSecret) -> HeldSecret | None:
+    """The token of the hooks, None where they are off. One that is the port's as well would open all of it."""
+    if not order.config.hooks.enabled:
+        return None
+    token = HeldSecret(order.config.hooks.token, ("gateway", "hooks"), order.environ, redactor)
+    if token.value is None or token.value == port.value:
+        raise CommandError("run.hook_token_reused")
+    return token
 
 
 class _Changes:

@@ -11,8 +11,8 @@ from loong_gateway.base.clock import Clock
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.control import ControlPlane
 from loong_gateway.control.settings import SettingsDesk
+from loong_gateway.daemon.held_secret import HeldSecret
 from loong_gateway.daemon.models_desk import ModelsDesk
-from loong_gateway.daemon.port_secret import PortSecret
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
@@ -28,7 +28,7 @@ class DeskParts:
 
     settings: SettingsDesk
     models: ModelsDesk
-    port_secret: PortSecret
+    held: tuple[HeldSecret, ...]
     log_path: str
 
 

@@ -45,7 +45,7 @@ class Report:
             surfaces=engine.supervisor.states(),
             inbox=rows.inbox,
             outbox=rows.outbox,
-            provider=engine.provider_facts(),
+            provider=engine.providers.facts(),
         )
 
     def document(self) -> dict[str, object]:

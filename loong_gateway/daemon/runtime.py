@@ -122,7 +122,7 @@ class Runtime:
         self._listener = parts.listener(self._desk)
         self._listener.start()
         news.part("port", f"{parts.bound.url}, token auth")
-        news.part("provider", self._engine.provider_line())
+        news.part("provider", self._engine.providers.line())
         if not self._life.channels_on:
             news.part(
                 "channels", f"off: {plural(early_ends, 'start')} in a row ended early; look: loong logs"

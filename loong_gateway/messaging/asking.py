@@ -1,10 +1,9 @@
-"""Asks the model: the history of a session, a question, and the active provider. Runs on lane workers."""
+"""Asks the model: the history of a session, a question, and a provider. Runs on lane workers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Callable, Protocol
 
-from loong_channels.contract import Preview
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.conversation import Question, build_call
@@ -12,44 +11,43 @@ from loong_gateway.providers.contract import Completion, Provider
 from loong_gateway.storage import transcripts
 from loong_gateway.storage.store import Store
 
-__all__ = ["Asking"]
+__all__ = ["Asking", "ProviderOf"]
+
+
+class ProviderOf(Protocol):
+    """Where providers come from."""
+
+    def __call__(self, profile: str | None = None, /) -> Provider:
+        """The provider of a profile, the active one for None. Raises ProviderFault when there is none."""
 
 
 class Asking:
-    """Stateless, so thread-safe. `provider` raises ProviderFault when there is none."""
+    """Stateless, so thread-safe."""
 
-    def __init__(
-        self, store: Store, *, config: Callable[[], Config], provider: Callable[[], Provider]
-    ) -> None:
+    def __init__(self, store: Store, *, config: Callable[[], Config], provider: ProviderOf) -> None:
         self._store = store
         self._config = config
         self._provider = provider
 
     def complete(
         self,
-        session: str,
+        session: str | None,
         question: Question,
         deadline: Deadline,
         stop: StopToken,
-        preview: Preview | None = None,
+        *,
+        profile: str | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> Completion:
-        """The answer, shown in `preview` while it grows. Blocks; raises ProviderFault and StoreUnwritable."""
+        """The answer, streamed to `on_text`. Blocks; raises ProviderFault and StoreUnwritable."""
         config = self._config()
-        window = config.memory.sliding_window
-        history = self._store.read(
-            lambda conn: transcripts.window(conn, transcripts.active_session(conn, session), window)
-        )
-        provider = self._provider()
-        grown: list[str] = []
-
-        def show(piece: str) -> None:
-            grown.append(piece)
-            assert preview is not None
-            preview.update("".join(grown))
-
+        history = [] if session is None else self._history(session, config.memory.sliding_window)
+        provider = self._provider(profile)
         return provider.complete(
-            build_call(config, history, question.text, question.images),
-            deadline=deadline,
-            stop=stop,
-            on_text=None if preview is None else show,
+            build_call(config, history, question), deadline=deadline, stop=stop, on_text=on_text
+        )
+
+    def _history(self, session: str, turns: int) -> list[tuple[str, str]]:
+        return self._store.read(
+            lambda conn: transcripts.window(conn, transcripts.active_session(conn, session), turns)
         )

@@ -6,44 +6,49 @@ Every entry (chat platform, terminal, port) uses this one function, so the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loong_gateway.config.snapshot import Config
-from loong_gateway.providers.contract import Image, Message, ProviderCall
+from loong_gateway.providers.contract import CallOptions, Image, Message, ProviderCall
 
 __all__ = ["Question", "build_call"]
 
 
 @dataclass(frozen=True)
 class Question:
-    """A new message as the model is given it. `remembered` is what its history keeps, None for the text as it is."""
+    """A new message as the model is given it. `remembered` is what its history keeps, None for the text as it is.
+
+    `messages` stand in place of `text` and `images` where there are any. `system` is said besides the configured
+    system text; `model` and `options` are for this one call.
+    """
 
     text: str
     images: tuple[Image, ...] = ()
     remembered: str | None = None
+    messages: tuple[Message, ...] = ()
+    system: str = ""
+    model: str | None = None
+    options: CallOptions = field(default_factory=CallOptions)
 
 
-def build_call(
-    config: Config, history: Sequence[tuple[str, str]], text: str, images: tuple[Image, ...] = ()
-) -> ProviderCall:
+def build_call(config: Config, history: Sequence[tuple[str, str]], question: Question) -> ProviderCall:
     """The call for one turn.
 
-    `history` is (role, text) from old to new, without the new message; roles are "user" and "assistant". At most
-    `memory.sliding_window` turns of it are used, and it never starts in the middle of a turn: several providers
-    refuse a conversation that begins with an answer.
+    `history` is (role, text) from old to new, without the new message; roles are "user", "assistant" and,
+    for a notice, "system". At most `memory.sliding_window` turns of it are used, and it never starts in the middle of a
+    turn: several providers refuse a conversation that begins with an answer.
     """
     said = [(role, content) for role, content in history if content]
     window = _whole_turns(said[-2 * config.memory.sliding_window :])
     messages = [Message(role, content) for role, content in window]
-    system = config.cli.system_prompt.strip()
+    system = "\n\n".join(text for text in (config.cli.system_prompt.strip(), question.system.strip()) if text)
     if system:
         messages.insert(0, Message("system", system))
-    messages.append(Message("user", text, images))
-    return ProviderCall(messages=tuple(messages))
+    messages += question.messages or (Message("user", question.text, question.images),)
+    return ProviderCall(tuple(messages), options=question.options, model=question.model)
 
 
 def _whole_turns(window: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    for index, (role, _) in enumerate(window):
-        if role == "user":
-            return window[index:]
-    return []
+    first = next((index for index, (role, _) in enumerate(window) if role == "user"), len(window))
+    # A notice is no part of a turn.
+    return [said for said in window[:first] if said[0] == "system"] + window[first:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -35,14 +34,16 @@ from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.recalls import Recalls
-from loong_gateway.messaging.request_task import RequestTask
-from loong_gateway.messaging.sessions import session_key
+from loong_gateway.messaging.run_answers import RunAnswers
+from loong_gateway.messaging.runs import RunParts, RunTable
+from loong_gateway.messaging.session_desk import SessionDesk
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
+from loong_gateway.messaging.turn_requests import turn
+from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.messaging.webhooks import Webhooks
-from loong_gateway.providers.contract import Provider
-from loong_gateway.providers.factory import provider_of
+from loong_gateway.providers.profiles_in_use import ProfilesInUse
 from loong_gateway.storage import counters, cursors, inbox, outbox
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
@@ -88,12 +89,12 @@ class Engine:
         self.webhooks = parts.webhooks
         self._parts = parts
         self._parking = Parking(parts.clock)
-        # Protects the provider while it is built.
-        self._guard = threading.Lock()
         self._clock_steps = ClockSteps(parts.clock)
         self._quarantined_before = 0
         self._rows = RowCounts({}, {}, 0)
-        self._provider: Provider | None = None
+        self.providers = ProfilesInUse(
+            lambda: self.config, environ=parts.environ, resolve_secret=self.resolve_secret
+        )
         self.lanes = Lanes(
             parts.threads,
             workers=config.gateway.workers,
@@ -113,7 +114,8 @@ class Engine:
             parts.store,
             self.delivery,
             self.supervisor,
-            sources=TurnSources(lambda: self.config, self.provider, self._status_line),
+            sources=TurnSources(lambda: self.config, self.providers.provider, lambda: _status_line(self)),
+            runs=TurnRuns(self.bus, parts.clock),
             metrics=self.metrics,
             clock=parts.clock,
         )
@@ -137,6 +139,8 @@ class Engine:
             outgoing=parts.outgoing,
             clock=parts.clock,
         )
+        self.runs = _runs_of(self, parts, self._sends)
+        self.sessions = SessionDesk(parts.store, parts.clock)
 
     def _make_slot_services(self) -> SlotServices:
         parts = self._parts
@@ -199,7 +203,7 @@ class Engine:
                 self.lanes.offer(row.inbound.address.lane, notice)
         for seq, lane in found.pending:
             self.lanes.offer(lane, TurnTask(self.turns, seq))
-        return len(groups), len(found.pending)
+        return len(groups), len(found.pending) + self.runs.recover()
 
     def start(self, *, channels: bool) -> None:
         """Start the threads of the surfaces, or start again those that died; without `channels` only the terminal."""
@@ -211,6 +215,7 @@ class Engine:
         Called often by the owner's thread; does not block.
         """
         self.lanes.tick()
+        self.runs.tick()
         step_ms = self._clock_steps.look()
         if step_ms:
             logger.warning("the clock of this host was set by %+.0f s", step_ms / 1000)
@@ -241,36 +246,11 @@ class Engine:
             logger.warning("rows were not counted: %s", error)
         return self._rows
 
-    def provider_line(self) -> str:
-        """The provider in words, for the start."""
-        profile = self.config.providers.get(self.config.active_provider or "")
-        return (
-            "none: a message gets an error" if profile is None else f"{profile.kind}, model {profile.model}"
-        )
-
-    def provider(self) -> Provider:
-        """The active provider, built at first use. Raises ProviderFault when none is configured."""
-        with self._guard:
-            if self._provider is None:
-                self._provider = provider_of(
-                    self.config, environ=self._parts.environ, resolve_secret=self.resolve_secret
-                )
-            return self._provider
-
     def resolve_secret(self, ref: SecretRef) -> str:
         """The secret that `ref` leads to, remembered for redaction. Blocks; raises SecretUnavailable."""
         value = secrets.resolve(ref, self._parts.environ)
         self._parts.redactor.register(value)
         return value
-
-    def provider_facts(self) -> Mapping[str, object] | None:
-        """The provider as status shows it; None when none is configured."""
-        profile = self.config.providers.get(self.config.active_provider or "")
-        if profile is None:
-            return None
-        health = {} if self._provider is None else self._provider.health()
-        shown = {name: health.get(name) for name in ("last_success_ms", "last_failure_ms", "last_error")}
-        return {"profile": profile.id, "kind": profile.kind, "model": profile.model, **shown}
 
     def problems(self) -> list[str]:
         """Machine codes of what is wrong with the engine as a whole, not with one surface."""
@@ -278,7 +258,7 @@ class Engine:
         if self.config.active_provider is None:
             if self.supervisor.states():
                 found.append("provider_missing")
-        elif self._provider_fails():
+        elif self.providers.fails():
             found.append("provider_unavailable")
         store = self._parts.store
         if store.unwritable_reason() is not None:
@@ -293,21 +273,11 @@ class Engine:
             found.append("clock_stepped")
         return found
 
-    def _provider_fails(self) -> bool:
-        health = self.provider_facts() or {}
-        failed, worked = health.get("last_failure_ms"), health.get("last_success_ms")
-        return isinstance(failed, int) and failed > (worked if isinstance(worked, int) else 0)
-
     # Requests from the port
 
     def turn(self, request: TurnRequest) -> TurnResult:
         """See control.ControlPlane."""
-        task = RequestTask(self.turns, request)
-        lane = f"session:{session_key(request.session)}"
-        if self.lanes.full([lane]):
-            return TurnResult("", error="too many questions are waiting", error_code="busy")
-        self.lanes.offer(lane, task)
-        return task.wait()
+        return turn(self.runs, request)
 
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
@@ -319,9 +289,8 @@ class Engine:
 
     def close(self) -> None:
         """Take no further work; who waits for an answer that will not be given is told."""
-        for task in self.lanes.close():
-            if isinstance(task, RequestTask):
-                task.refuse("the gateway is stopping")
+        self.lanes.close()
+        self.runs.close()
 
     def store_changed(self) -> None:
         """Wake what waits for the disk, now that its state changed; from any thread."""
@@ -359,13 +328,37 @@ class Engine:
         channel: Channel = catalog.channel_class(account.channel)(account, self._parts.egress)
         return channel
 
-    def _status_line(self) -> str:
-        lanes = self.lanes.snapshot()
-        states = self.supervisor.states()
-        ready = sum(1 for state in states if state.phase == "ready")
-        waiting = max(0, lanes.waiting - lanes.running)
-        return (
-            f"loong {VERSION}: {ready} of {plural(len(states), 'surface')} ready, "
-            f"{plural(max(0, lanes.running - 1), 'other answer')} being written, "
-            f"{plural(waiting, 'message')} waiting."
+
+def _runs_of(engine: Engine, parts: EngineParts, sends: OperatorSends) -> RunTable:
+    answers = RunAnswers(
+        parts.store,
+        sends,
+        config=lambda: engine.config,
+        provider=engine.providers.provider,
+        obey=engine.turns.obey,
+        clock=parts.clock,
+    )
+    return RunTable(
+        RunParts(
+            store=parts.store,
+            lanes=engine.lanes,
+            answers=answers,
+            turns=engine.turns.runs,
+            config=lambda: engine.config,
+            bus=engine.bus,
+            metrics=engine.metrics,
+            clock=parts.clock,
         )
+    )
+
+
+def _status_line(engine: Engine) -> str:
+    lanes = engine.lanes.snapshot()
+    states = engine.supervisor.states()
+    ready = sum(1 for state in states if state.phase == "ready")
+    waiting = max(0, lanes.waiting - lanes.running)
+    return (
+        f"loong {VERSION}: {ready} of {plural(len(states), 'surface')} ready, "
+        f"{plural(max(0, lanes.running - 1), 'other answer')} being written, "
+        f"{plural(waiting, 'message')} waiting."
+    )

@@ -206,18 +206,13 @@ class Lanes:
                 abandoned=self._abandoned,
             )
 
-    def close(self) -> list[Task]:
-        """Take no further heads; what runs goes on, with what follows from it at once. Returns what will not be run."""
+    def close(self) -> None:
+        """Take no further heads; what runs goes on, with what follows from it at once."""
         with self._guard:
             self._closing = True
             self._ready.clear()
             while self._resting:
                 self._resting.pop().notify()
-            return [
-                task
-                for lane in self._lanes.values()
-                for task in list(lane.tasks)[1 if lane.run is not None else 0 :]
-            ]
 
     def wait_idle(self, deadline: Deadline) -> int:
         """Block until nothing runs or the deadline has passed; returns how many tasks still run."""

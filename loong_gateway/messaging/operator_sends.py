@@ -54,19 +54,28 @@ class OperatorSends:
 
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
+        # The prefix keeps a caller's key out of the way of our own groups.
+        group = f"send-{request.idempotency_key}" if request.idempotency_key else new_id("send")
+        if request.files:
+            # Asked again after the end, when the copies are gone.
+            account = account_for(self._config(), request.channel, request.account)
+            known = self._store.read(lambda conn: outbox.state_of(conn, group))
+            if known in FINAL_STATES:
+                return SendOutcome(group, str(known), account.id)
+        account, parts = self.prepare(request, group)
+        self._ready_to_send(account)
+        fate = self._fate_of(parts, request.wait_s)
+        error = fate.error or (self._delay(parts[0].group, account) if fate.state == "queued" else "")
+        return SendOutcome(parts[0].group, fate.state, account.id, fate.message_ids, error)
+
+    def prepare(self, request: SendRequest, group: str) -> tuple[AccountConfig, list[Part]]:
+        """The rows of a send, at least one, for who stores them together with something else. Raises CommandError."""
         config = self._config()
         account = account_for(config, request.channel, request.account)
         spec = catalog.spec(account.channel)
         check_target_kind(spec, request.target_kind or spec.target_kinds[0])
         options = checked_options(spec, request.options)
         check_contents(spec, request.text, options, tuple(file.kind for file in request.files))
-        # The prefix keeps a caller's key out of the way of our own groups.
-        group = f"send-{request.idempotency_key}" if request.idempotency_key else new_id("send")
-        if request.files:
-            # Asked again after the end, when the copies are gone.
-            known = self._store.read(lambda conn: outbox.state_of(conn, group))
-            if known in FINAL_STATES:
-                return SendOutcome(group, str(known), account.id)
         files = tuple(self._file(spec, file) for file in request.files)
         parts = operator_parts(
             spec,
@@ -77,10 +86,12 @@ class OperatorSends:
         )
         if not parts:
             raise CommandError("channels.empty_text")
+        return account, parts
+
+    def release(self, account: AccountConfig, parts: list[Part]) -> None:
+        """Have prepared rows sent that are on disk now."""
         self._ready_to_send(account)
-        fate = self._fate_of(parts, request.wait_s)
-        error = fate.error or (self._delay(parts[0].group, account) if fate.state == "queued" else "")
-        return SendOutcome(parts[0].group, fate.state, account.id, fate.message_ids, error)
+        self._lanes.offer(parts[0].outbound.address.lane, DeliveryTask(self._delivery, parts[0].group))
 
     def sweep(self) -> None:
         """Remove the copies of files that no row of the outbox needs any more. Raises StoreUnwritable."""

@@ -12,7 +12,7 @@ import binascii
 
 from loong_channels.contract import Address
 
-__all__ = ["DEFAULT_SESSION", "display_name", "session_key", "session_keys"]
+__all__ = ["DEFAULT_SESSION", "address_of_key", "display_name", "kind_of", "session_key", "session_keys"]
 
 DEFAULT_SESSION = "default"
 ROOT = "agent:main:"
@@ -67,6 +67,27 @@ def display_name(key: str) -> str:
     if not key.startswith(ROOT):
         return key
     return ":".join(_decode(part) for part in key[len(ROOT) :].split(":"))
+
+
+def kind_of(key: str) -> str:
+    """What kind of conversation a stored key is of: "direct", "group", "global" or "unknown"."""
+    if not key.startswith(ROOT):
+        return "unknown"
+    parts = key[len(ROOT) :].split(":")
+    if len(parts) > 3:
+        return parts[2] if parts[2] in (DIRECT, GROUP) else "unknown"
+    return "global" if parts == ["global"] else DIRECT
+
+
+def address_of_key(key: str) -> Address | None:
+    """Where the conversation of a stored key goes on; None for a session of a terminal or the port."""
+    parts = key[len(ROOT) :].split(":") if key.startswith(ROOT) else []
+    if len(parts) < 4 or parts[2] not in (DIRECT, GROUP):
+        return None
+    channel, account, _, conversation, *thread = parts
+    return Address(
+        _decode(channel), _decode(account), _decode(conversation), _decode(thread[0]) if thread else None
+    )
 
 
 def _route_key(channel: str, account: str, kind: str, rest: list[str]) -> str:

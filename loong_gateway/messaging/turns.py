@@ -15,8 +15,7 @@ from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.notices import Notices
 from loong_gateway.config.snapshot import Config
-from loong_gateway.control import TurnRequest, TurnResult
-from loong_gateway.messaging.asking import Asking
+from loong_gateway.messaging.asking import Asking, ProviderOf
 from loong_gateway.messaging.attachments import Attachments
 from loong_gateway.messaging.chat_commands import (
     HELP_TEXT,
@@ -25,14 +24,12 @@ from loong_gateway.messaging.chat_commands import (
     ChatCommand,
     parse_command,
 )
-from loong_gateway.messaging.conversation import Question
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.lanes import Later
 from loong_gateway.messaging.parts import make_parts
-from loong_gateway.messaging.request_task import NOBODY_WAITS
-from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.surfaces import Surface, Surfaces
-from loong_gateway.providers.contract import Provider, ProviderFault
+from loong_gateway.messaging.turn_runs import TurnRuns
+from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.storage import inbox, outbox, transcripts
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.inbox import InboxRow
@@ -77,7 +74,7 @@ class TurnSources:
     """Where a turn gets what may change between two turns; `provider` raises ProviderFault when there is none."""
 
     config: Callable[[], Config]
-    provider: Callable[[], Provider]
+    provider: ProviderOf
     status_line: Callable[[], str]
 
 
@@ -91,10 +88,12 @@ class Turns:
         surfaces: Surfaces,
         *,
         sources: TurnSources,
+        runs: TurnRuns,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._store = store
+        self.runs = runs
         self._delivery = delivery
         self._surfaces = surfaces
         self._config = sources.config
@@ -132,6 +131,7 @@ class Turns:
                 return None
             if row.state not in inbox.PENDING:
                 # It was taken back, or settled by a turn that was given up: then its answer waits to be sent.
+                self.runs.forget(seq)
                 return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
             outcome = self._answer(row, stop)
         except StoreUnwritable:
@@ -165,9 +165,11 @@ class Turns:
             return Later(SettleTask(self, row.seq, outcome), STORE_WAIT_S, STORE_GATE)
         if kept is None:
             logger.warning("message %d was settled elsewhere; this answer is not sent", row.seq)
+            self.runs.forget(row.seq)
             # Perhaps by a turn that was given up while it ended: then its answer waits for somebody to send it.
             return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
         self._metrics.add(f"turns:{inbound.address.surface}")
+        self.runs.ended(row.seq, outcome.text, outcome.error)
         return Later(DeliveryTask(self._delivery, parts[0].group, fresh=kept), 0.0) if parts else None
 
     def settle_by_seq(self, seq: int, outcome: Outcome) -> Later | None:
@@ -176,7 +178,10 @@ class Turns:
             row = self._store.read(lambda conn: inbox.load(conn, seq))
         except StoreUnwritable:
             return Later(SettleTask(self, seq, outcome), STORE_WAIT_S, STORE_GATE)
-        return None if row is None else self.settle(row, outcome)
+        if row is None:
+            self.runs.forget(seq)
+            return None
+        return self.settle(row, outcome)
 
     def _answer(self, row: InboxRow, stop: StopToken) -> Outcome | Later | None:
         """What a message gets; Later to try again, None when it was given back because we stop."""
@@ -190,7 +195,7 @@ class Turns:
         session = surface.session(inbound)
         command = parse_command(inbound.text)
         if command is not None:
-            return Outcome(text=self._obey(command, session))
+            return Outcome(text=self.obey(command, session))
         try:
             return self._ask(surface, row, session, stop)
         except ProviderFault as fault:
@@ -205,16 +210,28 @@ class Turns:
     def _ask(self, surface: Surface, row: InboxRow, session: str, stop: StopToken) -> Outcome:
         inbound = row.inbound
         deadline = Deadline(self.limit_s)
+        begin_s = self._clock.monotonic_s()
+        events = self.runs.begun(row.seq, session, stop)
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
+        grown: list[str] = []
+
+        def show(piece: str) -> None:
+            grown.append(piece)
+            events.grown(piece)
+            assert preview is not None
+            preview.update("".join(grown))
+
         try:
             with surface.typing(inbound.address):
                 question = self._attachments.question(row, surface, deadline, stop)
-                completion = self._asking.complete(session, question, deadline, stop, preview)
+                on_text = None if preview is None else show
+                completion = self._asking.complete(session, question, deadline, stop, on_text=on_text)
         except BaseException:
             if preview is not None:
                 preview.abandon()
             raise
+        self._metrics.observe("turn", self._clock.monotonic_s() - begin_s)
         text = completion.text + (TRUNCATED_MARK if completion.truncated else "")
         first_extra = {} if preview is None else preview.finish()
         return Outcome(
@@ -225,7 +242,8 @@ class Turns:
             first_extra=first_extra,
         )
 
-    def _obey(self, command: ChatCommand, session: str) -> str:
+    def obey(self, command: ChatCommand, session: str) -> str:
+        """Do what a conversation asks of the gateway itself; what is said about it. Blocks; raises StoreUnwritable."""
         if command.name == "help":
             return HELP_TEXT
         if command.name == "status":
@@ -274,6 +292,7 @@ class Turns:
         address = row.inbound.address
         if stop.is_set() and stop.reason == "stopping":
             self._store.submit(functools.partial(inbox.give_back, seq=row.seq, count=False))
+            self.runs.given_back(row.seq)
             return None
         if stop.is_set() and stop.reason == "user":
             return Outcome()
@@ -316,28 +335,6 @@ class Turns:
             return None
         self._store.write(lambda conn: outbox.add(conn, parts, now_ms=now_ms, first_sending=False))
         return DeliveryTask(self._delivery, parts[0].group)
-
-    def run_request(self, request: TurnRequest, deadline: Deadline, stop: StopToken) -> TurnResult:
-        """Answer a question that came over the port; nothing of it is kept if it fails. Blocks."""
-        session = session_key(request.session)
-        command = parse_command(request.text)
-        try:
-            if command is not None:
-                return TurnResult(self._obey(command, session))
-            completion = self._asking.complete(session, Question(request.text), deadline, stop)
-            if stop.is_set():
-                return NOBODY_WAITS
-            now_ms = self._clock.wall_ms()
-            self._store.write(
-                lambda conn: transcripts.remember(conn, session, request.text, completion.text, now_ms)
-            )
-        except ProviderFault as fault:
-            return TurnResult("", error=str(fault), error_code=fault.kind)
-        except StoreUnwritable as fault:
-            return TurnResult("", error=str(fault), error_code="store_unwritable")
-        return TurnResult(
-            completion.text, usage=None if completion.usage is None else completion.usage.counts()
-        )
 
 
 def _group(row: InboxRow) -> str:

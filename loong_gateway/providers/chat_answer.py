@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from loong_gateway.providers.contract import Completion, Usage
+from loong_gateway.providers.contract import Completion, ToolCall, Usage
 from loong_gateway.providers.errors import AttemptFailed, Failure, classify_answer, shape_failure
 from loong_gateway.providers.sse import SseDecoder, SseEvent, SseOversize
 
 __all__ = ["ChatStream", "parse_json", "read_completion", "read_usage"]
 
 END_MARK = "[DONE]"
+MAX_TOOL_CALLS = 128
 _USAGE_NAMES = (
     ("prompt_tokens", "input_tokens", "prompt_eval_count"),
     ("completion_tokens", "output_tokens", "eval_count"),
@@ -31,13 +32,16 @@ def read_completion(body: bytes, *, model: str, hide: Iterable[str]) -> Completi
     message = message if isinstance(message, dict) else {}
     text = _text_of(message.get("content")) or _text_of(message.get("refusal"))
     finish = choice.get("finish_reason")
-    _check_end(text, finish)
+    calls = _ToolCalls()
+    calls.take(message.get("tool_calls"))
+    _check_end(text, finish, calls.whole())
     named = document.get("model")
     return Completion(
         text,
         named if isinstance(named, str) and named else model,
         read_usage(document.get("usage")),
         truncated=finish == "length",
+        tool_calls=calls.whole(),
     )
 
 
@@ -51,6 +55,7 @@ class ChatStream:
         self._decoder = SseDecoder()
         self._pieces: list[str] = []
         self._refusal: list[str] = []
+        self._calls = _ToolCalls()
         self._usage: Usage | None = None
         self._finish: object = None
 
@@ -78,8 +83,11 @@ class ChatStream:
         if not self.done and self._finish is None:
             raise AttemptFailed(_broken("the stream ended early", started=self.started))
         text = "".join(self._pieces) or "".join(self._refusal)
-        _check_end(text, self._finish)
-        return last, Completion(text, self._model, self._usage, truncated=self._finish == "length")
+        calls = self._calls.whole()
+        _check_end(text, self._finish, calls)
+        return last, Completion(
+            text, self._model, self._usage, truncated=self._finish == "length", tool_calls=calls
+        )
 
     def _take(self, events: list[SseEvent]) -> list[str]:
         pieces: list[str] = []
@@ -112,11 +120,47 @@ class ChatStream:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return []
+        self._calls.take(delta.get("tool_calls"))
         refusal = _text_of(delta.get("refusal"))
         if refusal:
             self._refusal.append(refusal)
         text = _text_of(delta.get("content"))
         return [text] if text else []
+
+
+class _ToolCalls:
+    """Puts calls of tools together from whole ones or from fragments that are told apart by their index."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, tuple[str, list[str], list[str]]] = {}
+
+    def take(self, value: object) -> None:
+        """Take the calls of a message or the fragments of a delta; what is none of them is left out."""
+        for place, part in enumerate(value if isinstance(value, list) else ()):
+            function = part.get("function") if isinstance(part, dict) else None
+            if not isinstance(function, dict):
+                continue
+            index = part.get("index")
+            # A fragment without an index is a whole call in some servers' streams.
+            key = (
+                index if isinstance(index, int) and not isinstance(index, bool) else len(self._parts) or place
+            )
+            if key not in self._parts and len(self._parts) >= MAX_TOOL_CALLS:
+                raise AttemptFailed(shape_failure("it asks for too many calls of tools"))
+            named, names, arguments = self._parts.setdefault(key, ("", [], []))
+            if isinstance(part.get("id"), str):
+                self._parts[key] = (named or part["id"], names, arguments)
+            for texts, name in ((names, "name"), (arguments, "arguments")):
+                if isinstance(function.get(name), str):
+                    texts.append(function[name])
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        """The calls that name a function, in order."""
+        return tuple(
+            ToolCall(named or f"call_{key}", "".join(names), "".join(arguments))
+            for key, (named, names, arguments) in sorted(self._parts.items())
+            if "".join(names)
+        )
 
 
 def read_usage(value: object) -> Usage | None:
@@ -176,10 +220,10 @@ def _text_of(content: object) -> str:
     return ""
 
 
-def _check_end(text: str, finish: object) -> None:
+def _check_end(text: str, finish: object, calls: tuple[ToolCall, ...]) -> None:
     if finish == "content_filter":
         raise AttemptFailed(Failure("request_rejected", "provider.content_filter"))
-    if not text.strip():
+    if not text.strip() and not calls:
         reason = "the reply is empty"
         if finish == "length":
             reason = "the token limit was used up before the reply began"

@@ -131,7 +131,7 @@ class Completion:
 class Embeddings:
     """One vector for each text that was asked for, in the same order."""
 
-    vectors: tuple[tuple[float, ...], ...]
+    vectors: tuple[Sequence[float], ...]
     model: str
     usage: Usage | None = None
 
@@ -141,7 +141,8 @@ class ProviderFault(Exception):
 
     `kind`: "rate_limited", "provider_overloaded", "auth_rejected", "model_mismatch", "payload_incompatible",
     "request_rejected", "transport_failure", "response_decode_failure", "response_shape_invalid", "provider_missing",
-    "secret_missing", "interrupted" or "timed_out". `fix` is a command or instruction for the operator, or "".
+    "secret_missing", "not_supported", "interrupted" or "timed_out". `fix` is a command or instruction for the
+    operator, or "".
     `retry_after_s` is what the provider asked for when it was too long to wait.
     """
 
@@ -174,6 +175,20 @@ class Provider(Protocol):
 
         With `on_text` the answer is streamed: it is called from this thread with each new piece of text.
         Retries inside, never after a piece was handed to `on_text`. Raises ProviderFault.
+        """
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str | None,
+        dimensions: int | None,
+        deadline: Deadline,
+        stop: StopToken,
+    ) -> Embeddings:
+        """One vector for each text, at least one. Blocks like `complete`; raises ProviderFault.
+
+        `model` None takes the profile's own for this purpose; kind "not_supported" where there is none.
         """
 
     def models(self, *, deadline: Deadline) -> Sequence[str]:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Callable
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.providers.contract import Completion, Message, ProviderCall, ProviderFault, Usage
+from loong_gateway.providers.contract import (
+    CallOptions,
+    Completion,
+    Embeddings,
+    Message,
+    ProviderCall,
+    ProviderFault,
+    ToolCall,
+    Usage,
+)
+from loong_gateway.texts import render
 
 __all__ = ["Echo"]
 
 
 class Echo:
-    """Answers "echo: " and the last message of the user. Thread-safe, never blocks."""
+    """Answers "echo: " and the last message of the user. Thread-safe, never blocks.
+
+    Where a function must be called it asks for that one, or the first, with the message as its argument.
+    """
 
     kind = "echo"
     model = "echo"
@@ -33,15 +47,32 @@ class Echo:
         if stop.is_set():
             raise ProviderFault("interrupted", f"the call to provider {self.profile} was stopped")
         asked = next((m for m in reversed(call.messages) if m.role == "user"), Message("user", ""))
-        text = f"echo: {asked.content}"
-        for image in asked.images:
+        calls = _calls(call.options, asked.content)
+        text = "" if calls else f"echo: {asked.content}"
+        for image in () if calls else asked.images:
             text += f"\n{image.mime}, {len(image.content)} bytes"
         if on_text is not None:
             for word in re.findall(r"\s*\S+|\s+$", text):
                 on_text(word)
         words_in = sum(len(m.content.split()) for m in call.messages)
         words_out = len(text.split())
-        return Completion(text, self.model, Usage(words_in, words_out, words_in + words_out))
+        usage = Usage(words_in, words_out, words_in + words_out)
+        return Completion(text, call.model or self.model, usage, tool_calls=calls)
+
+    def embed(
+        self,
+        texts: Sequence[str],  # noqa: ARG002  there is nothing to embed with
+        *,
+        model: str | None,  # noqa: ARG002
+        dimensions: int | None,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+        stop: StopToken,  # noqa: ARG002
+    ) -> Embeddings:
+        """Raises ProviderFault."""
+        message, where, fix, _ = render(
+            "provider.no_embeddings", {"profile": self.profile, "where": self.profile}
+        )
+        raise ProviderFault("not_supported", message, where=where or "", fix=fix or "")
 
     def models(self, *, deadline: Deadline) -> Sequence[str]:  # noqa: ARG002  nothing is asked
         """Its one model."""
@@ -54,3 +85,12 @@ class Echo:
     def health(self) -> Mapping[str, object]:
         """Nothing can go wrong."""
         return {}
+
+
+def _calls(options: CallOptions, asked: str) -> tuple[ToolCall, ...]:
+    choice = options.tool_choice or "auto"
+    named = choice.partition("function:")[2]
+    for function in options.tools:
+        if function.name == named or choice == "required":
+            return (ToolCall("call_1", function.name, json.dumps({"message": asked})),)
+    return ()

@@ -9,7 +9,7 @@ from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.texts import render
 
-__all__ = ["chat_url", "check_addresses", "join", "models_url"]
+__all__ = ["chat_url", "check_addresses", "embeddings_url", "join", "models_url"]
 
 CHAT_SUFFIX = "/chat/completions"
 
@@ -34,6 +34,14 @@ def models_url(profile: ProviderProfile, kind: Kind) -> str:
     if moved and moved.endswith(CHAT_SUFFIX):
         path = moved[: -len(CHAT_SUFFIX)] + "/models"
     return join(profile.base_url or kind.base_url, path)
+
+
+def embeddings_url(profile: ProviderProfile, kind: Kind) -> str | None:
+    """The address of embeddings, beside the chat call; None where there are none."""
+    url = chat_url(profile, kind)
+    if not kind.embeds or not url.endswith(CHAT_SUFFIX):
+        return None
+    return url[: -len(CHAT_SUFFIX)] + "/embeddings"
 
 
 def join(base_url: str, path: str) -> str:

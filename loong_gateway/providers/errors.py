@@ -44,6 +44,11 @@ _OPTIONAL = (
     "reasoning_effort",
     "reasoning",
     "stop",
+    "top_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "parallel_tool_calls",
     "stream_options",
     "stream",
 )
@@ -283,7 +288,7 @@ def _named_parameter(error: ErrorBody) -> str:
         return error.parameter
     found = []
     for name in _OPTIONAL:
-        place = re.search(rf"(?<![\w]){name}(?![\w])", message)
+        place = re.search(rf"(?<![\w-]){name}(?![\w-])", message)
         if place:
             found.append((place.start(), name))
     return min(found)[1] if found else ""

@@ -55,10 +55,14 @@ def build_provider(
 
 
 def provider_of(
-    config: Config, *, environ: Mapping[str, str], resolve_secret: Callable[[SecretRef], str] | None = None
+    config: Config,
+    *,
+    environ: Mapping[str, str],
+    resolve_secret: Callable[[SecretRef], str] | None = None,
+    name: str | None = None,
 ) -> Provider:
-    """The active provider of a configuration; as `build_provider`. Raises ProviderFault when there is none."""
-    profile = config.providers.get(config.active_provider or "")
+    """The provider of profile `name`, or the active one; as `build_provider`. Raises ProviderFault if there is none."""
+    profile = config.providers.get(name or config.active_provider or "")
     if profile is None:
         raise _fault("provider.missing", config=config.path)
     egress = egress_of(config.network, environ)

@@ -22,9 +22,17 @@ from loong_gateway.providers.attempts import Cooldowns, RetryPolicy, pursue
 from loong_gateway.providers.catalog import Catalog, Model, choose, read_models
 from loong_gateway.providers.chat_answer import ChatStream, parse_json, read_completion
 from loong_gateway.providers.chat_payload import Adaptations, PayloadWriter, shorten
-from loong_gateway.providers.contract import Completion, Message, ProviderCall, ProviderFault
+from loong_gateway.providers.contract import (
+    CallOptions,
+    Completion,
+    Embeddings,
+    Message,
+    ProviderCall,
+    ProviderFault,
+)
 from loong_gateway.providers.credentials import Credential
-from loong_gateway.providers.endpoints import chat_url, models_url
+from loong_gateway.providers.embedding import BATCH_TEXTS, embedding_payload, joined, read_embeddings
+from loong_gateway.providers.endpoints import chat_url, embeddings_url, models_url
 from loong_gateway.providers.errors import (
     AttemptFailed,
     Failure,
@@ -94,14 +102,46 @@ class OpenAIChat:
     ) -> Completion:
         """See Provider."""
         turn = _Turn(
-            list(call.messages), deadline.within(self._settings.turn_timeout_ms / 1000), stop, on_text
+            list(call.messages),
+            deadline.within(self._settings.turn_timeout_ms / 1000),
+            stop,
+            on_text,
+            call.options,
         )
 
         def work() -> Completion:
-            models = self._cooldowns.order(self._candidates(turn))
+            wanted = (call.model or self._settings.model).strip()
+            models = self._cooldowns.order(self._candidates(wanted, turn))
             return self._pursue(models, lambda model: self._ask(model, turn), turn)
 
         return self._reported(work, self._chat_url)
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str | None,
+        dimensions: int | None,
+        deadline: Deadline,
+        stop: StopToken,
+    ) -> Embeddings:
+        """See Provider. Many texts are asked for in several requests."""
+        url = embeddings_url(self._settings, self._row)
+        wanted = (model or self._settings.embedding_model or "").strip()
+        if url is None or not wanted:
+            code = "provider.no_embeddings" if url is None else "provider.embedding_model_missing"
+            raise provider_fault(
+                AttemptFailed(Failure("not_supported", code)), self._subject(url or self._chat_url)
+            )
+        turn = _Turn(
+            [], deadline.within(self._settings.turn_timeout_ms / 1000), stop, None, hidden=tuple(texts)
+        )
+        parts = [texts[start : start + BATCH_TEXTS] for start in range(0, len(texts), BATCH_TEXTS)]
+
+        def work() -> Embeddings:
+            return joined([self._embed_part(url, wanted, part, dimensions, turn) for part in parts])
+
+        return self._reported(work, url)
 
     def models(self, *, deadline: Deadline) -> Sequence[str]:
         """See Provider."""
@@ -122,10 +162,10 @@ class OpenAIChat:
         """Close the kept connections; calls in progress go on."""
         self._http.close()
 
-    def _candidates(self, turn: _Turn) -> list[str]:
+    def _candidates(self, wanted: str, turn: _Turn) -> list[str]:
         settings = self._settings
-        if settings.model.strip().lower() != AUTO:
-            return [settings.model.strip()]
+        if wanted.lower() != AUTO:
+            return [wanted]
         if not self._row.auto_lists:
             names = list(settings.preferred_models) or list(self._row.auto_models)
             if not names:
@@ -228,7 +268,11 @@ class OpenAIChat:
     def _ask(self, model: str, turn: _Turn) -> Completion:
         key = self._credential.get()
         payload = self._writer.write(
-            model, turn.messages, stream=turn.on_text is not None, without=self._adaptations.of(model)
+            model,
+            turn.messages,
+            stream=turn.on_text is not None,
+            without=self._adaptations.of(model),
+            options=turn.options,
         )
         hide = turn.hidden(key)
         accept = "text/event-stream" if "stream" in payload else "application/json"
@@ -246,6 +290,28 @@ class OpenAIChat:
             raise AttemptFailed(turn.judged(failed.failure), again=failed.again) from failed
         turn.deliver(completion.text)
         return completion
+
+    def _embed_part(
+        self, url: str, model: str, texts: Sequence[str], dimensions: int | None, turn: _Turn
+    ) -> Embeddings:
+        payload = embedding_payload(model, texts, dimensions)
+        return self._pursue([model], lambda _: self._ask_vectors(url, payload, turn), turn)
+
+    def _ask_vectors(self, url: str, payload: dict[str, Any], turn: _Turn) -> Embeddings:
+        key = self._credential.get()
+        call = self._call("POST", url, self._headers(key, "application/json"), turn, payload)
+        try:
+            with self._http.stream(call) as answer:
+                self._check_status(answer, key, turn)
+                body = answer.read(MAX_ANSWER_BYTES)
+        except Fault as fault:
+            raise AttemptFailed(classify_fault(fault)) from fault
+        except AttemptFailed as failed:
+            if failed.failure.text != "provider.wrong_address":
+                raise
+            none = replace(failed.failure, kind="not_supported", text="provider.no_embeddings")
+            raise AttemptFailed(none) from failed
+        return read_embeddings(body, count=len(payload["input"]), model=payload["model"])
 
     def _check_status(
         self, answer: HttpStream, key: str, turn: _Turn, payload: dict[str, Any] | None = None
@@ -280,7 +346,7 @@ class OpenAIChat:
 
 
 class _Turn:
-    """One call of `complete` or `models`, over all its attempts. Used by one thread."""
+    """One call of `complete`, `embed` or `models`, over all its attempts. Used by one thread."""
 
     def __init__(
         self,
@@ -288,8 +354,12 @@ class _Turn:
         deadline: Deadline,
         stop: StopToken,
         on_text: Callable[[str], None] | None,
+        options: CallOptions | None = None,
+        hidden: Sequence[str] = (),
     ) -> None:
         self.messages = messages
+        self.options = options or CallOptions()
+        self._hidden = hidden
         self.deadline = deadline
         self.stop = stop
         self.on_text = on_text
@@ -326,7 +396,8 @@ class _Turn:
 
     def hidden(self, key: str) -> list[str]:
         """What must never show up in an error: the key, and what people wrote."""
-        return [text for text in (key, *(m.content for m in self.messages)) if text]
+        calls = (call.arguments for m in self.messages for call in m.tool_calls)
+        return [text for text in (key, *(m.content for m in self.messages), *calls, *self._hidden) if text]
 
 
 class _Counts:

@@ -101,9 +101,25 @@ def _first_try(conn: sqlite3.Connection) -> None:
     conn.execute("ALTER TABLE outbox ADD COLUMN tried_ms INTEGER NOT NULL DEFAULT 0")
 
 
+def _runs(conn: sqlite3.Connection) -> None:
+    conn.execute(
+        """CREATE TABLE run(
+            n INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            state TEXT NOT NULL CHECK(state IN ('new','running','ended')),
+            crashes INTEGER NOT NULL DEFAULT 0,
+            stored_ms INTEGER NOT NULL,
+            ended_ms INTEGER,
+            crc INTEGER NOT NULL,
+            payload BLOB NOT NULL)"""
+    )
+    conn.execute("CREATE INDEX run_state ON run(state, ended_ms)")
+
+
 STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("first_shape", _first_shape),
     ("first_try", _first_try),
+    ("runs", _runs),
 )
 
 

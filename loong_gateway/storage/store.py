@@ -11,6 +11,7 @@ from typing import Callable, Protocol, TypeVar, cast
 
 from loong_channels.waiting import Deadline
 from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.metrics import Histogram
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.storage.file import Connect, StoreFile, Trouble, connect, recheck, trouble_of
 from loong_gateway.storage.lock import LockPlaces, StoreLock
@@ -115,6 +116,11 @@ class Store:
             if not str(error).startswith("attempt to write a readonly database"):
                 raise
         return self.write(query)
+
+    @property
+    def commits(self) -> Histogram:
+        """How long the commits took."""
+        return self._writer.commits
 
     def unwritable_reason(self) -> str | None:
         """Why nothing can be written now, or None."""

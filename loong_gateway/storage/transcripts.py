@@ -13,7 +13,21 @@ from dataclasses import dataclass
 from loong_gateway.base.ids import new_id
 from loong_gateway.storage.payloads import storable
 
-__all__ = ["SessionRow", "active_session", "append", "remember", "sessions", "start_new", "window"]
+__all__ = [
+    "MessageRow",
+    "SessionRow",
+    "active_session",
+    "append",
+    "forget",
+    "history",
+    "is_known",
+    "remember",
+    "route",
+    "routes",
+    "sessions",
+    "start_new",
+    "window",
+]
 
 _TOUCH = """INSERT INTO session(id, route, started_ms, last_ms, messages) VALUES(?, ?, ?, ?, ?)
     ON CONFLICT(id) DO UPDATE SET last_ms = excluded.last_ms, messages = messages + excluded.messages"""
@@ -30,19 +44,35 @@ class SessionRow:
     messages: int
 
 
-def append(conn: sqlite3.Connection, session: str, messages: Sequence[tuple[str, str]], at_ms: int) -> None:
-    """Add (role, text) to a session, in order; a role is "user", "assistant" or "system"."""
+@dataclass(frozen=True)
+class MessageRow:
+    """A message for display. `number` grows within the store."""
+
+    number: int
+    role: str
+    at_ms: int
+    text: str
+
+
+def append(conn: sqlite3.Connection, session: str, messages: Sequence[tuple[str, str]], at_ms: int) -> int:
+    """Add (role, text) to a session, in order; a role is "user", "assistant" or "system". The last one's number."""
     key = storable(session)
-    conn.executemany(
-        "INSERT INTO transcript(session, role, at_ms, text) VALUES(?, ?, ?, ?)",
-        [(key, role, at_ms, storable(text)) for role, text in messages],
-    )
+    number = 0
+    for role, text in messages:
+        added = conn.execute(
+            "INSERT INTO transcript(session, role, at_ms, text) VALUES(?, ?, ?, ?)",
+            (key, role, at_ms, storable(text)),
+        )
+        number = int(added.lastrowid or 0)
     conn.execute(_TOUCH, (key, key, at_ms, at_ms, len(messages)))
+    return number
 
 
-def remember(conn: sqlite3.Connection, route: str, question: str, answer: str, at_ms: int) -> None:
-    """Add a question and its answer to the present session of a route."""
-    append(conn, active_session(conn, route), [("user", question), ("assistant", answer)], at_ms)
+def remember(conn: sqlite3.Connection, route: str, question: str, answer: str, at_ms: int) -> str:
+    """Add a question and its answer to the present session of a route; returns its id."""
+    session = active_session(conn, route)
+    append(conn, session, [("user", question), ("assistant", answer)], at_ms)
+    return session
 
 
 def window(conn: sqlite3.Connection, session: str, turns: int) -> list[tuple[str, str]]:
@@ -85,3 +115,50 @@ def sessions(conn: sqlite3.Connection, limit: int) -> list[SessionRow]:
         (limit,),
     ).fetchall()
     return [SessionRow(*row) for row in rows]
+
+
+def routes(conn: sqlite3.Connection, *, since_ms: int = 0) -> list[SessionRow]:
+    """The present session of every route that was used since then, latest activity first."""
+    rows = conn.execute(
+        "SELECT id, route, started_ms, last_ms, messages FROM session"
+        " WHERE n IN (SELECT max(n) FROM session GROUP BY route) AND last_ms >= ? ORDER BY last_ms DESC, n DESC",
+        (since_ms,),
+    ).fetchall()
+    return [SessionRow(*row) for row in rows]
+
+
+def route(conn: sqlite3.Connection, route: str) -> SessionRow | None:
+    """The present session of a route."""
+    row = conn.execute(
+        "SELECT id, route, started_ms, last_ms, messages FROM session WHERE route = ? ORDER BY n DESC LIMIT 1",
+        (storable(route),),
+    ).fetchone()
+    return None if row is None else SessionRow(*row)
+
+
+def is_known(conn: sqlite3.Connection, route: str) -> bool:
+    """Whether anything is stored under a route."""
+    return (
+        conn.execute("SELECT 1 FROM session WHERE route = ? LIMIT 1", (storable(route),)).fetchone()
+        is not None
+    )
+
+
+def history(
+    conn: sqlite3.Connection, session: str, limit: int, before: int | None = None
+) -> tuple[list[MessageRow], int]:
+    """The last messages of a session, those numbered below `before`, oldest first; and how many it has in all."""
+    key = storable(session)
+    rows = conn.execute(
+        "SELECT n, role, at_ms, text FROM transcript WHERE session = ? AND n < ? ORDER BY n DESC LIMIT ?",
+        (key, (1 << 62) if before is None else before, limit),
+    ).fetchall()
+    total = conn.execute("SELECT count(*) FROM transcript WHERE session = ?", (key,)).fetchone()[0]
+    return [MessageRow(*row) for row in reversed(rows)], int(total)
+
+
+def forget(conn: sqlite3.Connection, route: str) -> bool:
+    """Remove every session of a route and all that was said in it; False when there was none."""
+    key = storable(route)
+    conn.execute("DELETE FROM transcript WHERE session IN (SELECT id FROM session WHERE route = ?)", (key,))
+    return conn.execute("DELETE FROM session WHERE route = ?", (key,)).rowcount > 0

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Callable
 
 from loong_gateway.base.faults import StoreUnwritable
+from loong_gateway.base.metrics import Histogram
 from loong_gateway.storage.counters import bump
 from loong_gateway.storage.file import StoreFile, Trouble, trouble_of
 from loong_gateway.storage.queue import Operation, OperationQueue
@@ -47,6 +49,7 @@ class Writer:
         self._trouble = Trouble.DISK
         self._probes = 0
         self._damage_reports = 0
+        self.commits = Histogram()
 
     def run(self) -> None:
         """Write until the queue is closed and empty, then close the file."""
@@ -109,7 +112,7 @@ class Writer:
                 raise _OneFailed from error
             if not conn.in_transaction:
                 raise _OneFailed
-        conn.execute("COMMIT")
+        self._commit(conn)
 
     def _transact_apart(self, operations: Sequence[Operation]) -> None:
         """The same with a savepoint around each operation, so that a failure undoes only its own."""
@@ -134,8 +137,13 @@ class Writer:
             if operation.error is not None:
                 conn.execute("ROLLBACK TO operation")
             conn.execute("RELEASE operation")
-        conn.execute("COMMIT")
+        self._commit(conn)
         return True
+
+    def _commit(self, conn: sqlite3.Connection) -> None:
+        begin_s = time.monotonic()
+        conn.execute("COMMIT")
+        self.commits.observe(time.monotonic() - begin_s)
 
     def _connection(self) -> sqlite3.Connection:
         if self._file.writer is None:

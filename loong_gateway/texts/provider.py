@@ -115,6 +115,18 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "lower the window, or choose another model: loong list-models",
         2,
     ),
+    "provider.no_embeddings": (
+        "provider {profile} has no embeddings",
+        "{where}",
+        "name a profile of a service that has them, then: loong list-models",
+        2,
+    ),
+    "provider.embedding_model_missing": (
+        "no model for embeddings is named for provider {profile}",
+        "{where}.embedding_model",
+        "write embedding_model, then: loong list-models",
+        2,
+    ),
     # Failing
     "provider.rate_limited": (
         "provider {profile} asks to slow down ({status}){hint}{tries}",

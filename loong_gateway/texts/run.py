@@ -21,6 +21,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "{fix}",
         78,
     ),
+    "run.hook_token_reused": (
+        "the token of the hooks is the secret of the port: whoever may call a hook could do everything",
+        "hooks.token, env LOONG_HOOKS_TOKEN",
+        "give the hooks a token of their own, then: loong gateway run",
+        78,
+    ),
     "run.disk": (
         "the disk refuses what a start has to write: {detail}",
         "{path}",

@@ -14,7 +14,7 @@ from loong_gateway.storage.facts import StoreFacts
 from loong_gateway.texts import find
 from loong_gateway.views.channels import incidents_of
 
-__all__ = ["CONTRACT_OWNER_FIELDS", "operator_summary"]
+__all__ = ["CONTRACT_OWNER_FIELDS", "NO_ACP", "NO_NODES", "gateway_summary", "operator_summary"]
 
 SCHEMA_VERSION = 2
 NO_WORK_UNITS = "work units are not in this build yet"
@@ -45,6 +45,16 @@ CONTRACT_OWNER_FIELDS = (
     "token_path",
 )
 
+# What this build has no part for, as the documents say it.
+NO_ACP: Mapping[str, object] = {
+    "enabled": False,
+    "availability": "disabled",
+    "error": None,
+    "persisted_session_count": 0,
+    "observability": None,
+}
+NO_NODES: Mapping[str, int] = {"paired_device_count": 0, "managed_bridge_count": 0, "total_count": 0}
+
 Json = Mapping[str, object]
 
 
@@ -67,14 +77,8 @@ def operator_summary(
         "active_provider": config.active_provider,
         "active_model": profile.model if profile is not None else None,
         "memory_profile": config.memory.profile,
-        "gateway": _gateway(config, status, channels),
-        "acp": {
-            "enabled": False,
-            "availability": "disabled",
-            "error": None,
-            "persisted_session_count": 0,
-            "observability": None,
-        },
+        "gateway": gateway_summary(config, status, channels),
+        "acp": dict(NO_ACP),
         "work_units": {"availability": "unavailable", "error": NO_WORK_UNITS, "health": None},
         "next_actions": [{"label": label, "command": command} for label, command in next_actions],
         "recipes": [],
@@ -82,7 +86,8 @@ def operator_summary(
     }
 
 
-def _gateway(config: Config, status: Json, channels: Json) -> dict[str, object]:
+def gateway_summary(config: Config, status: Json, channels: Json) -> dict[str, object]:
+    """The part about the gateway; `status` and `channels` as in `operator_summary`."""
     surfaces = [_surface(entry, status) for entry in _entries(channels, "channel_surfaces")]
     return {
         "owner": {name: status.get(name) for name in CONTRACT_OWNER_FIELDS},
@@ -93,7 +98,7 @@ def _gateway(config: Config, status: Json, channels: Json) -> dict[str, object]:
         "channels": _channels(surfaces, channels),
         "runtime": _runtime(config, surfaces),
         "pairing": {"pending_request_count": 0, "approved_device_count": 0, "last_activity_ms": None},
-        "nodes": {"paired_device_count": 0, "managed_bridge_count": 0, "total_count": 0},
+        "nodes": dict(NO_NODES),
         "ready": status.get("ready"),
         "degraded_reasons": status.get("degraded_reasons"),
         "surfaces": status.get("surfaces"),

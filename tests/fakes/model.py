@@ -11,6 +11,7 @@ import argparse
 import base64
 import json
 import re
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ FIELDS = frozenset(
     "parallel_tool_calls presence_penalty frequency_penalty logit_bias logprobs top_logprobs response_format seed user "
     "service_tier store metadata reasoning_effort modalities prediction audio verbosity".split()
 )
+EMBEDDING_FIELDS = frozenset("model input encoding_format dimensions user".split())
+EMBEDDING_SIZE = 8
 ARK_FIELDS = FIELDS | {"thinking"}
 ROLES = frozenset(["system", "developer", "user", "assistant", "tool"])
 DATA_URL = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/]+=*)")
@@ -201,6 +204,52 @@ def check_messages(messages: object, *, sees: bool) -> None:
         raise Refused(400, "An assistant message with 'tool_calls' must be followed by tool messages")
 
 
+def check_embeddings(body: object, models: Sequence[str]) -> dict[str, Any]:
+    """The request for embeddings, when a strict server takes it. Raises Refused.
+
+    https://platform.openai.com/docs/api-reference/embeddings
+    """
+    if not isinstance(body, dict):
+        raise Refused(400, "We could not parse the JSON body of your request.")
+    unknown = sorted(set(body) - EMBEDDING_FIELDS)
+    if unknown or None in body.values():
+        raise Refused(400, f"Unrecognized request argument supplied: {unknown}", "unknown_parameter")
+    if body.get("model") not in models:
+        raise Refused(404, f"The model `{body.get('model')}` does not exist", "model_not_found")
+    given = body.get("input")
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not 0 < len(texts) <= 2048:
+        raise Refused(400, "'$.input' is invalid.")
+    if not all(isinstance(text, str) and text for text in texts):
+        raise Refused(400, "'$.input' is invalid.")
+    if body.get("encoding_format", "float") not in ("float", "base64"):
+        raise Refused(400, "Invalid 'encoding_format'", "invalid_value")
+    size = body.get("dimensions", EMBEDDING_SIZE)
+    if not isinstance(size, int) or not 0 < size <= EMBEDDING_SIZE:
+        raise Refused(400, "Invalid 'dimensions'", "invalid_value")
+    return {**body, "input": texts, "dimensions": size}
+
+
+def vector_of(text: str, size: int) -> list[float]:
+    """What the fake makes of a text: the same every time, exact in single precision."""
+    return [(len(text) + place) / 8 for place in range(size)]
+
+
+def wanted_call(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The function that the request obliges the model to call; it is called with the question."""
+    choice, tools = body.get("tool_choice"), body.get("tools") or []
+    if isinstance(choice, dict):
+        name = choice["function"]["name"]
+    elif choice == "required" and tools:
+        name = tools[0]["function"]["name"]
+    else:
+        return None
+    if name not in [tool["function"]["name"] for tool in tools]:
+        raise Refused(400, f"Tool choice '{name}' is not one of the tools.")
+    arguments = json.dumps({"question": last_question(body["messages"])})
+    return {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 class FakeModel(Double):
     """The server. `calls` is complete and in order; `max_running` the most calls that ran at once.
 
@@ -215,6 +264,7 @@ class FakeModel(Double):
         port: int = 0,
         key: str | None = KEY,
         models: Sequence[str] = ("test-model", "other-model"),
+        embedders: Sequence[str] = ("text-embedder",),
         prefix: str = "/v1",
         delay_s: float = 0.0,
         answer: Callable[[Sequence[dict[str, Any]]], str] = echo,
@@ -226,6 +276,7 @@ class FakeModel(Double):
     ) -> None:
         self.key = key
         self.models = list(models)
+        self.embedders = list(embedders)
         self.prefix = prefix
         self.delay_s = delay_s
         self.answer = answer
@@ -261,7 +312,10 @@ class FakeModel(Double):
             return [call.question for call in self.calls]
 
     def fault(self, kind: str, method: str = "chat", **details: object) -> Fault:
-        """The next call suffers; `where={"question~": "m7"}` picks it by its text. `method` is chat or models."""
+        """The next call suffers; `where={"question~": "m7"}` picks it by its text.
+
+        `method` is chat, models or embeddings.
+        """
         return self.faults.order(method, kind, **details)
 
     def set_delay(self, seconds: float) -> None:
@@ -297,13 +351,20 @@ class FakeModel(Double):
     def _serve(self, call: Call) -> None:
         try:
             route = (call.method, call.path)
-            if route not in (("POST", f"{self.prefix}/chat/completions"), ("GET", f"{self.prefix}/models")):
+            served = (
+                ("POST", f"{self.prefix}/chat/completions"),
+                ("POST", f"{self.prefix}/embeddings"),
+                ("GET", f"{self.prefix}/models"),
+            )
+            if route not in served:
                 call.reply(404, b"404 page not found", "text/plain")
                 self.refused.append(f"{call.method} {call.path}: 404")
                 return
             self._check_key(call)
             if call.method == "GET":
                 self._list(call)
+            elif call.path.endswith("/embeddings"):
+                self._embed(call)
             else:
                 self._chat(call)
         except Refused as refused:
@@ -326,6 +387,29 @@ class FakeModel(Double):
             return
         listing = self.listing or (ARK_LISTING if self.ark else self._plain_listing())
         suffer_answer(fault, call, 200, json.dumps(listing).encode())
+
+    def _embed(self, call: Call) -> None:
+        try:
+            body = check_embeddings(json.loads(call.body), self.embedders)
+        except ValueError:
+            raise Refused(400, "We could not parse the JSON body of your request.") from None
+        fault = self.faults.take("embeddings", {"model": body["model"]})
+        if suffer_before(fault, call):
+            return
+        if fault is not None and fault.kind in ("status", "too_many"):
+            self._refuse_by_order(call, fault)
+            return
+        rows = []
+        for index, text in enumerate(body["input"]):
+            vector: object = vector_of(text, body["dimensions"])
+            if body.get("encoding_format") == "base64":
+                packed = struct.pack(f"<{body['dimensions']}f", *vector_of(text, body["dimensions"]))
+                vector = base64.b64encode(packed).decode()
+            rows.append({"object": "embedding", "index": index, "embedding": vector})
+        tokens = sum(len(text) // 4 + 1 for text in body["input"])
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer = {"object": "list", "data": rows, "model": body["model"], "usage": usage}
+        suffer_answer(fault, call, 200, json.dumps(answer).encode())
 
     def _plain_listing(self) -> dict[str, object]:
         data = [
@@ -411,6 +495,9 @@ class FakeModel(Double):
         content: str | None = None if kind == "null_content" else record.answer
         reason = kind if kind in ("length", "content_filter") else "stop"
         message = {"role": "assistant", "content": content}
+        called = wanted_call(record.body)
+        if called is not None:
+            message, reason = {"role": "assistant", "content": None, "tool_calls": [called]}, "tool_calls"
         choices = [{"index": 0, "message": message, "finish_reason": reason}]
         return {
             "id": "chatcmpl-1",
@@ -444,12 +531,24 @@ class FakeModel(Double):
         if kind == "empty_choices":
             return [{**base, "choices": []}]
         events = [event({"role": "assistant", "content": ""})]
-        if kind != "null_content":
+        called = wanted_call(record.body)
+        if called is not None:
+            events += [event({"tool_calls": [part]}) for part in self._fragments(called)]
+            reason = "tool_calls"
+        elif kind != "null_content":
             events += [event({"content": piece}) for piece in pieces]
         events.append(event({}, reason))
         if style == "own":
             events.append({**base, "choices": [], "usage": self._usage(record)})
         return events
+
+    def _fragments(self, called: dict[str, Any]) -> list[dict[str, Any]]:
+        """A call as it grows: its name first, then its arguments in pieces."""
+        function, size = called["function"], self.piece_chars
+        opened = {"index": 0, **called, "function": {"name": function["name"], "arguments": ""}}
+        text = function["arguments"]
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        return [opened, *({"index": 0, "function": {"arguments": piece}} for piece in pieces)]
 
     def _stream(self, call: Call, record: ModelCall, fault: Fault | None) -> None:
         kind = fault.kind if fault is not None else ""

@@ -24,11 +24,13 @@ def fake() -> Iterator[FakeModel]:
         assert server.server.crashes == []
 
 
-def post(fake: FakeModel, body: object, key: str = KEY) -> tuple[int, str]:
+def post(
+    fake: FakeModel, body: object, key: str = KEY, path: str = "/v1/chat/completions"
+) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", fake.server.port, timeout=10)
     try:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        connection.request("POST", path, json.dumps(body), headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
@@ -104,3 +106,22 @@ def test_doubles_run_as_processes() -> None:
         state = telegram.ask("state")
         assert [one["text"] for one in state["injected"]] == ["m0", "m1", "m2", "m3", "m4", "m5"]
         assert state["pending"] == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "test-model"},
+        {"input": []},
+        {"input": ""},
+        {"input": [1]},
+        {"dimensions": 99},
+        {"encoding_format": "int8"},
+        {"surprise": 1},
+        {"user": None},
+    ],
+)
+def test_a_strict_server_refuses_these_embeddings(fake: FakeModel, change: dict[str, Any]) -> None:
+    body = {"model": "text-embedder", "input": "hi", **change}
+    assert post(fake, body, path="/v1/embeddings")[0] in (400, 404)
+    assert post(fake, {"model": "text-embedder", "input": "hi"}, path="/v1/embeddings")[0] == 200

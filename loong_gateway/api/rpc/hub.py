@@ -168,7 +168,12 @@ class Hub:
             if self._look_due:
                 return
             self._look_due = True
-        self._timers.later(SETTLE_S, self._look_at_change)
+        try:
+            self._timers.later(SETTLE_S, self._look_at_change)
+        except RuntimeError:
+            # The next change tries again.
+            logger.warning("no thread for what is due: the system gives no more")
+            self._look_due = False
 
     def _look_at_change(self) -> None:
         with self._changed:

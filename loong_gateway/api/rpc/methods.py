@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from loong_gateway.control import ControlPlane
 
 from . import (
@@ -13,6 +11,9 @@ from . import (
     methods_gateway,
     methods_logs,
     methods_models,
+    methods_runs,
+    methods_sessions,
+    methods_tools,
 )
 from .calls import Method
 from .toolbox import Toolbox
@@ -22,16 +23,14 @@ __all__ = ["all_methods"]
 
 def all_methods(control: ControlPlane, toolbox: Toolbox) -> list[Method]:
     """The methods over `control`; `toolbox` is what belongs to the connections."""
-
-    def announce(entry: Mapping[str, object]) -> None:
-        toolbox.presence.announced(entry)
-        toolbox.note_presence()
-
     return [
         *methods_core.methods(control, toolbox),
         *methods_channels.methods(control, toolbox.prober.ask, toolbox.wall_ms),
         *methods_config.methods(control),
-        *methods_gateway.methods(control, announce=announce),
+        *methods_gateway.methods(control, identity=lambda: toolbox.identity, announce=toolbox.announce),
         *methods_logs.methods(control, toolbox.scrub),
         *methods_models.methods(control),
+        *methods_runs.methods(control),
+        *methods_sessions.methods(control),
+        *methods_tools.methods(control),
     ]

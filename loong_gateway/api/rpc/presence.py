@@ -83,15 +83,15 @@ class Presence:
             self._version += 1
             return True
 
-    def announced(self, fields: Mapping[str, object]) -> None:
-        """List what an operator announces, fields of an entry, for five minutes or until the next of its kind."""
-        key = next(
-            (str(fields[name]) for name in ("deviceId", "instanceId", "host", "text") if name in fields), ""
-        )
+    def told(self, fields: Mapping[str, object]) -> None:
+        """Note what somebody says of a host or a program that holds no connection here; kept as long as who left."""
         with self._guard:
             now_ms = self._wall_ms()
-            self._seen[f"announced:{key}"] = _Seen({**fields, "ts": now_ms})
-            self._seen.move_to_end(f"announced:{key}")
+            key = (
+                f"told {fields.get('instanceId') or fields.get('deviceId') or fields.get('host') or 'system'}"
+            )
+            self._seen[key] = _Seen({"reason": "event", **fields, "ts": now_ms})
+            self._seen.move_to_end(key)
             self._forget(now_ms)
             self._version += 1
 

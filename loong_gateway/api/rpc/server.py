@@ -7,6 +7,7 @@ while something is due.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -55,6 +56,7 @@ QUIET_S = 3600.0
 CLOSE_GRACE_S = 1.0
 # How long those who proved a secret that was replaced may still be answered.
 SECRET_GRACE_S = 0.25
+THREADS_S = 0.5
 FRESH_MS = 5_000
 MOST_UNAUTHORIZED = 10
 UNAUTHORIZED_S = 60.0
@@ -124,7 +126,15 @@ class RpcServer:
             wall_ms=wall_ms,
         )
         prober = Prober(control, self._pool, self._timers)
-        toolbox = Toolbox(self._health, self._presence, prober, self._hub.note_presence, wall_ms, scrub)
+        toolbox = Toolbox(
+            self._health,
+            self._presence,
+            prober,
+            self._hub.note_presence,
+            wall_ms,
+            scrub,
+            identity=f"{os.uname().nodename}:{facts.state_dir}",
+        )
         self._table = Table(
             methods(control, toolbox),
             pool=self._pool,
@@ -145,11 +155,16 @@ class RpcServer:
         return Takeover("websocket", self._serve, self.close)
 
     def close(self, deadline: Deadline) -> None:
-        """Say good-bye to every client behind what it is still to be told, then end all threads. Blocks."""
+        """Say good-bye to every client behind what it is still to be told, then end all threads.
+
+        Blocks, two seconds at most: what then still works on an answer has nobody left to give it to.
+        """
         self._hub.close(deadline.within(CLOSE_GRACE_S))
-        self._timers.close(deadline)
-        self._pool.close(deadline)
-        self._flusher.stop(deadline)
+        rest = deadline.within(THREADS_S)
+        self._timers.close(rest)
+        if not self._pool.close(rest):
+            logger.warning("requests were still being answered when the port closed")
+        self._flusher.stop(rest)
 
     def secret_changed(self) -> None:
         """Close the connections that proved the configured secret, once Auth has another one; from any thread."""

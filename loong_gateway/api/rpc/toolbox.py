@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable
 
@@ -16,7 +17,7 @@ __all__ = ["Toolbox"]
 class Toolbox:
     """`note_presence` tells everyone who may hear it that something about `presence` has changed.
 
-    `scrub` takes secrets out of a text.
+    `scrub` takes secrets out of a text. `identity` is a name of this gateway that stays the same over restarts.
     """
 
     health: HealthBoard
@@ -24,4 +25,10 @@ class Toolbox:
     prober: Prober
     note_presence: Callable[[], None]
     wall_ms: Callable[[], int]
-    scrub: Callable[[str], str] = str
+    scrub: Callable[[str], str]
+    identity: str
+
+    def announce(self, fields: Mapping[str, object]) -> None:
+        """List what somebody says of a host or a program, and tell everyone."""
+        self.presence.told(fields)
+        self.note_presence()

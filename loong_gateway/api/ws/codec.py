@@ -133,8 +133,10 @@ class Decoder:
             raise
         finally:
             if self._ended:
-                self._data, self._at = b"", 0
                 self._collected = bytearray()
+            if self._ended or self._at == len(self._data):
+                # Between messages a connection holds nothing of the last one.
+                self._data, self._at = b"", 0
         return None
 
     def _begin_frame(self) -> Event | None:
@@ -201,7 +203,7 @@ class Decoder:
         whole = self._final and not self._in_frame
         data: bytes | bytearray = piece
         if not whole or self._fragments > 1 or self._collected:
-            self._collect(piece, whole=whole)
+            self._collect(piece)
             data = self._collected
         if not whole:
             return None
@@ -213,7 +215,7 @@ class Decoder:
         self._collected = bytearray()
         return message
 
-    def _collect(self, piece: bytes, *, whole: bool) -> None:
+    def _collect(self, piece: bytes) -> None:
         """Keep a part of a message, and refuse text that can no longer become valid at once.
 
         Bytes are kept, not the text made of them: a list of strings would take fifty times as much when they drip.
@@ -222,7 +224,7 @@ class Decoder:
             if self._utf8 is None:
                 self._utf8 = codecs.getincrementaldecoder("utf-8")()
             try:
-                self._utf8.decode(piece, whole)
+                self._utf8.decode(piece)
             except UnicodeDecodeError:
                 raise ProtocolError(INVALID_DATA, "invalid UTF-8") from None
         self._collected += piece

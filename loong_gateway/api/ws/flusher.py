@@ -6,6 +6,7 @@ A client that keeps up never meets it, so it is started on demand and ends when 
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import threading
@@ -19,8 +20,6 @@ __all__ = ["Flushable", "Flusher"]
 
 IDLE_S = 10.0
 ENDING_S = 0.5
-# Nobody pokes for a client that has just gone, and a stop should not wait for one.
-STOPPING_LOOK_S = 0.05
 
 
 class Flushable(Protocol):
@@ -87,14 +86,10 @@ class Flusher:
         with self._guard:
             self._wake = writer
         try:
-            thread = self._threads.spawn("ws-flusher", lambda: self._run(reader))
+            self._threads.spawn("ws-flusher", lambda: self._run(reader))
         except (RuntimeError, MemoryError):
             reader.close()
             self._fail()
-            return
-        with self._guard:
-            if self._running and self._thread is None:
-                self._thread = thread
 
     def _fail(self) -> None:
         with self._guard:
@@ -106,17 +101,20 @@ class Flusher:
     def _run(self, reader: socket.socket) -> None:
         watched: set[Flushable] = set()
         idle = False
+        with self._guard:
+            self._thread = threading.current_thread()
         try:
             while True:
                 with self._guard:
                     watched |= self._taken()
+                waiting, due = self._look(watched)
+                with self._guard:
                     if self._may_end(watched, idle=idle):
+                        watched |= self._taken()
                         self._forget_thread()
                         break
-                    until = time.monotonic() + (
-                        self._idle_s if self._stop is None else self._stop.bounded(STOPPING_LOOK_S)
-                    )
-                idle = self._round(watched, reader, until)
+                    pause_s = self._idle_s if self._stop is None else self._stop.bounded(self._idle_s)
+                idle = self._wait(reader, waiting, min(due, time.monotonic() + pause_s))
         except BaseException:
             # A bug. The clients are given up, and the next one that is slow has a new thread.
             with self._guard:
@@ -132,7 +130,7 @@ class Flusher:
         """Whether nothing is left to do, or no time to do it. Holds the guard."""
         if self._stop is not None and self._stop.expired:
             return True
-        return not watched and (idle or self._stop is not None)
+        return not watched and not self._added and (idle or self._stop is not None)
 
     def _taken(self) -> set[Flushable]:
         """What was handed over since the last time. Holds the guard."""
@@ -155,25 +153,38 @@ class Flusher:
                 self._wake.send(b"x")
 
     @staticmethod
-    def _round(watched: set[Flushable], reader: socket.socket, until: float) -> bool:
-        """Wait for room in a socket, a poke, or something that is due, and see to it; True when none of them came."""
-        poller = select.poll()
-        poller.register(reader, select.POLLIN)
+    def _look(watched: set[Flushable]) -> tuple[dict[int, Flushable], float]:
+        """Drop who needs no watching, give up who is due; who waits for room, and the moment when the next is due."""
         waiting: dict[int, Flushable] = {}
+        next_due = math.inf
         now = time.monotonic()
         for client in list(watched):
             pending = client.pending()
-            if pending is None or pending[1] <= now:
+            if pending is None:
                 watched.discard(client)
-                if pending is not None:
-                    client.give_up()
                 continue
-            until = min(until, pending[1])
-            if pending[0] >= 0:
-                # Should the descriptor be another connection's by now, a client is only looked at in vain.
-                waiting[pending[0]] = client
-                poller.register(pending[0], select.POLLOUT)
-        ready = poller.poll(max(0.0, until - now) * 1000)
+            descriptor, due = pending
+            if due <= now:
+                watched.discard(client)
+                client.give_up()
+                continue
+            next_due = min(next_due, due)
+            if descriptor >= 0:
+                waiting[descriptor] = client
+        return waiting, next_due
+
+    @staticmethod
+    def _wait(reader: socket.socket, waiting: dict[int, Flushable], until: float) -> bool:
+        """Wait for room in a socket and use it, or for a poke; True when neither came until then.
+
+        Should a descriptor be another connection's by now, a client is only looked at in vain.
+        """
+        poller = select.poll()
+        poller.register(reader, select.POLLIN)
+        for descriptor in waiting:
+            poller.register(descriptor, select.POLLOUT)
+        # Rounded up, or the last millisecond would be spent looking again and again.
+        ready = poller.poll(math.ceil(max(0.0, until - time.monotonic()) * 1000))
         for descriptor, _ in ready:
             if descriptor in waiting:
                 waiting[descriptor].flush()

@@ -6,6 +6,7 @@ What the socket has no room for stays here, and the flusher writes it on.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -51,7 +52,7 @@ class SendQueue:
         self._released = False
         self._watched = False
         self._moved_at = 0.0
-        self._close_by = 0.0
+        self._close_by = math.inf
         self._said: Close | None = None
 
     @property
@@ -93,10 +94,13 @@ class SendQueue:
             watch = self._needs_watching()
         self._tell(watch)
 
-    def end(self, close: Close) -> None:
-        """Send the last frame, behind all others. Only the first call counts."""
+    def end(self, close: Close, *, timed: bool = True) -> None:
+        """Send the last frame, behind all others. Only the first call counts.
+
+        Without `timed` the reader is the one who calls, and watches the time itself.
+        """
         with self._changed:
-            self._end(close)
+            self._end(close, timed=timed)
             watch = self._needs_watching()
         self._tell(watch)
 
@@ -122,13 +126,11 @@ class SendQueue:
     def pending(self) -> tuple[int, float] | None:
         """See Flushable."""
         with self._changed:
-            due = [self._moved_at + self._stuck_s] if self._frames else []
-            if self._said is not None:
-                due.append(self._close_by)
-            if self._broken or not due:
+            due = min(self._close_by, self._moved_at + self._stuck_s if self._frames else math.inf)
+            if self._broken or due == math.inf:
                 self._watched = False
                 return None
-            return (self._wire.fileno() if self._frames else -1), min(due)
+            return (self._wire.fileno() if self._frames else -1), due
 
     def flush(self) -> None:
         """See Flushable."""
@@ -153,12 +155,13 @@ class SendQueue:
             self._moved_at = time.monotonic()
             self._write()
 
-    def _end(self, close: Close) -> None:
+    def _end(self, close: Close, *, timed: bool = True) -> None:
         if not self.over:
             self._said = close
-            self._close_by = time.monotonic() + self._close_s
-            # The flusher must hear of the new moment even if it watches already.
-            self._watched = False
+            if timed:
+                self._close_by = time.monotonic() + self._close_s
+                # The flusher must hear of this moment even if it watches already.
+                self._watched = False
             self._append(close_frame(close.code, close.reason))
 
     def _write(self) -> None:
@@ -203,7 +206,7 @@ class SendQueue:
 
     def _needs_watching(self) -> bool:
         """Whether the flusher is to be told, once for all that waits. Holds the guard."""
-        if self._broken or self._watched or not (self._frames or self._said):
+        if self._broken or self._watched or not (self._frames or self._close_by < math.inf):
             return False
         self._watched = True
         return True

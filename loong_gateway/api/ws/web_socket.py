@@ -90,7 +90,7 @@ class ServerWebSocket:
         self._queue = SendQueue(
             wire, flusher, max_bytes=limits.buffered_bytes, stuck_s=limits.stuck_s, close_s=limits.close_s
         )
-        self._end: Closed | None = None
+        self._end: Close | None = None
         self._refused = False
 
     def __enter__(self) -> ServerWebSocket:
@@ -99,7 +99,7 @@ class ServerWebSocket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(GOING_AWAY if kind is None or issubclass(kind, Closed) else _INTERNAL)
+        self._queue.end(Close(GOING_AWAY if kind is None else _INTERNAL, ""), timed=False)
         deadline = Deadline(self._limits.close_s)
         # Its answer is read first: a peer that is busy sending reads nothing meanwhile.
         with contextlib.suppress(Closed, TooSlow):
@@ -167,7 +167,7 @@ class ServerWebSocket:
     def _next(self, deadline: Deadline) -> Message | None:
         """One event; None for what was no message."""
         if self._end is not None:
-            raise self._end
+            raise Closed(self._end.code, self._end.reason)
         try:
             event = self._decoder.next_event()
         except ProtocolError as error:
@@ -187,8 +187,7 @@ class ServerWebSocket:
         return event if isinstance(event, Message) else None
 
     def _over(self, close: Close, *, answer: Close | None) -> NoReturn:
-        first = self._queue.said or close
+        self._end = self._queue.said or close
         if answer is not None:
-            self._queue.end(answer)
-        self._end = Closed(first.code, first.reason)
-        raise self._end
+            self._queue.end(answer, timed=False)
+        raise Closed(self._end.code, self._end.reason)

@@ -11,6 +11,7 @@ from loong_channels.waiting import Deadline
 from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import open_listener
 from loong_gateway.api.listener import Listener
+from loong_gateway.api.router import Route
 from loong_gateway.api.routes import control_routes
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.threads import ThreadRegistry
@@ -192,7 +193,7 @@ class Client:
 
 
 class Port:
-    """A listener on a free loopback port over a SmallGateway; a context manager."""
+    """A listener on a free loopback port over a SmallGateway, or over other `routes`; a context manager."""
 
     def __init__(
         self,
@@ -200,9 +201,11 @@ class Port:
         auth: Auth | None = None,
         threads: ThreadRegistry | None = None,
         listener_options: dict[str, object] | None = None,
+        control: SmallGateway | None = None,
+        routes: list[Route] | None = None,
         **settings: object,
     ) -> None:
-        self.control = SmallGateway()
+        self.control = control or SmallGateway()
         self.threads = threads or ThreadRegistry()
         applied = gateway_settings(**settings)
         bound = open_listener(applied, environ={})
@@ -210,7 +213,7 @@ class Port:
         self.auth = auth or Auth(secret=SECRET, control_token=CONTROL)
         self.listener = Listener(
             bound.sockets,
-            control_routes(self.control),
+            routes or control_routes(self.control),
             self.auth,
             applied,
             self.threads,

@@ -252,6 +252,18 @@ def test_a_message_that_drips_takes_little_more_memory_than_it_has_bytes() -> No
     assert drained(reader, data[-2:]) == [Message("\u00e9" * 6_000)]
 
 
+def test_between_messages_nothing_of_the_last_one_is_held() -> None:
+    data = client_frame(TEXT, b"x" * 50_000)
+    reader = decoder()
+    tracemalloc.start()
+    assert drained(reader, bytes(bytearray(data))) == [Message("x" * 50_000)]
+    assert drained(reader, data[:20_000]) == []
+    assert len(drained(reader, data[20_000:])) == 1
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 10_000
+
+
 def test_sixteen_megabytes_are_unmasked_as_they_were() -> None:
     payload = random.Random(16).randbytes(1 << 12) * (1 << 12)
     reader = decoder(max_message_bytes=len(payload))

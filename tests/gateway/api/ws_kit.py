@@ -98,13 +98,14 @@ class WsClient:
         return payload.decode()
 
     def closed(self) -> tuple[int, str]:
-        """Skip to the close frame and the end behind it."""
+        """Skip to the close frame, answer it, and see the end behind it."""
         while True:
             opcode, payload = self.next()
             if opcode == CLOSE:
                 break
-        with contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             assert not self._buffer
+            self.frame(CLOSE, payload[:2])
             assert self.socket.recv(1) == b""
         return (struct.unpack("!H", payload[:2])[0] if payload else 1005), payload[2:].decode()
 

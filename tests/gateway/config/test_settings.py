@@ -17,6 +17,7 @@ from loong_gateway.config.settings import (
 )
 from loong_gateway.config.tables import fold
 from loong_gateway.config.urls import check_base_url
+from tests.gateway.config.reading import findings
 
 ROWS = [
     *((section.path, setting) for section in (*SECTIONS.values(), PROVIDER) for setting in section.settings),
@@ -113,3 +114,36 @@ def test_kinds_of_this_build() -> None:
         assert kind.chat_path.startswith("/")
         assert kind.models_path.startswith("/")
         assert kind.key_optional == (not kind.key_env)
+
+
+@pytest.mark.parametrize(
+    ("listed", "good"),
+    [
+        ('["192.0.2.5", "198.51.100.0/24", "2001:db8::/48"]', True),
+        ("[]", True),
+        ('["proxy.example"]', False),
+        ('["192.0.2.5/33"]', False),
+        ('[""]', False),
+    ],
+)
+def test_proxies_are_addresses_and_networks(listed: str, good: bool) -> None:
+    found = findings(f"[gateway]\ntrustedProxies = {listed}\n")
+    assert [one.field_path for one in found if one.severity == "error"] == (
+        [] if good else ["gateway.trustedProxies"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "good"),
+    [
+        ("/hooks", True),
+        ("hooks/x", True),
+        ("/in", True),
+        ("/v1", False),
+        ("/healthz", False),
+        ("/api/x", False),
+    ],
+)
+def test_hooks_stand_where_nothing_else_does(path: str, good: bool) -> None:
+    found = findings(f'[hooks]\npath = "{path}"\n')
+    assert [one.field_path for one in found if one.severity == "error"] == ([] if good else ["hooks.path"])

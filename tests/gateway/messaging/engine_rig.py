@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from loong_channels.contract import Address, Attachment, ChannelSpec, Inbound, Media, Outbound, Receipt
 from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.bus import Bus
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.loading import validate_source
@@ -17,6 +18,7 @@ from loong_gateway.messaging.delivery import Delivery, DeliveryTask
 from loong_gateway.messaging.lanes import Lanes, Later
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.sessions import session_key
+from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.providers.contract import Completion
 from loong_gateway.storage import inbox, outbox
@@ -155,6 +157,7 @@ class Rig:
         self.surface = StubSurface(SPEC, self.channel)
         self.provider = ScriptedProvider()
         self.metrics = Metrics()
+        self.bus = Bus(self.clock.wall_ms)
         self.parking = Parking(self.clock)
         self.delivery = Delivery(
             self.store,
@@ -168,7 +171,8 @@ class Rig:
             self.store,
             self.delivery,
             self.surface,
-            sources=TurnSources(lambda: self.config, lambda: self.provider, lambda: "all is well"),
+            sources=TurnSources(lambda: self.config, lambda _=None: self.provider, lambda: "all is well"),
+            runs=TurnRuns(self.bus, self.clock),
             metrics=self.metrics,
             clock=self.clock,
         )

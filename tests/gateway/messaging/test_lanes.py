@@ -432,16 +432,6 @@ def test_a_thread_that_could_not_be_had_is_tried_again_at_the_next_tick(clock):
     lanes.close()
 
 
-def test_closing_hands_back_what_will_not_be_run(make):
-    lanes = make(workers=1)
-    running = begun(lanes, "lane", Held())
-    waiting = [Step(), Step()]
-    lanes.offer("lane", waiting[0])
-    lanes.offer("other", waiting[1])
-    assert lanes.close() == waiting
-    running.release.set()
-
-
 def test_nothing_is_full_any_more_when_the_lanes_are_closed(make):
     lanes = make(lane_limit=1)
     held = Held()

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from loong_channels.faults import Throttled
-from loong_channels.waiting import Deadline, StopToken
+from loong_channels.waiting import StopToken
 from loong_gateway.base.faults import StoreUnwritable
-from loong_gateway.control import TurnRequest
 from loong_gateway.messaging.lanes import Later
-from loong_gateway.messaging.request_task import RequestTask
 from loong_gateway.messaging.turns import Outcome, TurnTask
 from loong_gateway.providers.contract import Completion, ProviderFault
 from loong_gateway.storage import inbox
@@ -20,10 +16,6 @@ from tests.gateway.messaging.engine_rig import CONFIG, rig_at
 def rig(tmp_path):
     with rig_at(tmp_path / "store.sqlite3") as made:
         yield made
-
-
-def request(rig, asked):
-    return rig.turns.run_request(TurnRequest(*asked), Deadline(10), StopToken())
 
 
 def test_a_message_is_answered_and_everything_is_recorded(rig):
@@ -256,22 +248,6 @@ def test_a_streamed_answer_replaces_its_preview(rig):
     assert preview.ended == ["finish", "abandon"]
 
 
-def test_a_request_from_the_port_shares_the_memory_of_its_session(rig):
-    first = request(rig, ("demo", "one"))
-    second = request(rig, ("demo", "two"))
-    assert (first.text, second.text) == ("re: one", "re: two")
-    assert len(rig.provider.calls[1].messages) - len(rig.provider.calls[0].messages) == 2
-    assert rig.outbox_states() == {}
-
-
-def test_a_failed_request_from_the_port_says_why_and_remembers_nothing(rig):
-    rig.provider.script = [ProviderFault("auth_rejected", "the key was refused")]
-    failed = request(rig, ("demo", "one"))
-    assert (failed.text, failed.error_code) == ("", "auth_rejected")
-    request(rig, ("demo", "two"))
-    assert [m.content for m in rig.provider.calls[1].messages if m.role != "system"] == ["two"]
-
-
 def test_a_message_given_up_at_the_start_gets_its_notice(rig):
     seq = rig.put(rig.message("poison"))
     rig.store.write(lambda conn: inbox.settle(conn, seq, "failed", error="crashed"))
@@ -330,26 +306,6 @@ def test_nothing_is_asked_while_the_disk_refuses(rig):
     assert rig.provider.calls == []
     rig.turns._store = store
     assert rig.run(task) is None
-
-
-def test_an_asker_who_leaves_ends_the_question(rig):
-    asked = threading.Event()
-    ended = threading.Event()
-
-    def slow(call, stop, on_text):
-        asked.set()
-        ended_by_stop = stop.wait(15)
-        ended.set()
-        raise ProviderFault("interrupted", f"stopped: {ended_by_stop}")
-
-    rig.provider.script = [slow]
-    task = RequestTask(rig.turns, TurnRequest("demo", "hello", timeout_s=0.3))
-    thread = threading.Thread(target=task.run, args=(StopToken(),))
-    thread.start()
-    assert asked.wait(15)
-    assert task.wait().error_code == "timed_out"
-    assert ended.wait(15)
-    thread.join(15)
 
 
 def test_a_truncated_answer_says_so(rig):

@@ -41,7 +41,7 @@ def test_hello_has_the_published_shape(port: RpcPort) -> None:
         assert hello["auth"] == {"role": "operator", "scopes": ["operator.admin"]}
         methods = hello["features"]["methods"]
         assert methods == sorted(methods)
-        assert {"health", "status", "system-presence", "channels.status", "logs.tail"} <= set(methods)
+        assert {"agent", "agent.wait", "chat.send", "config.get", "health", "logs.tail"} <= set(methods)
         assert "published-model-catalog" in hello["features"]["capabilities"]
         assert {"tick", "health", "presence", "shutdown", "agent", "chat"} <= set(hello["features"]["events"])
         assert hello["snapshot"]["configPath"] == "/somewhere/config.toml"

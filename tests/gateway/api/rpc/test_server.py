@@ -7,11 +7,12 @@ import threading
 import pytest
 
 from loong_channels.waiting import Deadline
+from loong_gateway.api.auth import Auth
 from loong_gateway.api.rpc.calls import ADMIN, DEFERRED, READ, WRITE, Method, RpcFault
 from loong_gateway.base.bus import GATEWAY_CHANGED, Event
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from tests.gateway.api.port_kit import PATIENCE_S, SECRET
-from tests.gateway.api.rpc.rpc_kit import Held, RpcPort
+from tests.gateway.api.port_kit import CONTROL, PATIENCE_S, SECRET
+from tests.gateway.api.rpc.rpc_kit import Held, RpcPort, connect_params
 from tests.gateway.api.rpc.schema import HEALTH, PERSON, Each, check
 from tests.waiting import wait_until
 
@@ -389,7 +390,7 @@ def test_a_stop_tells_everybody_and_closes_with_1012(port: RpcPort) -> None:
 
 
 def test_a_changed_secret_closes_those_who_came_in_by_the_old_one(port: RpcPort) -> None:
-    with port.client() as by_secret, port.client(token="control-token-of-this-run") as by_control:
+    with port.client() as by_secret, port.client(token=CONTROL) as by_control:
         port.rpc.secret_changed()
         assert by_secret.closed() == (4001, "gateway auth changed")
         assert by_control.ask("health")["ok"] is True
@@ -424,3 +425,35 @@ def test_many_clients_at_once_get_their_own_answers() -> None:
         for thread in threads:
             thread.join()
         assert failures == []
+
+
+def test_a_secret_that_changes_while_it_is_proven_lets_nobody_in() -> None:
+    class Changing(Auth):
+        """The secret is replaced just after it was found right."""
+
+        def judge(self, *given: object, **named: object) -> object:
+            verdict = super().judge(*given, **named)
+            port.rpc.secret_changed()
+            return verdict
+
+    with RpcPort(auth=Changing(secret=SECRET, control_token=CONTROL)) as port:
+        with port.open() as client:
+            client.send({"type": "req", "id": "c", "method": "connect", "params": connect_params()})
+            assert client.closed() == (4001, "gateway auth changed")
+        with port.client(token=CONTROL) as client:
+            assert client.ask("health")["ok"] is True
+
+
+def test_a_stop_does_not_wait_for_a_method_that_does_not_end() -> None:
+    held = Held()
+    port = RpcPort(methods=[Method("held", READ, held, waits=True)])
+    with port, port.client() as client:
+        client.send({"type": "req", "id": "h", "method": "held"})
+        assert held.began.acquire(timeout=PATIENCE_S)
+        stopping = threading.Thread(target=port.listener.stop, args=(Deadline(PATIENCE_S),))
+        stopping.start()
+        assert client.closed() == (1012, "service restart")
+        stopping.join(PATIENCE_S)
+        assert not stopping.is_alive()
+        assert port.threads.alive() == ["rpc-1"]
+        held.gate.set()

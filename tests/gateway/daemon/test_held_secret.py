@@ -8,18 +8,19 @@ import pytest
 
 from loong_channels.waiting import StopToken
 from loong_gateway.api.auth import Auth
+from loong_gateway.api.hooks import hook_auth
 from loong_gateway.api.peers import Peer
 from loong_gateway.base.faults import CommandError
 from loong_gateway.config.snapshot import SecretRef
-from loong_gateway.daemon.port_secret import PortSecret
+from loong_gateway.daemon.held_secret import HeldSecret, keep_apart
 from loong_gateway.logs.redaction import Redactor
 from tests.gateway.api.port_kit import gateway_settings
 
 HERE = Peer("127.0.0.1", "127.0.0.1", loopback=True)
 
 
-def secret_of(ref: SecretRef, redactor: Redactor | None = None, **changes: object) -> PortSecret:
-    return PortSecret(gateway_settings(token=ref, **changes), {}, redactor or Redactor())
+def secret_of(ref: SecretRef, redactor: Redactor | None = None, **changes: object) -> HeldSecret:
+    return HeldSecret.of_port(gateway_settings(token=ref, **changes), {}, redactor or Redactor())
 
 
 @pytest.fixture
@@ -66,3 +67,24 @@ def test_one_that_cannot_be_had_at_the_start_is_an_error(tmp_path: pathlib.Path)
     with pytest.raises(CommandError) as raised:
         secret_of(SecretRef("file", str(tmp_path / "nowhere"), "gateway.auth.token"))
     assert raised.value.code == "run.secret_missing"
+
+
+def test_no_hook_is_taken_while_its_token_is_the_secret_of_the_port() -> None:
+    environ = {"PORT": "secret-of-the-port-1", "HOOK": "token-of-the-hooks-1"}
+    hook, port = (
+        HeldSecret(SecretRef("env", name, name.lower()), ("gateway", name), environ, Redactor())
+        for name in ("HOOK", "PORT")
+    )
+    hooks = hook_auth(str(hook.value))
+    keep_apart(hooks, hook, port)
+
+    def taken(token: str) -> bool:
+        return hooks.judge(token.encode(), HERE, stop=StopToken()).outcome == "ok"
+
+    environ["PORT"] = "token-of-the-hooks-1"
+    port.reload()
+    assert not taken("token-of-the-hooks-1")
+    environ["HOOK"] = "token-of-the-hooks-2"
+    hook.reload()
+    assert taken("token-of-the-hooks-2")
+    assert not taken("token-of-the-hooks-1")

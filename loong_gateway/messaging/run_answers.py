@@ -1,0 +1,220 @@
+"""Answers one run: a command or the model, then one commit of everything that follows from it. Runs on lane workers."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loong_channels.waiting import StopToken
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.config.snapshot import AccountConfig, Config
+from loong_gateway.control import SendRequest
+from loong_gateway.control.runs import ReplyTarget, RunRequest, RunResult
+from loong_gateway.messaging.asking import Asking, ProviderOf
+from loong_gateway.messaging.chat_commands import ChatCommand, parse_command
+from loong_gateway.messaging.conversation import Question
+from loong_gateway.messaging.operator_sends import OperatorSends
+from loong_gateway.messaging.run import Run
+from loong_gateway.messaging.run_rows import encode_result
+from loong_gateway.providers.contract import Completion, ProviderFault
+from loong_gateway.storage import outbox, runs, transcripts
+from loong_gateway.storage.connection import Connection
+from loong_gateway.storage.outbox import Part
+from loong_gateway.storage.store import Store
+
+__all__ = ["Answered", "RunAnswers"]
+
+logger = logging.getLogger("loong.runs")
+
+TIMED_OUT = "the turn did not end in time"
+SHUTDOWN = "shutdown"
+
+Obey = Callable[[ChatCommand, str], str]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How a run ended, before it is kept. `is_remembered` says that question and answer go into the history."""
+
+    result: RunResult
+    is_remembered: bool = False
+
+
+class RunAnswers:
+    """Thread-safe; holds nothing. `obey` does what a chat command asks for."""
+
+    def __init__(
+        self,
+        store: Store,
+        sends: OperatorSends,
+        *,
+        config: Callable[[], Config],
+        provider: ProviderOf,
+        obey: Obey,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._sends = sends
+        self._config = config
+        self._asking = Asking(store, config=config, provider=provider)
+        self._obey = obey
+        self._clock = clock
+
+    def check(self, target: ReplyTarget) -> None:
+        """Raise CommandError for a target that cannot be reached, unless that is all the same."""
+        if not target.best_effort:
+            self._sends.prepare(_send(target, "."), "check")
+
+    def unwritable(self) -> bool:
+        """Whether an answer could not be kept now."""
+        return self._store.unwritable_reason() is not None
+
+    def answer(self, run: Run, stop: StopToken) -> Answered | None:
+        """How the run ends; None when the gateway stops and the run waits for the next start. Blocks."""
+        request = run.request
+        if request.durable:
+            self._store.submit_lazy(functools.partial(runs.claim, id=request.run_id))
+        try:
+            return self._answer(run, stop)
+        except ProviderFault as fault:
+            if stop.is_set() or run.deadline.expired:
+                return self._stopped(run, stop)
+            if fault.kind == "timed_out":
+                return Answered(self.ended(run, "timed_out", error=TIMED_OUT, error_code="timed_out"))
+            words = f"{fault}. {fault.fix}" if fault.fix and request.origin != "turn" else str(fault)
+            return Answered(
+                self.ended(
+                    run, "error", error=words, error_code=fault.kind, retry_after_s=fault.retry_after_s
+                )
+            )
+        except StoreUnwritable as fault:
+            return Answered(self.ended(run, "error", error=str(fault), error_code="store_unwritable"))
+        except Exception:
+            # A bug must not leave those waiting who asked.
+            logger.exception("run %s failed unexpectedly", request.run_id)
+            return Answered(self.ended(run, "error", error="internal error", error_code="internal"))
+
+    def keep(self, run: Run, answered: Answered) -> RunResult | None:
+        """Store how it ended, in one transaction: history, what is to be sent, the run's own row. Blocks.
+
+        None when it was settled elsewhere; then nothing was stored. Raises StoreUnwritable.
+        """
+        request, result = run.request, answered.result
+        account, parts, delivery = self._delivery(request, result)
+        result = replace(result, delivery=delivery)
+        if not (answered.is_remembered or parts or request.durable):
+            return result
+        now_ms = self._clock.wall_ms()
+
+        def store(conn: Connection) -> RunResult | None:
+            kept = result
+            if answered.is_remembered and request.session is not None:
+                # Looked for first: an end that is already there must leave no trace of this one.
+                row = runs.find(conn, request.run_id) if request.durable else None
+                if row is not None and row.state == "ended":
+                    return None
+                session = transcripts.remember(conn, request.session, request.text, result.text, now_ms)
+                kept = replace(kept, session_id=session)
+            if request.durable and not runs.end(conn, request.run_id, encode_result(kept), now_ms):
+                return None
+            if parts:
+                outbox.add(conn, parts, now_ms=now_ms, first_sending=False)
+            return kept
+
+        kept = self._store.write(store)
+        if kept is not None and parts and account is not None:
+            self._sends.release(account, parts)
+        return kept
+
+    def ended(self, run: Run, state: str, **how: Any) -> RunResult:
+        """A result with what is known of the run."""
+        request, config = run.request, self._config()
+        name = request.profile or config.active_provider or ""
+        profile = config.providers.get(name)
+        known = RunResult(
+            request.run_id,
+            state,
+            text=run.say(),
+            provider=name,
+            model=request.model or ("" if profile is None else profile.model),
+            session=request.session,
+            started_ms=run.started_ms,
+            ended_ms=self._clock.wall_ms(),
+        )
+        return replace(known, **how)
+
+    def _answer(self, run: Run, stop: StopToken) -> Answered | None:
+        request = run.request
+        command = parse_command(request.text) if request.session and not request.messages else None
+        if command is not None:
+            text = self._obey(command, str(request.session))
+            return Answered(self.ended(run, "ok", text=text, provider="", model=""))
+        question = Question(
+            request.text,
+            request.images,
+            messages=request.messages,
+            system=request.system,
+            model=request.model,
+            options=request.options,
+        )
+        completion = self._asking.complete(
+            request.session,
+            question,
+            run.deadline,
+            stop,
+            profile=request.profile,
+            on_text=run.grown if run.wants_stream else None,
+        )
+        if stop.is_set():
+            return self._stopped(run, stop)
+        return self._completed(run, completion)
+
+    def _completed(self, run: Run, completion: Completion) -> Answered:
+        result = self.ended(
+            run,
+            "ok",
+            text=completion.text,
+            model=completion.model,
+            usage=completion.usage,
+            truncated=completion.truncated,
+            tool_calls=completion.tool_calls,
+        )
+        # The caller goes on with the results of its tools; what it then has is worth remembering.
+        return Answered(result, is_remembered=run.request.session is not None and not completion.tool_calls)
+
+    def _stopped(self, run: Run, stop: StopToken) -> Answered | None:
+        if run.stop.is_set():
+            return Answered(self.ended(run, "aborted", stop_reason=run.stop.reason))
+        if stop.is_set() and stop.reason == "stopping":
+            if not run.request.durable:
+                return Answered(self.ended(run, "aborted", stop_reason=SHUTDOWN))
+            self._store.submit(functools.partial(runs.give_back, id=run.request.run_id))
+            return None
+        if stop.is_set() and stop.reason == "user":
+            return Answered(self.ended(run, "aborted", stop_reason="user"))
+        return Answered(self.ended(run, "timed_out", error=TIMED_OUT, error_code="timed_out"))
+
+    def _delivery(
+        self, request: RunRequest, result: RunResult
+    ) -> tuple[AccountConfig | None, list[Part], str | None]:
+        """What is to be sent besides, and what is said of it."""
+        if request.deliver is None or result.state != "ok" or not result.text.strip():
+            return None, [], None
+        try:
+            # Made of the run's id, so that a run that is begun again after a crash sends nothing twice.
+            account, parts = self._sends.prepare(
+                _send(request.deliver, result.text), f"send-run-{request.run_id}"
+            )
+        except CommandError as error:
+            logger.warning("the answer of run %s cannot be sent: %s", request.run_id, error)
+            return None, [], "refused"
+        return account, parts, "queued"
+
+
+def _send(target: ReplyTarget, text: str) -> SendRequest:
+    to = target.target if target.thread is None else f"{target.target}:{target.thread}"
+    return SendRequest(target.channel, target.account, to, "", text)

@@ -1,0 +1,142 @@
+"""What clients are told while a run goes on: `agent` events, and for runs of a session `chat` events.
+
+Shapes: https://docs.openclaw.ai/gateway/protocol and the schemas of npm @openclaw/gateway-protocol. `agent` events
+carry `sessionKey` and `agentId` beside what that schema names, because clients need them.
+
+Order: lifecycle start, assistant pieces, lifecycle end or error, then the one final `chat` event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from loong_gateway.base.bus import Bus, Event
+from loong_gateway.base.clock import Clock
+
+__all__ = ["AGENT_ID", "RunEvents"]
+
+AGENT_ID = "main"
+# Pieces that come faster than this are told together.
+COALESCE_S = 0.075
+# Chat clients know a few words for why a run failed; the fault classes of providers are finer.
+KINDS = {"timed_out": "timeout", "rate_limited": "rate_limit"}
+
+
+class RunEvents:
+    """The events of one run. Used by one thread at a time.
+
+    Pieces wait for one that comes COALESCE_S after the last that were told, or for the end: a model that pauses leaves
+    at most that much untold. While nobody listens, nothing is made of them; the first who does is told all at once.
+    """
+
+    def __init__(self, bus: Bus, clock: Clock, run_id: str, session: str | None) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._run_id = run_id
+        self._session = session
+        self._seq = 0
+        self._started_ms = 0
+        self._pieces: list[str] = []
+        self._told = ""
+        self._told_s = -COALESCE_S
+        self._replaces = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody would be told of pieces now."""
+        return self._bus.has_listeners
+
+    def started(self) -> None:
+        """The run begins, or begins again: then what was said so far does not count any more."""
+        self._started_ms = self._clock.wall_ms()
+        self._pieces = []
+        self._replaces = bool(self._told)
+        self._agent("lifecycle", {"phase": "start", "startedAt": self._started_ms})
+
+    def grown(self, piece: str) -> None:
+        """A piece of the answer."""
+        self._pieces.append(piece)
+        now_s = self._clock.monotonic_s()
+        if now_s - self._told_s >= COALESCE_S and self._bus.has_listeners:
+            self._told_s = now_s
+            self._tell("".join(self._pieces))
+
+    def finished(self, text: str, usage: Mapping[str, int] | None = None) -> None:
+        """The run has an answer, and it is stored."""
+        if self._bus.has_listeners:
+            self._tell(text)
+        self._end({"phase": "end", "aborted": False, "stopReason": "stop"})
+        self._chat(
+            {
+                "state": "final",
+                **self._message(text),
+                "stopReason": "stop",
+                **({"usage": dict(usage)} if usage else {}),
+            }
+        )
+
+    def aborted(self, reason: str) -> None:
+        """The run was ended by somebody."""
+        text = self._all_told()
+        self._end({"phase": "end", "aborted": True, "stopReason": reason})
+        self._chat({"state": "aborted", **(self._message(text) if text else {}), "stopReason": reason})
+
+    def failed(self, error: str, code: str) -> None:
+        """The run has no answer."""
+        self._all_told()
+        self._end({"phase": "error", "error": error})
+        self._chat({"state": "error", "errorMessage": error, "errorKind": KINDS.get(code, "unknown")})
+
+    def _all_told(self) -> str:
+        """Tell what waits; all that was said."""
+        text = "".join(self._pieces)
+        if text and self._bus.has_listeners:
+            self._tell(text)
+        return text
+
+    def _tell(self, text: str) -> None:
+        extends = text.startswith(self._told) and not self._replaces
+        delta = text[len(self._told) :] if extends else text
+        if extends and not delta:
+            return
+        self._told = text
+        self._replaces = False
+        mark = {} if extends else {"replace": True}
+        self._agent("assistant", {"text": text, "delta": delta, **mark})
+        self._chat({"state": "delta", "deltaText": delta, **self._message(text), **mark}, is_kept=False)
+
+    def _end(self, data: dict[str, object]) -> None:
+        # A run that ends before its turn has no start.
+        started = {"startedAt": self._started_ms} if self._started_ms else {}
+        self._agent("lifecycle", {**data, **started, "endedAt": self._clock.wall_ms()})
+
+    def _message(self, text: str) -> dict[str, object]:
+        content = [{"type": "text", "text": text}]
+        return {
+            "message": {"role": "assistant", "content": content, "timestamp": self._clock.wall_ms()},
+        }
+
+    def _agent(self, stream: str, data: Mapping[str, object]) -> None:
+        self._seq += 1
+        payload: dict[str, object] = {
+            "runId": self._run_id,
+            "seq": self._seq,
+            "stream": stream,
+            "ts": self._clock.wall_ms(),
+            "agentId": AGENT_ID,
+            "data": data,
+        }
+        if self._session is not None:
+            payload["sessionKey"] = self._session
+        self._bus.publish(Event("agent", payload, is_kept=stream == "lifecycle"))
+
+    def _chat(self, payload: Mapping[str, object], *, is_kept: bool = True) -> None:
+        if self._session is None:
+            return
+        common = {
+            "runId": self._run_id,
+            "sessionKey": self._session,
+            "agentId": AGENT_ID,
+            "seq": self._seq,
+        }
+        self._bus.publish(Event("chat", {**common, **payload}, is_kept=is_kept))

@@ -1,0 +1,314 @@
+"""Runs: one id, one execution; what they remember, how they end, who is told."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from loong_gateway.base.faults import CommandError
+from loong_gateway.control import TurnRequest
+from loong_gateway.control.runs import ReplyTarget, RunRefused, RunRequest
+from loong_gateway.messaging.turn_requests import turn
+from loong_gateway.providers.contract import CallOptions, Completion, Image, Message, ProviderFault, ToolCall
+from loong_gateway.storage import transcripts
+from tests.gateway.messaging.engine_rig import WAIT_S
+from tests.gateway.messaging.run_rig import SESSION, Watching, runs_at
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def rig(tmp_path):
+    with runs_at(tmp_path / "store.sqlite3") as made:
+        yield made
+
+
+class Held:
+    """A model that says one piece and goes on when it is let, or stopped."""
+
+    def __init__(self, *rest: str) -> None:
+        self.began = threading.Event()
+        self.release = threading.Event()
+        self.rest = rest
+
+    def __call__(self, call, stop, on_text):
+        if on_text is not None:
+            on_text("one ")
+        self.began.set()
+        with stop.watch(self.release.set):
+            assert self.release.wait(WAIT_S)
+        if stop.is_set():
+            raise ProviderFault("interrupted", "stopped")
+        for piece in self.rest:
+            if on_text is not None:
+                on_text(piece)
+        return Completion("one " + "".join(self.rest), "scripted")
+
+
+def history(rig, key=SESSION):
+    return rig.store.read(lambda conn: transcripts.window(conn, transcripts.active_session(conn, key), 99))
+
+
+def test_a_run_of_a_session_is_answered_with_its_history_and_remembered(rig):
+    rig.ask("a", "one", session=SESSION)
+    result = rig.ask("b", "two", session=SESSION)
+    assert (result.state, result.text, result.session_id) == ("ok", "re: two", SESSION)
+    assert rig.asked(1) == [("user", "one"), ("assistant", "re: one"), ("user", "two")]
+    assert len(history(rig)) == 4
+
+
+def test_a_run_by_itself_sees_and_leaves_nothing(rig):
+    rig.ask("a", "one")
+    rig.ask("b", "two")
+    assert rig.asked(1) == [("user", "two")]
+    assert history(rig) == []
+
+
+def test_what_the_caller_tells_comes_after_the_history(rig):
+    rig.ask("a", "one", session=SESSION)
+    messages = (Message("assistant", "told"), Message("user", "two"))
+    options = CallOptions(temperature=0.5)
+    rig.ask("b", "two", session=SESSION, messages=messages, system="Be kind.", model="m", options=options)
+    call = rig.provider.calls[1]
+    assert call.messages[0].content.endswith("Be kind.")
+    assert rig.asked(1)[2:] == [("assistant", "told"), ("user", "two")]
+    assert (call.model, call.options) == ("m", options)
+
+
+def test_one_id_is_run_once(rig):
+    held = Held("two")
+    rig.provider.script = [held]
+    first = rig.start("a", session=SESSION)
+    assert held.began.wait(WAIT_S)
+    late = Watching()
+    ticket = rig.runs.start(RunRequest("a", "hello", session=SESSION), late)
+    assert ticket.state == "in_flight"
+    held.release.set()
+    assert first.wait() == late.wait()
+    assert ("".join(first.pieces), "".join(late.pieces)) == ("one two", "one two")
+    again = rig.runs.start(RunRequest("a", "hello"))
+    assert (again.state, again.result.text) == ("ended", "one two")
+    assert len(rig.provider.calls) == 1
+
+
+def test_many_who_start_the_same_run_at_once_start_one(rig):
+    states = []
+    threads = [
+        threading.Thread(
+            target=lambda: states.append(
+                rig.runs.start(RunRequest("a", "hi", durable=True, session=SESSION)).state
+            )
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert states.count("accepted") == 1
+    wait_until(lambda: not rig.runs.active(), what="the end")
+    assert len(rig.provider.calls) == 1
+
+
+def test_accepted_comes_before_anything_of_the_run(rig):
+    rig.listen()
+    seen = []
+    rig.runs.start(RunRequest("a", "hi", session=SESSION), None, lambda _: seen.append(len(rig.told_events)))
+    wait_until(lambda: not rig.runs.active(), what="the end")
+    assert seen == [0]
+    assert rig.told_events
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_run_that_is_aborted_remembers_nothing(rig, durable):
+    held = Held()
+    rig.provider.script = [held]
+    watcher = rig.start("a", session=SESSION, durable=durable)
+    queued = rig.start("b", session=SESSION, durable=durable)
+    assert held.began.wait(WAIT_S)
+    assert rig.runs.abort(session="agent:main:other") == []
+    assert rig.runs.abort(session=SESSION) == ["a", "b"]
+    assert (watcher.wait().stop_reason, queued.wait().state) == ("rpc", "aborted")
+    assert history(rig) == []
+    assert len(rig.provider.calls) == 1
+    assert rig.runs.active() == []
+
+
+def test_the_word_stop_ends_what_runs_in_its_session(rig):
+    held = Held()
+    rig.provider.script = [held]
+    watcher = rig.start("a", session=SESSION)
+    assert held.began.wait(WAIT_S)
+    assert rig.ask("b", "/stop", session=SESSION).state == "ok"
+    assert watcher.wait().stop_reason == "user"
+
+
+def test_a_command_is_obeyed_and_not_asked(rig):
+    rig.ask("a", "one", session=SESSION)
+    assert "new session" in rig.ask("b", "/new", session=SESSION).text
+    rig.ask("c", "two", session=SESSION)
+    assert rig.asked(1) == [("user", "two")]
+
+
+def test_a_run_that_waits_too_long_times_out(rig):
+    held = Held()
+    rig.provider.script = [held]
+    rig.start("a", session=SESSION)
+    assert held.began.wait(WAIT_S)
+    watcher = rig.start("b", session=SESSION, timeout_s=5, durable=True)
+    rig.clock.advance(6)
+    rig.runs.tick()
+    assert watcher.wait().state == "timed_out"
+
+
+def test_a_failure_says_why_and_is_remembered_by_its_id_only(rig):
+    rig.provider.script = [ProviderFault("auth_rejected", "the key was refused")]
+    result = rig.ask("a", session=SESSION, durable=True)
+    assert (result.state, result.error_code, history(rig)) == ("error", "auth_rejected", [])
+    assert rig.runs.start(RunRequest("a", "x")).result == result
+
+
+def test_a_run_that_asks_for_tools_is_well_and_remembers_nothing(rig):
+    calls = (ToolCall("1", "f", "{}"),)
+    rig.provider.script = [lambda *_: Completion("", "scripted", tool_calls=calls)]
+    result = rig.ask("a", session=SESSION, durable=True)
+    assert (result.state, result.tool_calls, history(rig)) == ("ok", calls, [])
+
+
+def test_results_are_forgotten_after_a_while(rig):
+    rig.ask("a")
+    wait_until(lambda: not rig.runs.active(), what="the end")
+    rig.clock.advance(301)
+    rig.runs.tick()
+    assert rig.runs.watch("a", print) is None
+
+
+def test_who_watches_the_end_hears_of_it_once_or_not_at_all(rig):
+    held = Held()
+    rig.provider.script = [held]
+    watcher = rig.start("a")
+    assert held.began.wait(WAIT_S)
+    heard, left = [], []
+    rig.runs.watch("a", heard.append)
+    rig.runs.watch("a", left.append)()
+    held.release.set()
+    watcher.wait()
+    wait_until(lambda: heard, what="the end")
+    rig.runs.watch("a", heard.append)
+    assert (len(heard), left) == (2, [])
+
+
+def test_a_watcher_that_fails_does_not_harm_the_run(rig):
+    class Broken(Watching):
+        def grown(self, piece):
+            raise RuntimeError
+
+    watcher = rig.start("a", watcher=Broken())
+    rig.runs.start(RunRequest("b", "hi"), good := Watching())
+    assert good.wait().state == "ok"
+    assert rig.runs.watch("a", watcher.ended) is not None
+
+
+@pytest.mark.parametrize("code", ["unknown_profile", "busy", "stopping", "store_unwritable"])
+def test_a_run_is_refused_with_a_code(rig, code, monkeypatch):
+    how = {"profile": "none"} if code == "unknown_profile" else {}
+    if code == "busy":
+        monkeypatch.setattr(rig.lanes, "full", lambda _: True)
+    if code == "stopping":
+        rig.stop()
+    if code == "store_unwritable":
+        from loong_gateway.base.faults import StoreUnwritable
+
+        def refuse(_):
+            raise StoreUnwritable("full")
+
+        monkeypatch.setattr(rig.store, "write", refuse)
+    with pytest.raises(RunRefused) as refused:
+        rig.runs.start(RunRequest("a", "hi", durable=True, **how))
+    monkeypatch.undo()
+    assert refused.value.code == code
+    assert rig.runs.active() == []
+    assert rig.runs.watch("a", print) is None
+
+
+def test_the_answer_is_sent_with_the_run(rig):
+    target = ReplyTarget("telegram", None, "7")
+    result = rig.ask("a", session=SESSION, durable=True, deliver=target)
+    assert result.delivery == "queued"
+    wait_until(rig.channel.texts, what="the delivery")
+    assert rig.channel.texts() == ["re: hello"]
+    assert rig.channel.sent[0].idempotency_key == "send-run-a-0"
+
+
+def test_a_target_that_cannot_be_reached_is_refused_unless_that_is_all_the_same(rig):
+    with pytest.raises(CommandError):
+        rig.start("a", deliver=ReplyTarget("nowhere", None, "7"))
+    assert rig.ask("b", deliver=ReplyTarget("nowhere", None, "7", best_effort=True)).delivery == "refused"
+
+
+def test_accepted_runs_are_begun_again_in_order_after_a_restart(rig):
+    held = Held()
+    rig.provider.script = [held]
+    picture = (Image("image/png", b"\x89PNG"),)
+    options = CallOptions(stop=("x",))
+    first = rig.start("a", "one", session=SESSION, durable=True, images=picture, options=options)
+    second = rig.start("b", "two", session=SESSION, durable=True)
+    gone = rig.start("c", "three", session=SESSION)
+    assert held.began.wait(WAIT_S)
+    rig.stop()
+    assert (second.wait().stop_reason, gone.wait().stop_reason) == ("shutdown", "shutdown")
+    rig.lanes.cut()
+    assert first.wait().stop_reason == "shutdown"
+    rig.settle()
+    rig.restart()
+    assert rig.runs.recover() == 2
+    wait_until(lambda: not rig.runs.active(), what="the end")
+    assert [text for role, text in history(rig) if role == "user"] == ["one", "two"]
+    assert (rig.provider.calls[1].messages[-1].images, rig.provider.calls[1].options) == (picture, options)
+    rig.restart()
+    assert rig.runs.recover() == 0
+    ticket = rig.runs.start(RunRequest("b", "two", session=SESSION, durable=True))
+    assert (ticket.state, ticket.result.text) == ("ended", "re: two")
+
+
+def test_a_run_that_kills_the_gateway_again_and_again_is_given_up(rig):
+    request = RunRequest("a", "poison", session=SESSION, durable=True)
+    rig.stop()
+    from loong_gateway.messaging.run_rows import encode_request
+    from loong_gateway.storage import runs
+
+    rig.store.write(lambda conn: runs.add(conn, "a", encode_request(request), rig.clock.wall_ms()))
+    for _ in range(rig.config.delivery.max_crash_attempts + 1):
+        rig.store.write(lambda conn: runs.claim(conn, "a"))
+        rig.store.write(runs.pending)
+    rig.restart()
+    assert rig.runs.recover() == 0
+    ticket = rig.runs.start(request)
+    assert (ticket.state, ticket.result.error_code) == ("ended", "internal")
+    assert rig.provider.calls == []
+
+
+def test_a_damaged_run_ends_as_an_error(rig):
+    from loong_gateway.storage import runs
+
+    rig.store.write(lambda conn: runs.add(conn, "a", b"{}", 1))
+    rig.store.write(lambda conn: conn.execute("UPDATE run SET crc = 1"))
+    assert rig.runs.recover() == 0
+    assert rig.runs.start(RunRequest("a", "x", durable=True)).result.state == "error"
+
+
+def test_an_asker_who_leaves_ends_the_question(rig):
+    held = Held()
+    rig.provider.script = [held]
+    assert turn(rig.runs, TurnRequest("demo", "hello", timeout_s=0.05)).error_code == "timed_out"
+    wait_until(lambda: not rig.runs.active(), what="the end")
+    assert history(rig, "agent:main:demo") == []
+
+
+def test_a_question_of_the_port_shares_the_memory_of_its_session(rig):
+    turn(rig.runs, TurnRequest("demo", "one"))
+    rig.provider.script = [ProviderFault("auth_rejected", "the key was refused")]
+    assert turn(rig.runs, TurnRequest("demo", "two")).error_code == "auth_rejected"
+    assert turn(rig.runs, TurnRequest("demo", "three")).text == "re: three"
+    assert rig.asked(2) == [("user", "one"), ("assistant", "re: one"), ("user", "three")]
+    assert rig.outbox_states() == {}
