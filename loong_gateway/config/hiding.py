@@ -19,10 +19,12 @@ from loong_gateway.config.tables import fold
 from loong_gateway.config.toml_lines import KeyPath, layout
 from loong_gateway.config.toml_text import document_text, same
 
-__all__ = ["REDACTED", "hidden", "hidden_text", "marked", "restored"]
+__all__ = ["DEEPEST", "REDACTED", "hidden", "hidden_text", "marked", "restored"]
 
 # Stands for a secret in what is told; written back, it keeps what is stored.
 REDACTED = "__LOONG_REDACTED__"
+
+DEEPEST = 64
 
 # Names of values that are secret although this build does not read them.
 _SECRET_NAME = re.compile(
@@ -74,7 +76,9 @@ def hidden_text(
 
 
 def marked(table: object, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Where a value or a part of one is the mark."""
+    """Where a value or a part of one is the mark, as deep as anything is read."""
+    if len(path) > DEEPEST:
+        return
     if isinstance(table, str):
         if REDACTED in table:
             yield path

@@ -22,7 +22,7 @@ from loong_channels import catalog
 from loong_channels.settings import Setting
 from loong_gateway.config.accounts import read_channels, warn_shared_credentials
 from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
-from loong_gateway.config.hiding import marked
+from loong_gateway.config.hiding import DEEPEST, marked
 from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
@@ -132,11 +132,18 @@ def _read_source(
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The TOML of a text, as it stands. Raises ValueError for what is none."""
+    """The TOML of a text, as it stands. Raises ValueError for what is none, or nests deeper than a config ever does."""
     try:
-        return tomli.loads(text)
+        table = tomli.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    level: list[Any] = [table]
+    for _ in range(DEEPEST):
+        items = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+        level = [item for item in items if isinstance(item, (dict, list))]
+    if level:
+        raise ValueError("nested too deeply")
+    return table
 
 
 def about_file(code: str, *, place: tuple[int, int] | None = None, **values: object) -> Diagnostic:

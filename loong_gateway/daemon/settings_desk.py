@@ -170,8 +170,9 @@ class ConfigDesk:
     def _parsed(self, text: str) -> dict[str, Any]:
         try:
             return loading.parse(text.replace("\r\n", "\n"))
-        except ValueError:
-            raise ConfigRefused(self._findings(text.encode("utf-8", "replace"))[0]) from None
+        except ValueError as error:
+            found = self._findings(text.encode("utf-8", "replace"))[0]
+            raise ConfigRefused(found or (_unwritable(str(error)),)) from None
 
 
 def _edited(text: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
@@ -180,9 +181,11 @@ def _edited(text: str, before: Mapping[str, object], after: Mapping[str, object]
     except ValueError as error:
         # One of our own words, or of UnicodeEncodeError, which is about half a character.
         detail = "holds a character that is none" if isinstance(error, UnicodeError) else str(error)
-        raise ConfigRefused(
-            (about_file("config.file.syntax", detail=detail, fix="write it otherwise"),)
-        ) from None
+        raise ConfigRefused((_unwritable(detail),)) from None
+
+
+def _unwritable(detail: str) -> Diagnostic:
+    return about_file("config.file.syntax", detail=detail, fix="write it otherwise")
 
 
 def _changes(

@@ -83,6 +83,8 @@ class _Configs:
             raise RpcFault("INVALID_REQUEST", message) from error
         except ConfigRefused as error:
             raise _refusal(error.issues) from error
+        except RecursionError:
+            raise RpcFault("INVALID_REQUEST", "invalid config: nested too deeply") from None
         except StoreUnwritable as error:
             raise _unwritable(error) from error
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
 from collections.abc import Callable, Mapping
 
 from loong_gateway.base.faults import CommandError
@@ -14,6 +14,8 @@ from .calls import ADMIN, READ, WRITE, Call, Method, RpcFault
 from .params import BadParam
 
 __all__ = ["methods"]
+
+logger = logging.getLogger("loong.port")
 
 LONGEST_TEXT = 4096
 LONGEST_DELAY_MS = 600_000
@@ -26,13 +28,15 @@ TEXTS = (
 LISTS = ("roles", "scopes", "tags")
 
 
-def methods(control: ControlPlane, *, announce: Callable[[Mapping[str, object]], None]) -> list[Method]:
+def methods(
+    control: ControlPlane, *, identity: Callable[[], str], announce: Callable[[Mapping[str, object]], None]
+) -> list[Method]:
     """The methods over `control`.
 
-    `announce` lists something among those present and tells everyone: it is handed fields of a presence entry, `text`
-    among them.
+    `identity` is a name of this gateway that does not change; only its digest is shown. `announce` lists something
+    among those present and tells everyone: it is handed fields of a presence entry, `text` among them.
     """
-    gateway = _Gateway(control, announce)
+    gateway = _Gateway(control, identity, announce)
     return [
         Method("gateway.identity.get", READ, gateway.identity),
         Method("gateway.restart.preflight", READ, gateway.preflight, waits=True),
@@ -48,14 +52,19 @@ def methods(control: ControlPlane, *, announce: Callable[[Mapping[str, object]],
 
 
 class _Gateway:
-    def __init__(self, control: ControlPlane, announce: Callable[[Mapping[str, object]], None]) -> None:
+    def __init__(
+        self,
+        control: ControlPlane,
+        identity: Callable[[], str],
+        announce: Callable[[Mapping[str, object]], None],
+    ) -> None:
         self._control = control
+        self._identity = identity
         self._announce = announce
 
     def identity(self, _call: Call) -> object:
-        # There is no key pair here. Who compares this over time learns whether it is the same home on the same host.
-        name = f"{os.uname().nodename}\n{self._control.config().path}"
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+        # There is no key pair here; a client that compares the two over time learns whether it is the same gateway.
+        digest = hashlib.sha256(self._identity().encode("utf-8")).hexdigest()
         return {"deviceId": digest, "publicKey": ""}
 
     def preflight(self, _call: Call) -> object:

@@ -24,25 +24,29 @@ def methods(control: ControlPlane) -> list[Method]:
         view = params.choice("view", VIEWS, default="default")
         refresh = params.flag("refresh") and not params.flag("preparedOnly")
         listed = control.models(refresh=refresh, timeout_s=LIST_S)
-        active = control.config().active_provider
+        config = control.config()
+        active = config.active_provider
         rows, seen = [], set()
         for model in listed:
             is_own = model["profile"] not in seen
             seen.add(model["profile"])
             # "configured" is what the config names; the other views show what there is.
             if is_own or view in ("default", "all"):
-                rows.append(_row(model, is_default=is_own and model["profile"] == active))
+                profile = config.providers.get(str(model["profile"]))
+                sees = profile is not None and profile.images
+                rows.append(_row(model, is_default=is_own and model["profile"] == active, sees=sees))
         return {"models": rows}
 
     return [Method("models.list", READ, answer, waits=True)]
 
 
-def _row(model: Mapping[str, object], *, is_default: bool) -> dict[str, object]:
+def _row(model: Mapping[str, object], *, is_default: bool, sees: bool) -> dict[str, object]:
     row: dict[str, object] = {
         "id": model["id"],
         "name": model["id"],
         "provider": model["profile"],
         "available": model["available"],
+        "input": ["text", "image"] if sees else ["text"],
     }
     reason = REASONS.get(str(model.get("error_code", "")))
     if reason is not None:

@@ -140,6 +140,12 @@ def test_a_text_that_is_neither(control: Control) -> None:
     assert (code, message.startswith("invalid config: not valid TOML")) == ("INVALID_REQUEST", True)
 
 
+def test_a_patch_without_bottom(control: Control) -> None:
+    raw = '{"a":' * 900 + "1" + "}" * 900
+    code, message = control.refusal("config.patch", raw=raw, baseHash=control.hash)
+    assert (code, "nested too deeply" in message) == ("INVALID_REQUEST", True)
+
+
 def test_a_first_file_needs_no_hash(control: Control) -> None:
     control.path.unlink()
     assert control.call("config.get")["exists"] is False

@@ -17,9 +17,11 @@ active_provider = "main"
 [providers.main]
 kind = "ollama"
 model = "m"
+images = true
 [providers.other]
 kind = "openai"
 """
+SEES = ["text", "image"]
 
 
 class Control:
@@ -49,13 +51,21 @@ class Control:
 def test_rows() -> None:
     assert ask(methods(Control()), "models.list", {"view": "default", "includeDetails": True}) == {
         "models": [
-            {"id": "m", "name": "m", "provider": "main", "available": True, "tags": ["default"]},
-            {"id": "n", "name": "n", "provider": "main", "available": True},
+            {
+                "id": "m",
+                "name": "m",
+                "provider": "main",
+                "available": True,
+                "input": SEES,
+                "tags": ["default"],
+            },
+            {"id": "n", "name": "n", "provider": "main", "available": True, "input": SEES},
             {
                 "id": "auto",
                 "name": "auto",
                 "provider": "other",
                 "available": False,
+                "input": ["text"],
                 "unavailableReason": "missing-auth",
             },
         ]

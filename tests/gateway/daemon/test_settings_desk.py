@@ -165,6 +165,16 @@ def test_what_is_not_valid_is_not_written(desk: ConfigDesk, path: pathlib.Path) 
     assert path.read_text() == CONFIG
 
 
+def test_what_nests_without_end_is_neither_shown_nor_written(desk: ConfigDesk, path: pathlib.Path) -> None:
+    digest = desk.read().digest
+    deep = ".".join(["a"] * 3000)
+    with pytest.raises(ConfigRefused, match="nested too deeply"):
+        desk.replace(f"{deep} = 1\n", digest)
+    assert path.read_text() == CONFIG
+    path.write_text(f'{deep} = 1\n[telegram]\nbot_token = "{TOKEN}"\n')
+    assert desk.read().raw == ""
+
+
 def test_only_who_has_seen_the_file_changes_it(desk: ConfigDesk, path: pathlib.Path) -> None:
     digest = desk.read().digest
     path.write_text(CONFIG + "\n# by hand\n")
