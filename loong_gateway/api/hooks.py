@@ -31,6 +31,7 @@ from .peers import Peer
 from .query import names_credential
 from .router import ANY_METHOD, Request, Route
 from .tools_routes import AGENTS
+from .wakes import WAKE_MODES, wake
 
 __all__ = ["hook_auth", "hook_routes"]
 
@@ -49,7 +50,6 @@ IN_THE_QUERY = (
     "Hook token must be provided via Authorization: Bearer <token> or X-Loong-Token header "
     "(query parameters are not allowed)."
 )
-NOTICE = "What follows was reported by a program, not written by a person."
 THINKING = ("off", "minimal", "low", "medium", "high", "xhigh")
 
 
@@ -121,25 +121,19 @@ class _Hooks:
 
     def wake(self, document: Mapping[str, object], _head: RequestHead) -> Answer:
         text = _required(document, "text")
-        mode = _choice(document, "mode", ("now", "next-heartbeat"))
+        mode = _choice(document, "mode", WAKE_MODES)
         _check_agent(document)
         session = self._named_session(document) or self._session(MAIN)
-        if mode == "now":
-            run_id = str(uuid.uuid4())
-            request = RunRequest(
-                run_id, text, session=session, system=NOTICE, durable=True, label="wake", origin="hook"
-            )
-            self._control.runs.start(request)
-            return json_answer(200, {"ok": True, "mode": mode, "eventOutcome": "started", "runId": run_id})
-        # There is no heartbeat that would ask the model by itself: the next question of the session will.
-        self._control.sessions.inject(session, text, role="system")
-        return json_answer(200, {"ok": True, "mode": mode, "eventOutcome": "kept"})
+        run_id = wake(self._control, mode, text, session, origin="hook")
+        if run_id is None:
+            return json_answer(200, {"ok": True, "mode": mode, "eventOutcome": "kept"})
+        return json_answer(200, {"ok": True, "mode": mode, "eventOutcome": "started", "runId": run_id})
 
     def agent(self, document: Mapping[str, object], head: RequestHead) -> Answer:
         config = self._control.config()
         message = _required(document, "message")
         _check_agent(document)
-        _choice(document, "wakeMode", ("now", "next-heartbeat"))
+        _choice(document, "wakeMode", WAKE_MODES)
         session = self._run_session(document)
         profile, model = _model(config, optional_text(document, "model"))
         thinking = optional_text(document, "thinking")

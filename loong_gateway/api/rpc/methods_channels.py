@@ -55,7 +55,7 @@ def methods(control: ControlPlane, ask: Ask, wall_ms: Callable[[], int]) -> list
         Method("channels.start", ADMIN, channels.start, waits=True),
         Method("channels.stop", ADMIN, channels.stop, waits=True),
         Method("channels.restart", ADMIN, channels.restart, waits=True),
-        Method("send", WRITE, channels.send, waits=True),
+        Method("send", WRITE, channels.send, waits=True, starts_work=True),
     ]
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Mapping
 
+from loong_gateway.api.wakes import WAKE_MODES, wake
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line, plural
 from loong_gateway.control import ControlPlane
+from loong_gateway.control.runs import RunRefused
 
 from .calls import ADMIN, READ, WRITE, Call, Method, RpcFault
 from .params import BadParam
@@ -28,22 +31,20 @@ TEXTS = (
 LISTS = ("roles", "scopes", "tags")
 
 
-def methods(
-    control: ControlPlane, *, identity: Callable[[], str], announce: Callable[[Mapping[str, object]], None]
-) -> list[Method]:
+def methods(control: ControlPlane, *, announce: Callable[[Mapping[str, object]], None]) -> list[Method]:
     """The methods over `control`.
 
-    `identity` is a name of this gateway that does not change; only its digest is shown. `announce` lists something
-    among those present and tells everyone: it is handed fields of a presence entry, `text` among them.
+    `announce` lists something among those present and tells everyone: it is handed fields of a presence entry, `text`
+    among them.
     """
-    gateway = _Gateway(control, identity, announce)
+    gateway = _Gateway(control, announce)
     return [
         Method("gateway.identity.get", READ, gateway.identity),
         Method("gateway.restart.preflight", READ, gateway.preflight, waits=True),
         Method("gateway.restart.request", ADMIN, gateway.restart, waits=True),
         Method("secrets.reload", ADMIN, gateway.reload_secrets, waits=True),
         Method("system-event", ADMIN, gateway.system_event),
-        Method("wake", WRITE, gateway.wake),
+        Method("wake", WRITE, gateway.wake, waits=True, starts_work=True),
         Method("last-heartbeat", READ, lambda _call: None),
         Method("set-heartbeats", ADMIN, _set_heartbeats),
         Method("cron.status", READ, lambda _call: {"enabled": False, "jobs": 0, "nextWakeAtMs": None}),
@@ -52,19 +53,14 @@ def methods(
 
 
 class _Gateway:
-    def __init__(
-        self,
-        control: ControlPlane,
-        identity: Callable[[], str],
-        announce: Callable[[Mapping[str, object]], None],
-    ) -> None:
+    def __init__(self, control: ControlPlane, announce: Callable[[Mapping[str, object]], None]) -> None:
         self._control = control
-        self._identity = identity
         self._announce = announce
 
     def identity(self, _call: Call) -> object:
-        # There is no key pair here; a client that compares the two over time learns whether it is the same gateway.
-        digest = hashlib.sha256(self._identity().encode("utf-8")).hexdigest()
+        # There is no key pair here. Who compares this over time learns whether it is the same home on the same host.
+        name = f"{os.uname().nodename}\n{self._control.config().path}"
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
         return {"deviceId": digest, "publicKey": ""}
 
     def preflight(self, _call: Call) -> object:
@@ -126,11 +122,15 @@ class _Gateway:
 
     def wake(self, call: Call) -> object:
         mode = call.params.required_text("mode", longest=LONGEST_NAME)
-        if mode not in ("now", "next-heartbeat"):
+        if mode not in WAKE_MODES:
             raise BadParam("at /mode: must be equal to one of the allowed values")
         text = call.params.required_text("text", longest=LONGEST_TEXT)
-        # There is no heartbeat that would read it to the model; whoever looks at the list of those present sees it.
-        self._announce({"text": one_line(text, LONGEST_TEXT), "reason": "wake"})
+        session = self._control.sessions.resolve("main")
+        assert session is not None
+        try:
+            wake(self._control, mode, text, session, origin="rpc")
+        except RunRefused as refused:
+            raise RpcFault("UNAVAILABLE", str(refused), retryable=True) from refused
         return {"ok": True}
 
 

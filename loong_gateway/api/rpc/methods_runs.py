@@ -39,9 +39,9 @@ def methods(control: ControlPlane) -> list[Method]:
     """The methods of this module."""
     verbs = _Verbs(control)
     return [
-        Method("agent", WRITE, verbs.agent),
+        Method("agent", WRITE, verbs.agent, starts_work=True),
         Method("agent.wait", WRITE, verbs.wait),
-        Method("chat.send", WRITE, verbs.send),
+        Method("chat.send", WRITE, verbs.send, starts_work=True),
         Method("chat.abort", WRITE, verbs.abort),
         Method("chat.history", READ, verbs.history, waits=True),
         Method("chat.inject", ADMIN, verbs.inject, waits=True),

@@ -55,5 +55,5 @@ def methods(control: ControlPlane) -> list[Method]:
 
     return [
         Method("tools.catalog", READ, catalog),
-        Method("tools.invoke", WRITE, invoke, waits=True),
+        Method("tools.invoke", WRITE, invoke, waits=True, starts_work=True),
     ]

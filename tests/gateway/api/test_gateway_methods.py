@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from loong_gateway.api.rpc.methods_gateway import methods
 from loong_gateway.api.rpc.params import BadParam
 from loong_gateway.base.faults import CommandError
 from loong_gateway.control import SecretsOutcome
+from loong_gateway.control.runs import RunRequest
 from tests.gateway.api.small_call import ask, refusal
 from tests.gateway.api.small_runs import SmallRuns
 
@@ -21,10 +23,26 @@ class Runs(SmallRuns):
     def active(self, session: str | None = None) -> Sequence[str]:
         return self.running
 
+    def start(self, request: RunRequest) -> None:
+        self.requests.append(request)
+
+
+class Sessions:
+    def __init__(self) -> None:
+        self.injected: list[tuple[str, str, str]] = []
+
+    def resolve(self, given: str) -> str:
+        return f"agent:main:{given}"
+
+    def inject(self, key: str, text: str, *, role: str) -> int:
+        self.injected.append((key, text, role))
+        return 1
+
 
 class Control:
     def __init__(self) -> None:
         self.runs = Runs()
+        self.sessions = Sessions()
         self.restarts: list[tuple[str, float]] = []
         self.error: CommandError | None = None
         self.entries: list[Mapping[str, object]] = []
@@ -34,6 +52,9 @@ class Control:
             raise self.error
         self.restarts.append((reason, delay_s))
         return "requested" if len(self.restarts) == 1 else "already_requested"
+
+    def config(self) -> SimpleNamespace:
+        return SimpleNamespace(path="/home/instance-1/config.toml")
 
     def reload_secrets(self) -> Sequence[SecretsOutcome]:
         if self.error is not None:
@@ -45,7 +66,7 @@ class Control:
 
     @property
     def methods(self) -> list:
-        return methods(self, identity=lambda: "instance-1", announce=self.entries.append)
+        return methods(self, announce=self.entries.append)
 
     def call(self, name: str, **params: object) -> object:
         return ask(self.methods, name, params)
@@ -118,9 +139,13 @@ def test_a_system_event_is_listed(control: Control) -> None:
 
 def test_wake(control: Control) -> None:
     assert control.call("wake", mode="now", text="look") == {"ok": True}
-    assert control.entries == [{"text": "look", "reason": "wake"}]
+    [asked] = control.runs.requests
+    assert (asked.text, asked.session, asked.durable) == ("look", "agent:main:main", True)
+    assert control.call("wake", mode="next-heartbeat", text="later") == {"ok": True}
+    assert control.sessions.injected == [("agent:main:main", "later", "system")]
     with pytest.raises(BadParam, match="at /mode"):
         control.call("wake", mode="later", text="look")
+    assert len(control.runs.requests) == 1
 
 
 def test_what_there_is_none_of(control: Control) -> None:
