@@ -25,7 +25,8 @@ from .connections import ConnectionTable
 from .exchange import Exchange, Rules
 from .guards import Guards
 from .http_request import Limits, Refusal
-from .peers import peer_of
+from .local_socket import LOCAL_ADDRESS, is_same_user
+from .peers import LOCAL_USER, peer_of
 from .router import Route, Router, Takeover
 
 __all__ = ["Listener"]
@@ -147,7 +148,7 @@ class Listener:
                 self._accept_failed(error)
                 return
             try:
-                self._take(accepted, str(address[0]))
+                self._take(accepted, str(address[0]) if address else "")
             except OSError:
                 # The peer was gone before it was looked at.
                 accepted.close()
@@ -162,9 +163,19 @@ class Listener:
         self._stop.wait(SHORTAGE_WAIT_S)
 
     def _take(self, accepted: socket.socket, address: str) -> None:
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        local_address = str(accepted.getsockname()[0])
-        connection = self._table.admit(accepted, peer_of(address, local_address), local_address)
+        if accepted.family == socket.AF_UNIX:
+            if not is_same_user(accepted):
+                logger.warning(
+                    "a program of another user was turned away from the socket in the state directory"
+                )
+                accepted.close()
+                return
+            peer, local_address = LOCAL_USER, LOCAL_ADDRESS
+        else:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            local_address = str(accepted.getsockname()[0])
+            peer = peer_of(address, local_address)
+        connection = self._table.admit(accepted, peer, local_address)
         if connection is None:
             self._turn_away(accepted)
             return

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Union
 
-__all__ = ["Network", "Peer", "is_loopback", "network_of", "peer_of"]
+__all__ = ["LOCAL_USER", "Network", "Peer", "is_loopback", "network_of", "peer_of"]
 
 LOOPBACK_KEY = "loopback"
 # How much of a mapped address comes before the IPv4 one.
@@ -22,12 +22,17 @@ _LOOPBACK_V6 = ipaddress.IPv6Address("::1")
 class Peer:
     """`key` is what caps and lockouts count by: the address, for IPv6 its /64, for this host one word for all.
 
-    `loopback` says that the peer is on this host.
+    `loopback` says that the peer is on this host, `same_user` that the system vouches for who it is: the gateway's own
+    user, by the socket in its state directory.
     """
 
     address: str
     key: str
     loopback: bool
+    same_user: bool = False
+
+
+LOCAL_USER = Peer("unix", LOOPBACK_KEY, loopback=True, same_user=True)
 
 
 def is_loopback(host: str) -> bool:

@@ -68,6 +68,13 @@ _GATEWAY = Section(
             "addresses and networks of proxies that may add forwarding fields",
             reload="restart",
         ),
+        Setting(
+            "socket",
+            "bool",
+            False,
+            "whether programs of this user may also call at gateway.sock in the state directory",
+            reload="restart",
+        ),
         _number("workers", 64, 1, 256, "conversations answered at the same time", "restart"),
         _seconds("drain_s", 25.0, 0, 3600, "how long a stop waits for turns in progress"),
         _number(

@@ -119,6 +119,7 @@ class GatewaySettings:
     endpoints_off: frozenset[str] = frozenset()
     tools_allow: tuple[str, ...] = ()
     tools_deny: tuple[str, ...] = ()
+    socket: bool = False
 
 
 @dataclass(frozen=True)

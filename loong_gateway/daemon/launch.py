@@ -6,6 +6,7 @@ Whatever fails on the way leaves nothing behind but a line for `gateway status`.
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TextIO
@@ -16,6 +17,7 @@ from loong_gateway.api.auth import Auth
 from loong_gateway.api.bind import Bound, check_bind, open_listener
 from loong_gateway.api.hooks import hook_auth
 from loong_gateway.api.listener import Listener
+from loong_gateway.api.local_socket import close_local, open_local
 from loong_gateway.api.port import all_routes
 from loong_gateway.api.rpc.server import Facts, RpcServer
 from loong_gateway.api.webhook_listener import listening
@@ -149,10 +151,14 @@ def _with_lock(order: Launch, lock: OwnerLock) -> Ended:
         environ=order.environ,
     )
     try:
+        if order.config.gateway.socket:
+            bound.sockets.append(open_local(places.socket))
         with StoreLock.hold(places, STORE_LOCK_S, code="store.locked_at_start"):
             return _with_store(order, lock, bound, redactor, _Credentials(secret, token, hook))
     finally:
         for sock in bound.sockets:
+            if sock.family == socket.AF_UNIX:
+                close_local(sock, places.socket)
             sock.close()
         log.close()
 

@@ -325,10 +325,12 @@ class Runtime:
 
 
 def _copies(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """The sockets of the port once more. That in the state directory is made anew, for its path goes with it."""
     copies: list[socket.socket] = []
     try:
         for sock in sockets:
-            copies.append(sock.dup())
+            if sock.family != socket.AF_UNIX:
+                copies.append(sock.dup())
     except OSError as error:
         # No descriptors are left: the successor opens the port anew.
         logger.warning("the port will be closed for a moment: %s", error.strerror)

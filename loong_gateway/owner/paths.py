@@ -48,6 +48,7 @@ class Places:
         self.runtime_dir = os.path.join(state, "gateway-runtime")
         self.owner_lock = os.path.join(state, "owner.lock")
         self.store_lock = os.path.join(state, "store.lock")
+        self.socket = os.path.join(state, "gateway.sock")
         self.store = os.path.join(state, "loong.sqlite3")
         self.logs = os.path.join(state, "logs")
         self.outgoing = os.path.join(state, "outgoing")

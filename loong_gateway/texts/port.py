@@ -15,6 +15,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "set the token there, then: {command}",
         78,
     ),
+    "port.no_socket": (
+        "the socket {path} cannot be opened: {detail}",
+        "gateway.socket",
+        "free the path, or write socket = false, then: loong gateway run",
+        78,
+    ),
     "port.unknown_bind": (
         'gateway.bind "{bind}" is neither loopback, lan, tailnet, auto, custom nor an address',
         "gateway.bind",

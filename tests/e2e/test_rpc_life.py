@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
+import socket
 import sys
 
 import pytest
+import websocket
 
 from tests.e2e.gateway import Gateway, config_for
 from tests.e2e.world import staged
@@ -78,3 +81,26 @@ def test_clients_that_say_nothing_cost_little_and_leave_nothing(tmp_path: pathli
         wait_until(lambda: threads(gateway.pid) <= idle + 1)
         print(f"{each:.0f} bytes for each idle client")
         assert gateway.terminate() == 0
+
+
+def test_a_program_of_this_user_needs_no_token_at_the_socket(tmp_path: pathlib.Path) -> None:
+    with Gateway(tmp_path, config_for(None, None, more="[gateway]\nsocket = true\n")) as gateway:
+        gateway.start()
+        path = os.path.join(gateway.home, "gateway.sock")
+        before = gateway.document()["instance_id"]
+        with socket.socket(socket.AF_UNIX) as raw:
+            raw.settimeout(10)
+            raw.connect(path)
+            client = websocket.create_connection("ws://localhost/", socket=raw, timeout=10)
+            assert json.loads(client.recv())["event"] == "connect.challenge"
+            about = {"id": "cli", "mode": "cli", "version": "1", "platform": "linux"}
+            params = {"minProtocol": 4, "maxProtocol": 4, "client": about, "scopes": ["operator.admin"]}
+            client.send(json.dumps({"type": "req", "id": "1", "method": "connect", "params": params}))
+            hello = json.loads(client.recv())
+            assert (hello["ok"], hello["payload"]["auth"]["scopes"]) == (True, ["operator.admin"])
+            client.send(json.dumps({"type": "req", "id": "2", "method": "gateway.restart.request"}))
+        wait_until(
+            lambda: gateway.document().get("instance_id") not in (before, None) and os.path.exists(path)
+        )
+        assert gateway.terminate() == 0
+        assert not os.path.exists(path)

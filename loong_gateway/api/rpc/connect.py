@@ -150,7 +150,7 @@ def authenticate(request: ConnectRequest, auth: Auth, mode: str, peer: Peer, sto
     # Two different credentials are two guesses.
     offered = list(dict.fromkeys(field for field in fields if field))
     outcome, wait_s = "missing", 0.0
-    for credential in offered:
+    for credential in offered or [""]:
         # A lone surrogate is in no secret.
         verdict = auth.judge(credential.encode("utf-8", "replace"), peer, stop=stop)
         if verdict.outcome == "ok":

@@ -214,6 +214,7 @@ class Port:
         listener_options: dict[str, object] | None = None,
         control: SmallGateway | None = None,
         routes: list[Route] | None = None,
+        sockets: list[socket.socket] | None = None,
         **settings: object,
     ) -> None:
         self.control = control or SmallGateway()
@@ -223,7 +224,7 @@ class Port:
         self.address = (bound.address, bound.port)
         self.auth = auth or Auth(secret=SECRET, control_token=CONTROL)
         self.listener = Listener(
-            bound.sockets,
+            [*bound.sockets, *(sockets or [])],
             routes or control_routes(self.control),
             self.auth,
             applied,
