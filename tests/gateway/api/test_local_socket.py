@@ -79,7 +79,7 @@ def test_pages_are_kept_out_as_everywhere(port: Port, path: str, field: bytes, s
 def test_another_user_is_turned_away(port: Port, path: str) -> None:
     # Let it reach the path, so that it is the system's word that keeps it out.
     os.chmod(path, 0o777)
-    for parent in pathlib.Path(path).parents[:3]:
+    for parent in list(pathlib.Path(path).parents)[:3]:
         os.chmod(parent, 0o755)
     command = [sys.executable, "-I", "-c", OTHER_USER, path, str(NOBODY)]
     found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
