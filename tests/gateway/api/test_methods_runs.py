@@ -10,7 +10,7 @@ from loong_gateway.api.rpc import methods_runs, methods_sessions
 from loong_gateway.api.rpc.calls import RpcFault
 from loong_gateway.api.rpc.params import BadParam
 from loong_gateway.providers.contract import Completion, ProviderFault, Usage
-from tests.gateway.api.rpc_kit import Rpc, SmallControl
+from tests.gateway.api.rpc_kit import Rpc, SmallCall, SmallControl
 from tests.gateway.messaging.engine_rig import WAIT_S
 from tests.gateway.messaging.run_rig import SESSION, runs_at
 from tests.gateway.messaging.test_runs import Held
@@ -109,6 +109,24 @@ def test_agent_wait_times_out_without_an_error(rig, rpc, known):
     assert call.payload() == {"runId": "k1", "status": "timeout"}
     rig.runs.abort()
     wait_until(lambda: not rig.runs.active(), what="the end")
+    assert call.answers.empty()
+
+
+def test_a_wait_that_is_refused_is_not_answered_again(rig, rpc, monkeypatch):
+    held = Held()
+    rig.provider.script = [held]
+    first = rpc.begin("agent", message="hi", idempotencyKey="k1")
+    assert held.began.wait(WAIT_S)
+
+    def refuse(*_):
+        raise RpcFault("UNAVAILABLE", "too many requests in progress", retryable=True)
+
+    call = SmallCall("agent.wait", {"runId": "k1", "timeoutMs": 60_000})
+    monkeypatch.setattr(call, "later", refuse)
+    with pytest.raises(RpcFault):
+        rpc.table["agent.wait"].handler(call)
+    held.release.set()
+    assert [first.payload()["status"] for _ in range(2)] == ["accepted", "ok"]
     assert call.answers.empty()
 
 

@@ -196,6 +196,34 @@ def test_a_client_may_not_have_any_number_of_things_due() -> None:
         assert refused(client.ask("many")) == ("UNAVAILABLE", "too many requests in progress")
 
 
+def test_what_is_due_for_a_client_is_due_when_it_leaves() -> None:
+    done = threading.Event()
+
+    def method(call) -> object:
+        call.later(3600.0, done.set)
+        return {}
+
+    with RpcPort(methods=[Method("test.due", READ, method)]) as port:
+        with port.client() as client:
+            assert client.ask("test.due")["ok"] is True
+            assert not done.is_set()
+        assert done.wait(PATIENCE_S)
+
+
+def test_a_request_that_is_answered_later_does_not_keep_its_parameters() -> None:
+    kept = []
+
+    def method(call) -> object:
+        given = call.params.text("text")
+        kept.append(call)
+        return given if given == "now" else DEFERRED
+
+    with RpcPort(methods=[Method("test.keeps", READ, method)]) as port, port.client() as client:
+        client.send({"type": "req", "id": "1", "method": "test.keeps", "params": {"text": "later"}})
+        assert client.ask("test.keeps", {"text": "now"})["payload"] == "now"
+        assert [call.params.raw("text") for call in kept] == [None, None]
+
+
 def test_work_is_not_begun_while_the_gateway_stops() -> None:
     work = Method("work", WRITE, lambda _: {}, starts_work=True)
     with RpcPort(methods=[work]) as port, port.client() as client:
