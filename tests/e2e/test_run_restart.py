@@ -16,7 +16,7 @@ RUNS = ("runs", "waits")
 
 @pytest.mark.parametrize("how", ["stop", "restart"])
 def test_what_the_drain_leaves_is_answered_by_the_next_process(tmp_path: pathlib.Path, how: str) -> None:
-    config = "[gateway]\ndrain_s = 1\n"
+    config = "[gateway]\ndrain_s = 0\n"
     with FakeModel() as model, Gateway(tmp_path, config_for(None, model, more=config)) as gateway:
         gateway.start()
         before = gateway.document()["instance_id"]
