@@ -8,6 +8,7 @@ from typing import Protocol
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.bus import Bus
 from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.timers import Timers
 from loong_gateway.config.snapshot import Config
 from loong_gateway.providers.contract import Embeddings
 
@@ -39,6 +40,10 @@ class ControlPlane(Protocol):
     @property
     def metrics(self) -> Metrics:
         """What is counted."""
+
+    @property
+    def timers(self) -> Timers:
+        """For what is due later and takes no time."""
 
     @property
     def runs(self) -> Runs:

@@ -79,7 +79,7 @@ class _Gateway:
         return {"ok": True, "status": status, "preflight": state, "restart": {"delayMs": delay_ms}}
 
     def _preflight(self) -> dict[str, object]:
-        """What a restart would interrupt. Messages are on disk and answered after it; runs of clients are not."""
+        """What a restart would interrupt. What is on disk is answered after it, but whoever follows it now is not told."""
         active = len(self._control.runs.active())
         safe = not active
         return {
