@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
@@ -60,6 +60,7 @@ class Run:
         self.stop = StopToken()
         self.deadline = Deadline(request.timeout_s, clock=clock.monotonic_s)
         self.ended_s: float | None = None
+        self.is_shed = False
         self.started_ms: int | None = None
         self._clock = clock
         self._events = events
@@ -73,7 +74,8 @@ class Run:
     @classmethod
     def remembered(cls, result: RunResult, events: RunEvents, clock: Clock, accepted_ms: int) -> Run:
         """A run that ended before this process began."""
-        run = cls(RunRequest(result.run_id, "", session=result.session), events, clock, accepted_ms)
+        asked = RunRequest(result.run_id, "", session=result.session, durable=True)
+        run = cls(asked, events, clock, accepted_ms)
         run._is_over, run._result, run.ended_s = True, result, clock.monotonic_s()
         return run
 
@@ -81,6 +83,20 @@ class Run:
     def result(self) -> RunResult | None:
         """How it ended; None before everyone was told of its last event."""
         return self._result
+
+    @property
+    def result_bytes(self) -> int:
+        """About how much memory the result takes; 0 before there is one."""
+        result = self._result
+        if result is None or self.is_shed:
+            return 0
+        return sys.getsizeof(result.text) + sum(sys.getsizeof(one.arguments) for one in result.tool_calls)
+
+    def shed(self) -> None:
+        """Keep how it ended, not what was said, which is on disk. For the table, which asks one at a time."""
+        if self._result is not None:
+            self._result = replace(self._result, text="", tool_calls=())
+            self.is_shed = True
 
     @property
     def is_over(self) -> bool:
@@ -167,7 +183,9 @@ class Run:
             # The table keeps the run for its result only; what was asked may be large.
             self._pieces, self._watchers = [], []
             asked = self.request
-            self.request = RunRequest(asked.run_id, "", session=asked.session, origin=asked.origin)
+            self.request = RunRequest(
+                asked.run_id, "", session=asked.session, durable=asked.durable, origin=asked.origin
+            )
         for told_of_end in on_end:
             _tell(told_of_end, result)
         return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,12 +17,13 @@ from loong_gateway.messaging.chat_commands import parse_command
 from loong_gateway.messaging.lanes import Lanes
 from loong_gateway.messaging.run import OnEnd, Run
 from loong_gateway.messaging.run_answers import SHUTDOWN, TIMED_OUT, Answered, RunAnswers
+from loong_gateway.messaging.run_ends import RunEnds
 from loong_gateway.messaging.run_events import MakeEvents
 from loong_gateway.messaging.run_rows import decode_request, decode_result, encode_request
 from loong_gateway.messaging.run_task import RunTask
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.storage import runs as stored
-from loong_gateway.storage.runs import KEPT_MS, KEPT_ROWS, RunRow
+from loong_gateway.storage.runs import RunRow
 from loong_gateway.storage.store import Store
 
 __all__ = ["RunParts", "RunTable"]
@@ -60,9 +60,9 @@ class RunTable:
     def __init__(self, parts: RunParts) -> None:
         self._parts = parts
         self._guard = threading.Lock()
-        # In the order of admission, and those that have ended in the order of their end.
+        # In the order of admission.
         self._open: dict[str, Run] = {}
-        self._ended: OrderedDict[str, Run] = OrderedDict()
+        self._ends = RunEnds()
         self._bytes = 0
         # Who waits for runs that are not known yet, by their ids.
         self._early: dict[str, list[OnEnd]] = {}
@@ -100,7 +100,7 @@ class RunTable:
     ) -> Callable[[], None] | None:
         """See control.runs.Runs."""
         with self._guard:
-            run = self._open.get(run_id) or self._ended.get(run_id)
+            run = self._open.get(run_id) or self._ends.get(run_id)
             if run is None:
                 if not early or sum(map(len, self._early.values())) >= MOST_EARLY:
                     return None
@@ -138,8 +138,10 @@ class RunTable:
         parts = self._parts
         now_ms = parts.clock.wall_ms()
         rows = parts.store.write(stored.pending)
-        for row in parts.store.read(lambda conn: stored.ended(conn, now_ms)):
-            self._remember(row)
+        for run_id in parts.store.read(lambda conn: stored.ended(conn, now_ms)):
+            row = parts.store.read(functools.partial(stored.find, id=run_id))
+            if row is not None:
+                self._remember(row)
         limit = parts.config().delivery.max_crash_attempts
         begun = 0
         for row in rows:
@@ -164,11 +166,7 @@ class RunTable:
         now_s = self._parts.clock.monotonic_s()
         with self._guard:
             late = [run for run in self._open.values() if run.started_ms is None and run.deadline.expired]
-            while self._ended:
-                id, oldest = next(iter(self._ended.items()))
-                if oldest.ended_s is None or now_s - oldest.ended_s < KEPT_MS / 1000:
-                    break
-                del self._ended[id]
+            self._ends.tick(now_s)
         for run in late:
             result = self._parts.answers.ended(run, "timed_out", error=TIMED_OUT, error_code="timed_out")
             self._parts.answers.keep_soon(run, result)
@@ -220,6 +218,9 @@ class RunTable:
 
     def _known(self, run_id: str, watcher: RunWatcher | None) -> RunTicket | None:
         run = self._find(run_id)
+        if run is not None and run.is_shed:
+            row = self._stored(run_id)
+            run = None if row is None or row.state != "ended" else self._remember(row)
         if run is None:
             return None
         if run.result is None and watcher is not None:
@@ -229,7 +230,7 @@ class RunTable:
 
     def _find(self, run_id: str) -> Run | None:
         with self._guard:
-            return self._open.get(run_id) or self._ended.get(run_id)
+            return self._open.get(run_id) or self._ends.get(run_id)
 
     def _check(self, request: RunRequest) -> None:
         parts = self._parts
@@ -283,8 +284,15 @@ class RunTable:
         events = self._parts.events(row.id, result.session)
         run = Run.remembered(result, events, self._parts.clock, row.stored_ms)
         with self._guard:
-            self._ended[row.id] = run
+            self._ends.keep(run)
         return run
+
+    def _stored(self, run_id: str) -> RunRow | None:
+        """The row of an id. Raises RunRefused."""
+        try:
+            return self._parts.store.read(functools.partial(stored.find, id=run_id))
+        except StoreUnwritable as error:
+            raise RunRefused("store_unwritable", str(error)) from error
 
     def _offer(self, run: Run) -> None:
         self._parts.lanes.offer(_lane(run.request), RunTask(self._parts.answers, run, self._leave))
@@ -312,9 +320,7 @@ class RunTable:
         self._parts.metrics.add(f"runs:{run.request.origin}:{result.state}")
         with self._guard:
             self._drop(run)
-            self._ended[result.run_id] = run
-            if len(self._ended) > KEPT_ROWS:
-                self._ended.popitem(last=False)
+            self._ends.keep(run)
 
 
 def _lane(request: RunRequest) -> str:

@@ -41,6 +41,7 @@ def test_what_the_drain_leaves_is_answered_by_the_next_process(tmp_path: pathlib
             )
         else:
             assert gateway.wait_exit() == 0
+            assert "2 messages on disk for the next start" in gateway.output()
             gateway.start()
         with connected(gateway) as client:
             for run in RUNS:

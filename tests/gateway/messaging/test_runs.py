@@ -10,6 +10,7 @@ import pytest
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.control import TurnRequest
 from loong_gateway.control.runs import ReplyTarget, RunRefused, RunRequest
+from loong_gateway.messaging import run_ends
 from loong_gateway.messaging.run_rows import encode_request
 from loong_gateway.messaging.runs import MOST_BYTES, MOST_EARLY
 from loong_gateway.messaging.turn_requests import turn
@@ -184,6 +185,18 @@ def test_results_are_forgotten_after_a_while(rig):
     rig.clock.advance(301)
     rig.runs.tick()
     assert rig.runs.watch("a", print) is None
+
+
+def test_what_was_said_long_ago_is_read_from_disk_again(rig, monkeypatch):
+    monkeypatch.setattr(run_ends, "MOST_BYTES", 3000)
+    texts = {name: name * 1000 for name in "abcdef"}
+    for name, text in texts.items():
+        rig.provider.script = [text]
+        rig.ask(name, session=SESSION, durable=True)
+    for name, text in texts.items():
+        ticket = rig.runs.start(RunRequest(name, "again", session=SESSION, durable=True))
+        assert (ticket.state, ticket.result.text) == ("ended", text)
+    assert len(rig.provider.calls) == len(texts)
 
 
 def test_who_watches_the_end_hears_of_it_once_or_not_at_all(rig):
