@@ -101,7 +101,7 @@ class ControlPlane(Protocol):
     def reload_secrets(self) -> Sequence[SecretsOutcome]:
         """Read the port's secret and those of the accounts again, and restart what needs it.
 
-        Blocks for files and programs.
+        While the channels are kept off, only the port's own is read. Blocks for files and programs.
         """
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:

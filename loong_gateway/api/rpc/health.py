@@ -51,7 +51,7 @@ NO_SESSIONS = Sessions(0)
 
 
 class HealthBoard:
-    """The last document and its version. Thread-safe; `_guard` protects both."""
+    """The last document and its version, and what is known of sessions. Thread-safe; `_guard` protects them."""
 
     def __init__(self, control: ControlPlane, wall_ms: Callable[[], int]) -> None:
         self._control = control
@@ -93,14 +93,17 @@ class HealthBoard:
             if 0 <= now_ms - self._sessions_ms < SESSIONS_MS:
                 return self._sessions
             self._sessions_ms = now_ms
+            known = self._sessions
         try:
             page = self._control.sessions.list(limit=RECENT)
         except StoreUnwritable as error:
             # What was known last is better than no answer; the status says that the store is out of reach.
             logger.info("sessions were not counted: %s", error)
-            return self._sessions
-        self._sessions = Sessions(page.total, tuple((row.key, row.updated_ms) for row in page.rows))
-        return self._sessions
+            return known
+        found = Sessions(page.total, tuple((row.key, row.updated_ms) for row in page.rows))
+        with self._guard:
+            self._sessions = found
+        return found
 
 
 def accounts_of(status: Mapping[str, Any]) -> Sequence[Account]:
