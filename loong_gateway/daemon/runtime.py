@@ -265,6 +265,7 @@ class Runtime:
             self._loop.step(0.0)
         lanes.cut()
         left = lanes.wait_idle(Deadline(CUT_S))
+        self._engine.timers.close(Deadline(CLOSE_S))
         # What comes only once was received until now; nothing may be read any more when the store is closed.
         stuck += supervisor.stop(Deadline(CLOSE_S))
         supervisor.close()
@@ -275,6 +276,7 @@ class Runtime:
         if self._listener is not None:
             self._listener.stop(Deadline(CLOSE_S))
         facts = self._report.facts()
+        runs_left = self._engine.row_counts().runs
         parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
         if self._is_still_restart():
@@ -286,7 +288,8 @@ class Runtime:
             self._life.shutdown_reason = f"shutdown requested: {self._loop.stop_reason}"
             facts = replace(facts, phase="stopped", shutdown_reason=self._life.shutdown_reason)
             self._retire(status_document(facts))
-        self._news.stopped(_rows(facts.inbox, "new", "claimed"), _rows(facts.outbox, "queued", "sending"))
+        messages_left = _rows(facts.inbox, "new", "claimed") + runs_left
+        self._news.stopped(messages_left, _rows(facts.outbox, "queued", "sending"))
         logger.info("stopped: %s", self._loop.stop_reason)
 
     def _farewell(self) -> dict[str, object]:

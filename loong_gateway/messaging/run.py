@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.control.runs import RunRequest, RunResult, RunWatcher
 from loong_gateway.messaging.run_events import RunEvents
 
-__all__ = ["Run"]
+__all__ = ["OnEnd", "Run"]
 
 logger = logging.getLogger("loong.runs")
 
@@ -54,9 +56,11 @@ class Run:
     def __init__(self, request: RunRequest, events: RunEvents, clock: Clock, accepted_ms: int) -> None:
         self.request = request
         self.accepted_ms = accepted_ms
+        self.weight_bytes = _weight(request)
         self.stop = StopToken()
         self.deadline = Deadline(request.timeout_s, clock=clock.monotonic_s)
         self.ended_s: float | None = None
+        self.is_shed = False
         self.started_ms: int | None = None
         self._clock = clock
         self._events = events
@@ -70,7 +74,8 @@ class Run:
     @classmethod
     def remembered(cls, result: RunResult, events: RunEvents, clock: Clock, accepted_ms: int) -> Run:
         """A run that ended before this process began."""
-        run = cls(RunRequest(result.run_id, "", session=result.session), events, clock, accepted_ms)
+        asked = RunRequest(result.run_id, "", session=result.session, durable=True)
+        run = cls(asked, events, clock, accepted_ms)
         run._is_over, run._result, run.ended_s = True, result, clock.monotonic_s()
         return run
 
@@ -78,6 +83,20 @@ class Run:
     def result(self) -> RunResult | None:
         """How it ended; None before everyone was told of its last event."""
         return self._result
+
+    @property
+    def result_bytes(self) -> int:
+        """About how much memory the result takes; 0 before there is one."""
+        result = self._result
+        if result is None or self.is_shed:
+            return 0
+        return sys.getsizeof(result.text) + sum(sys.getsizeof(one.arguments) for one in result.tool_calls)
+
+    def shed(self) -> None:
+        """Keep how it ended, not what was said, which is on disk. For the table, which asks one at a time."""
+        if self._result is not None:
+            self._result = replace(self._result, text="", tool_calls=())
+            self.is_shed = True
 
     @property
     def is_over(self) -> bool:
@@ -106,12 +125,17 @@ class Run:
         if result is not None:
             on_end(result)
 
-        def leave() -> None:
-            with self._guard:
-                if on_end in self._on_end:
-                    self._on_end.remove(on_end)
+        return functools.partial(self.forget, on_end)
 
-        return leave
+    def adopt(self, waiting: list[OnEnd]) -> None:
+        """Tell these of the end as well; before anybody else knows of the run."""
+        self._on_end += waiting
+
+    def forget(self, on_end: OnEnd) -> None:
+        """Take back a `watch`."""
+        with self._guard:
+            if on_end in self._on_end:
+                self._on_end.remove(on_end)
 
     def begin(self) -> bool:
         """It is its turn, perhaps again; False when it has ended already."""
@@ -159,7 +183,9 @@ class Run:
             # The table keeps the run for its result only; what was asked may be large.
             self._pieces, self._watchers = [], []
             asked = self.request
-            self.request = RunRequest(asked.run_id, "", session=asked.session, origin=asked.origin)
+            self.request = RunRequest(
+                asked.run_id, "", session=asked.session, durable=asked.durable, origin=asked.origin
+            )
         for told_of_end in on_end:
             _tell(told_of_end, result)
         return True
@@ -184,3 +210,12 @@ def _tell(on_end: OnEnd, result: RunResult) -> None:
     except Exception:
         # As above.
         logger.exception("who waited for a run failed")
+
+
+def _weight(request: RunRequest) -> int:
+    """About how many bytes a request keeps in memory: its texts and pictures."""
+    texts = [request.text, request.system, *(one.content for one in request.messages)]
+    texts += [call.arguments for one in request.messages for call in one.tool_calls]
+    images = [*request.images, *(image for one in request.messages for image in one.images)]
+    texts += [repr(tool.parameters) for tool in request.options.tools]
+    return sum(map(sys.getsizeof, texts)) + sum(len(image.content) for image in images)

@@ -27,6 +27,7 @@ __all__ = [
     "give_back",
     "pending",
     "prune",
+    "waiting",
 ]
 
 KEPT_MS = 5 * 60 * 1000
@@ -99,14 +100,19 @@ def pending(conn: sqlite3.Connection) -> list[RunRow]:
     return rows
 
 
-def ended(conn: sqlite3.Connection, now_ms: int) -> list[RunRow]:
-    """The results that are still to be told, oldest first."""
+def ended(conn: sqlite3.Connection, now_ms: int) -> list[str]:
+    """The ids of the results that are still to be told, oldest first. All of them at once may be large."""
     found = conn.execute(
-        f"SELECT {_COLUMNS} FROM run WHERE state = 'ended' AND ended_ms >= ?"  # noqa: S608  constants
-        " ORDER BY ended_ms DESC, n DESC LIMIT ?",
+        "SELECT id FROM run WHERE state = 'ended' AND ended_ms >= ? ORDER BY ended_ms DESC, n DESC LIMIT ?",
         (now_ms - KEPT_MS, KEPT_ROWS),
     )
-    return [_row(row) for row in reversed(found.fetchall())]
+    return [id for (id,) in reversed(found.fetchall())]
+
+
+def waiting(conn: sqlite3.Connection) -> int:
+    """How many were accepted and have not ended."""
+    found: tuple[int] = conn.execute("SELECT count(*) FROM run WHERE state IN ('new', 'running')").fetchone()
+    return found[0]
 
 
 def prune(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:

@@ -80,6 +80,7 @@ class Client:
 class Call(Protocol):
     """One request while it is answered. Thread-safe: what it answers may be said from any thread.
 
+    `params` are there until the method returns: they may be large, and the answer may be hours away.
     A method that returns a value is answered with it. One that returns DEFERRED answers by `respond` and `fail`
     itself, as often as its protocol says; answers to a client that has left are dropped.
     """
@@ -97,7 +98,7 @@ class Call(Protocol):
     def later(self, after_s: float, action: Callable[[], None]) -> Callable[[], None]:
         """Do something after a time, unless the returned function is called before; must be quick, must not block.
 
-        Raises RpcFault when too much is due for this client already.
+        When the client leaves it is done at once. Raises RpcFault when too much is due for this client already.
         """
 
 

@@ -85,6 +85,7 @@ class Hub:
                     end()
                 self._repeated.clear()
             self._changed.notify_all()
+        member.leave()
         if self._presence.left(member):
             self._tell_presence()
 

@@ -38,7 +38,8 @@ class Member:
         self._socket = socket
         self._guard = threading.Lock()
         self._held: list[tuple[Make, bool]] | None = []
-        self._timers = 0
+        self._due: set[Callable[[], None]] = set()
+        self._has_left = False
         self._requests = 0
 
     def hears(self, event: Event) -> bool:
@@ -104,14 +105,34 @@ class Member:
         with self._guard:
             self._requests -= 1
 
-    def begin_timer(self) -> None:
-        """Count something that is due for this client; raises RpcFault when there is too much."""
-        with self._guard:
-            if self._timers >= MOST_TIMERS:
-                raise RpcFault("UNAVAILABLE", "too many requests in progress", retryable=True)
-            self._timers += 1
+    def begin_timer(self, action: Callable[[], None]) -> Callable[[], None]:
+        """Count something that is due for this client; raises RpcFault when there is too much.
 
-    def end_timer(self) -> None:
-        """The counterpart of `begin_timer`."""
+        What is returned does it, once at most, and not at all after `end_timer`.
+        """
+
+        def due() -> None:
+            if self.end_timer(due):
+                action()
+
         with self._guard:
-            self._timers -= 1
+            if self._has_left or len(self._due) >= MOST_TIMERS:
+                raise RpcFault("UNAVAILABLE", "too many requests in progress", retryable=True)
+            self._due.add(due)
+        return due
+
+    def end_timer(self, due: Callable[[], None]) -> bool:
+        """The counterpart of `begin_timer`; False when it was done already."""
+        with self._guard:
+            if due not in self._due:
+                return False
+            self._due.remove(due)
+            return True
+
+    def leave(self) -> None:
+        """The client is gone: what is due for it is due now, so that nothing is kept for nobody."""
+        with self._guard:
+            self._has_left = True
+            due = tuple(self._due)
+        for one in due:
+            one()

@@ -206,10 +206,16 @@ class _Wait:
         self._undo: list[Callable[[], None]] = []
 
     def begin(self, control: ControlPlane, timeout_s: float) -> None:
-        leave = control.runs.watch(self._run_id, self._ended)
+        leave = control.runs.watch(self._run_id, self._ended, early=True)
         self._when_over(leave or _nothing)
-        if not self._answered:
+        if self._answered:
+            return
+        try:
             self._when_over(self._call.later(timeout_s, self._expired))
+        except RpcFault:
+            # Refused, which is its answer: the end of the run may not become a second one.
+            if self._is_first():
+                raise
 
     def _ended(self, result: RunResult) -> None:
         self._answer(wait_payload(result))
@@ -218,14 +224,19 @@ class _Wait:
         self._answer({"runId": self._run_id, "status": "timeout"})
 
     def _answer(self, payload: dict[str, object]) -> None:
+        if self._is_first():
+            self._call.respond(payload)
+
+    def _is_first(self) -> bool:
+        """Whether nothing was answered yet; from then on nothing else is, and nobody waits any more."""
         with self._guard:
             if self._answered:
-                return
+                return False
             self._answered = True
             undo, self._undo = self._undo, []
         for one in undo:
             one()
-        self._call.respond(payload)
+        return True
 
     def _when_over(self, action: Callable[[], None]) -> None:
         with self._guard:

@@ -80,22 +80,16 @@ class Table:
 
     def later(self, member: Member, after_s: float, action: Callable[[], None]) -> Callable[[], None]:
         """See Call.later."""
-        member.begin_timer()
-        ended = _Once(member.end_timer)
-
-        def due() -> None:
-            ended()
-            action()
-
+        due = member.begin_timer(action)
         try:
             cancel = self._timers.later(after_s, due)
         except RuntimeError:
-            ended()
+            member.end_timer(due)
             raise RpcFault("UNAVAILABLE", "the gateway is busy", retryable=True) from None
 
         def take_back() -> None:
             cancel()
-            ended()
+            member.end_timer(due)
 
         return take_back
 
@@ -155,6 +149,8 @@ class Table:
     def _run(self, method: Method, call: _Request) -> None:
         try:
             answer = method.handler(call)
+            # An answer that comes later would otherwise keep them until then.
+            call.params = Params(None)
             if answer is not DEFERRED:
                 call.respond(answer)
         except Exception as error:  # noqa: BLE001
@@ -214,20 +210,6 @@ class _Request:
 
     def later(self, after_s: float, action: Callable[[], None]) -> Callable[[], None]:
         return self._table.later(self._member, after_s, action)
-
-
-class _Once:
-    """Calls something the first time only."""
-
-    def __init__(self, action: Callable[[], None]) -> None:
-        self._left = [action]
-
-    def __call__(self) -> None:
-        try:
-            action = self._left.pop()
-        except IndexError:
-            return
-        action()
 
 
 class _Limit:

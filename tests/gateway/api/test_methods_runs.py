@@ -10,7 +10,7 @@ from loong_gateway.api.rpc import methods_runs, methods_sessions
 from loong_gateway.api.rpc.calls import RpcFault
 from loong_gateway.api.rpc.params import BadParam
 from loong_gateway.providers.contract import Completion, ProviderFault, Usage
-from tests.gateway.api.rpc_kit import Rpc, SmallControl
+from tests.gateway.api.rpc_kit import Rpc, SmallCall, SmallControl
 from tests.gateway.messaging.engine_rig import WAIT_S
 from tests.gateway.messaging.run_rig import SESSION, runs_at
 from tests.gateway.messaging.test_runs import Held
@@ -110,6 +110,46 @@ def test_agent_wait_times_out_without_an_error(rig, rpc, known):
     rig.runs.abort()
     wait_until(lambda: not rig.runs.active(), what="the end")
     assert call.answers.empty()
+
+
+def test_a_wait_that_is_refused_is_not_answered_again(rig, rpc, monkeypatch):
+    held = Held()
+    rig.provider.script = [held]
+    first = rpc.begin("agent", message="hi", idempotencyKey="k1")
+    assert held.began.wait(WAIT_S)
+
+    def refuse(*_):
+        raise RpcFault("UNAVAILABLE", "too many requests in progress", retryable=True)
+
+    call = SmallCall("agent.wait", {"runId": "k1", "timeoutMs": 60_000})
+    monkeypatch.setattr(call, "later", refuse)
+    with pytest.raises(RpcFault):
+        rpc.table["agent.wait"].handler(call)
+    held.release.set()
+    assert [first.payload()["status"] for _ in range(2)] == ["accepted", "ok"]
+    assert call.answers.empty()
+
+
+def test_agent_wait_is_answered_by_a_run_that_starts_meanwhile(rpc):
+    waits = rpc.begin("agent.wait", runId="k1", timeoutMs=30_000)
+    call = rpc.begin("agent", message="hi", idempotencyKey="k1")
+    call.payload(), call.payload()
+    assert waits.payload()["status"] == "ok"
+
+
+def test_what_is_injected_is_told(rig, rpc):
+    rig.listen()
+    added = rpc.call("chat.inject", sessionKey="main", message="note")
+    (told,) = rig.told("chat")
+    assert told["message"].pop("timestamp") == rig.clock.wall_ms()
+    assert told == {
+        "runId": f"inject-{added['messageId']}",
+        "sessionKey": SESSION,
+        "agentId": "main",
+        "seq": 0,
+        "state": "final",
+        "message": {"role": "assistant", "content": [{"type": "text", "text": "note"}]},
+    }
 
 
 def test_chat_send_answers_once(rig, rpc):

@@ -24,7 +24,8 @@ def test_an_id_has_one_row_and_one_end(conn: sqlite3.Connection) -> None:
     assert (known.state, known.payload, known.stored_ms) == ("new", b"asked", 1)
     assert runs.end(conn, "a", b"result", 3)
     assert not runs.end(conn, "a", b"another", 4)
-    assert [row.payload for row in runs.ended(conn, 5)] == [b"result"]
+    assert runs.ended(conn, 5) == ["a"]
+    assert runs.find(conn, "a").payload == b"result"
     assert not runs.end(conn, "nobody", b"x", 1)
 
 
@@ -34,6 +35,9 @@ def test_what_ran_when_the_process_died_counts_a_crash_and_keeps_its_place(conn:
     runs.claim(conn, "a")
     runs.claim(conn, "b")
     runs.give_back(conn, "b")
+    runs.add(conn, "d", b"asked", 1)
+    runs.end(conn, "d", b"result", 2)
+    assert runs.waiting(conn) == 3
     assert [(row.id, row.crashes) for row in runs.pending(conn)] == [("a", 1), ("b", 0), ("c", 0)]
 
 

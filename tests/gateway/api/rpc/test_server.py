@@ -196,6 +196,34 @@ def test_a_client_may_not_have_any_number_of_things_due() -> None:
         assert refused(client.ask("many")) == ("UNAVAILABLE", "too many requests in progress")
 
 
+def test_what_is_due_for_a_client_is_due_when_it_leaves() -> None:
+    done = threading.Event()
+
+    def method(call) -> object:
+        call.later(3600.0, done.set)
+        return {}
+
+    with RpcPort(methods=[Method("test.due", READ, method)]) as port:
+        with port.client() as client:
+            assert client.ask("test.due")["ok"] is True
+            assert not done.is_set()
+        assert done.wait(PATIENCE_S)
+
+
+def test_a_request_that_is_answered_later_does_not_keep_its_parameters() -> None:
+    kept = []
+
+    def method(call) -> object:
+        given = call.params.text("text")
+        kept.append(call)
+        return given if given == "now" else DEFERRED
+
+    with RpcPort(methods=[Method("test.keeps", READ, method)]) as port, port.client() as client:
+        client.send({"type": "req", "id": "1", "method": "test.keeps", "params": {"text": "later"}})
+        assert client.ask("test.keeps", {"text": "now"})["payload"] == "now"
+        assert [call.params.raw("text") for call in kept] == [None, None]
+
+
 def test_work_is_not_begun_while_the_gateway_stops() -> None:
     work = Method("work", WRITE, lambda _: {}, starts_work=True)
     with RpcPort(methods=[work]) as port, port.client() as client:
@@ -238,6 +266,10 @@ def test_the_three_methods_have_the_published_shapes(port: RpcPort) -> None:
         assert health["channels"]["wecom"]["running"] is True
         assert health["channels"]["telegram"]["accounts"]["home"]["running"] is False
         assert health["channelLabels"]["wecom"]
+        for rows in (health["sessions"], health["agents"][0]["sessions"]):
+            assert rows["count"] == 1
+            (latest,) = rows["recent"]
+            assert (latest["key"], latest["updatedAt"]) == ("agent:main:main", 2)
         check(client.ask("system-presence")["payload"], Each(PERSON))
         status = client.ask("status", {"includeChannelSummary": False})["payload"]
         assert status["runtimeVersion"] == "9.9.9"
@@ -248,10 +280,14 @@ def test_the_three_methods_have_the_published_shapes(port: RpcPort) -> None:
 
 def test_health_asks_the_platforms_when_it_is_told_to(port: RpcPort) -> None:
     with port.client(scopes=[]) as client:
-        assert "probe" not in client.ask("health")["payload"]["channels"]["wecom"]
+        known = client.ask("health")["payload"]
+        assert "probe" not in known["channels"]["wecom"]
+        # Keys of sessions name conversations; who may not read those is told how many there are.
+        assert known["sessions"] == {"path": "", "count": 1, "recent": []}
         assert port.control.probes == []
         health = client.ask("health", {"probe": True})["payload"]
         check(health, HEALTH)
+        assert health["sessions"]["recent"] == []
         assert health["channels"]["wecom"]["probe"] == {"ok": True, "elapsedMs": 3}
         assert sorted(port.control.probes) == [("telegram", "home", 8.0), ("wecom", "work", 8.0)]
 
