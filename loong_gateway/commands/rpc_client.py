@@ -262,5 +262,5 @@ def _is_accepted(payload: object) -> bool:
 
 
 def _unreachable(target: RpcTarget, error: Fault) -> CommandError:
-    detail = one_line(str(error).replace(f"{target.address}: ", ""))
+    detail = one_line(str(error).replace(f"cannot connect to {target.address}: ", ""))
     return CommandError("rpc.unreachable", address=target.address, detail=detail, look=target.look)
