@@ -248,7 +248,7 @@ class RpcClient:
             return CommandError(
                 "rpc.unauthorized",
                 address=self._target.address,
-                detail=code or "no code",
+                detail=one_line(code or "no code", 60),
                 source=self._target.source,
                 look=self._target.look,
             )

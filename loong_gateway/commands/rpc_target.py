@@ -134,7 +134,7 @@ def _beginning(path: str, deadline: Deadline) -> bytes:
     try:
         while len(data) <= MOST_TOKEN_BYTES:
             if not select.select([descriptor], [], [], deadline.remaining())[0]:
-                raise OSError(errno.ETIMEDOUT, "nothing came of it in time")
+                raise OSError(errno.ETIMEDOUT, "it said nothing in time")
             piece = os.read(descriptor, MOST_TOKEN_BYTES)
             if not piece:
                 break
