@@ -53,22 +53,25 @@ class _Events:
                 return self._stale()
         if request.head.method == "HEAD":
             return Answer(200, content_type="text/event-stream; charset=utf-8")
-        if self._followers >= MOST_FOLLOWERS:
+        if not self._admit():
             answer = error_answer(503, "busy", "too many clients follow the events")
             return Answer(503, answer.body, headers=(("Retry-After", "5"),))
 
         def body(stream: BodyStream) -> None:
-            self._count(1)
-            try:
-                _Follower(self._bus, after, limit).run(stream, request, self._keepalive_s)
-            finally:
-                self._count(-1)
+            _Follower(self._bus, after, limit).run(stream, request, self._keepalive_s)
 
-        return StreamedAnswer(200, "text/event-stream; charset=utf-8", body)
+        return StreamedAnswer(200, "text/event-stream; charset=utf-8", body, over=self._leave)
 
-    def _count(self, change: int) -> None:
+    def _admit(self) -> bool:
         with self._guard:
-            self._followers += change
+            if self._followers >= MOST_FOLLOWERS:
+                return False
+            self._followers += 1
+            return True
+
+    def _leave(self) -> None:
+        with self._guard:
+            self._followers -= 1
 
     def _stale(self) -> Answer:
         message = "these events are not kept any more; read the state anew, then follow without a cursor"

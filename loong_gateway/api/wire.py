@@ -17,6 +17,8 @@ CHUNK_BYTES = 65536
 FIRST_CHUNK_BYTES = 4096
 LINGER_S = 1.0
 LINGER_BYTES = 4 * 1024 * 1024
+# The peer has closed, whatever of it is still unread. Not every system tells.
+HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 class PeerGone(Exception):
@@ -45,14 +47,18 @@ class Wire:
         return bool(self._pending)
 
     def gone(self) -> bool:
-        """Whether the peer has closed or reset the connection. Never blocks; takes nothing of what has arrived."""
-        if self._pending:
-            return False
+        """Whether the peer has closed or reset the connection. Never blocks; takes nothing of what has arrived.
+
+        Where the system does not tell by itself, a peer that sent more before it left is not noticed.
+        """
         try:
             # A socket with a timeout waits for it whatever flags a call has: read only when there is something.
             watched = select.poll()
-            watched.register(self._socket, select.POLLIN)
-            return bool(watched.poll(0)) and not self._socket.recv(1, socket.MSG_PEEK)
+            watched.register(self._socket, select.POLLIN | HUNG_UP)
+            events = watched.poll(0)
+            if not events:
+                return False
+            return bool(events[0][1] & HUNG_UP) or not self._socket.recv(1, socket.MSG_PEEK)
         except (OSError, ValueError):
             # Reset, or closed on this side.
             return True

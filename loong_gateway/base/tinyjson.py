@@ -49,10 +49,18 @@ def loads(text: str) -> object:
 def dumps(value: object, indent: int | None = None, *, ascii_only: bool = True) -> str:
     """The JSON text of dicts with text keys, lists, tuples, texts, numbers, truth values and None.
 
-    `indent` is the number of spaces per level; None means one line. Raises TypeError for other values.
+    `indent` is the number of spaces per level; None means one line. What is not printable is always an escape: the
+    text may be shown on a terminal. Raises TypeError for other values.
     """
-    quote = encode_basestring_ascii if ascii_only else encode_basestring
+    quote = encode_basestring_ascii if ascii_only else _quoted
     return _encode(value, "" if indent is None else " " * indent, "\n", quote)
+
+
+def _quoted(text: str) -> str:
+    quoted: str = encode_basestring(text)
+    if quoted.isprintable():
+        return quoted
+    return "".join(c if c.isprintable() else encode_basestring_ascii(c)[1:-1] for c in quoted)
 
 
 def _encode(value: object, step: str, newline: str, quote) -> str:  # type: ignore[no-untyped-def]

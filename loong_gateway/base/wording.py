@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["ago", "duration", "nearest", "one_line", "plural", "printable", "visible"]
+__all__ = ["ago", "duration", "harmless", "nearest", "one_line", "plural", "printable", "visible"]
 
 NEVER = "never"
+# What steers a terminal: every control character but the end of a line and the tab.
+_STEERING = {code: f"\\x{code:02x}" for code in (*range(9), *range(0x0B, 0x20), *range(0x7F, 0xA0))}
 
 
 def duration(seconds: float) -> str:
@@ -52,6 +54,14 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def harmless(text: str) -> str:
+    """A text of several lines with each control character but newline and tab written as an escape, such as `\\x1b`.
+
+    Everything else is left as it is, also what only joins or turns the letters of a script.
+    """
+    return text.replace("\r\n", "\n").translate(_STEERING)
 
 
 def nearest(given: str, names: list[str]) -> str | None:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import one_line
+from loong_gateway.base.wording import harmless, one_line
 from loong_gateway.commands.common import Context, add_target_flags, error_lines
 from loong_gateway.commands.rpc_client import RpcClient, RpcRefused, least_scope
 from loong_gateway.commands.rpc_target import rpc_target
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         return _say_why(answer, context)
     if not context.json:
         for text in _texts(answer):
-            context.out(text)
+            context.out(harmless(text))
         delivered = table_of(answer.get("result")).get("deliveryStatus")
         if delivered is not None:
             context.err(f"delivery: {one_line(delivered)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import harmless
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.talk import open_talk
 from loong_gateway.messaging.sessions import DEFAULT_SESSION, display_name
@@ -59,5 +60,5 @@ def run(args: argparse.Namespace, context: Context) -> int:
             }
         )
     else:
-        context.out(reply.text)
+        context.out(harmless(reply.text))
     return 0

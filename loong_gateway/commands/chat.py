@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.base.wording import one_line
+from loong_gateway.base.wording import harmless, one_line
 from loong_gateway.commands.ask import add_agent_flags
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
@@ -101,7 +101,7 @@ class _Loop:
             self._talk.ask(line, self._grow)
             self._context.out("")
         else:
-            self._context.out(self._talk.ask(line).text)
+            self._context.out(harmless(self._talk.ask(line).text))
         self._context.stdout.flush()
 
     def _grow(self, piece: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.tinyjson import dumps
+from loong_gateway.base.wording import visible
 from loong_gateway.owner.paths import Places
 
 __all__ = ["URL_VARIABLE", "Context", "OutputFailed", "add_target_flags", "error_lines"]
@@ -93,10 +94,10 @@ class Context:
 
 
 def error_lines(error: CommandError) -> list[str]:
-    """The lines of an error: what, where, and what to do next."""
+    """The lines of an error: what, where, and what to do next. None of them steers a terminal."""
     lines = [f"error: {error.message}", *(f"  {line}" for line in error.details)]
     if error.where:
         lines.append(f"  where: {error.where}")
     if error.fix:
         lines.append(f"  fix:   {error.fix}" if error.where else f"  fix: {error.fix}")
-    return lines
+    return [visible(line) for line in lines]

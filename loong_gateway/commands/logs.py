@@ -13,6 +13,7 @@ from typing import BinaryIO
 from loong_channels import catalog
 from loong_channels.waiting import StopToken
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.tinyjson import dumps
 from loong_gateway.base.wording import one_line, visible
 from loong_gateway.commands.common import Context, add_target_flags
 from loong_gateway.commands.logs_over_port import POLL_S, PortLog
@@ -308,7 +309,10 @@ def _print(context: Context, line: bytes) -> None:
     document = _parse(line)
     if context.json:
         text = line.decode("utf-8", "replace")
-        context.out(text if document is not None else json.dumps({"message": text}, ensure_ascii=False))
+        if document is None or not text.isprintable():
+            # What is no document of ours becomes one, and nothing steers a terminal.
+            text = dumps(document or {"message": text}, ascii_only=False)
+        context.out(text)
     elif document is None:
         context.out(visible(line.decode("utf-8", "replace")))
     else:
@@ -323,5 +327,6 @@ def _local(moment: object) -> str:
     """A time of the log in local time with its offset, as people read it; what is no time is shown as it is."""
     try:
         return datetime.fromisoformat(str(moment)).astimezone().isoformat(" ", "milliseconds")
-    except ValueError:
+    except (ValueError, OverflowError):
+        # Also a time at the end of the calendar, which has no local one.
         return visible(str(moment))

@@ -86,7 +86,7 @@ class PortLog:
         cursor, lines, skipped = answer.get("cursor"), answer.get("lines"), answer.get("skippedBytes")
         if isinstance(cursor, int):
             self.cursor = cursor
-        if skipped:
+        if isinstance(skipped, int) and skipped:
             self._warn(f"{skipped} bytes of the log came too fast and were left out")
         found = lines if isinstance(lines, list) else []
         return [line.encode("utf-8", "replace") for line in found if isinstance(line, str)]

@@ -248,7 +248,7 @@ class RpcClient:
             return CommandError(
                 "rpc.unauthorized",
                 address=self._target.address,
-                detail=code or "no code",
+                detail=one_line(code or "no code", 60),
                 source=self._target.source,
                 look=self._target.look,
             )
@@ -262,5 +262,5 @@ def _is_accepted(payload: object) -> bool:
 
 
 def _unreachable(target: RpcTarget, error: Fault) -> CommandError:
-    detail = one_line(str(error).replace(f"{target.address}: ", ""))
+    detail = one_line(str(error).replace(f"cannot connect to {target.address}: ", ""))
     return CommandError("rpc.unreachable", address=target.address, detail=detail, look=target.look)

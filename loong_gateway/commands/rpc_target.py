@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import ipaddress
+import os
 import re
+import select
 import shlex
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from loong_channels.egress import Egress
+from loong_channels.waiting import Deadline
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
 from loong_gateway.commands.common import URL_VARIABLE, Context
@@ -19,6 +23,8 @@ __all__ = ["RpcTarget", "own_target", "rpc_target", "wants_remote"]
 
 TOKEN_VARIABLE = "LOONG_GATEWAY_TOKEN"  # noqa: S105  a name
 MOST_TOKEN_BYTES = 4096
+# How long a program behind a pipe may take to say a token.
+TOKEN_S = 30.0
 PRIVATE_NAMES = (".local", ".ts.net", ".localhost")
 _PORTLESS = re.compile(r"^wss?://[^/]+$")
 
@@ -100,8 +106,10 @@ def _checked(given: str, source: str) -> tuple[str, str]:
         raise CommandError(
             "rpc.bad_url", detail="it begins neither with ws:// nor with wss://", source=source
         )
-    if not host or "@" in parts.netloc or not given.isascii() or not given.isprintable():
-        detail = "a token in it would be seen by others" if "@" in parts.netloc else "it names no host"
+    if parts.query or parts.fragment:
+        raise CommandError("rpc.bad_url", detail="nothing may stand behind its path", source=source)
+    if not host or port == 0 or "@" in parts.netloc or not given.isascii() or not given.isprintable():
+        detail = "a token in it would be seen by others" if "@" in parts.netloc else "it names no usable host"
         raise CommandError("rpc.bad_url", detail=detail, source=source)
     shown = f"[{host}]" if ":" in host else host
     return host, f"{shown}:{port or (443 if parts.scheme == 'wss' else 80)}"
@@ -118,10 +126,27 @@ def _is_private(host: str) -> bool:
     return address.is_private or address in ipaddress.ip_network("100.64.0.0/10")
 
 
+def _beginning(path: str, deadline: Deadline) -> bytes:
+    """The first bytes of a file or of a pipe, such as `<(pass show gateway)`. Raises OSError."""
+    # Without O_NONBLOCK opening a pipe that nobody writes to would block for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    data = b""
+    try:
+        while len(data) <= MOST_TOKEN_BYTES:
+            if not select.select([descriptor], [], [], deadline.remaining())[0]:
+                raise OSError(errno.ETIMEDOUT, "it said nothing in time")
+            piece = os.read(descriptor, MOST_TOKEN_BYTES)
+            if not piece:
+                break
+            data += piece
+    finally:
+        os.close(descriptor)
+    return data
+
+
 def _read_token(path: str, url: str) -> str:
     try:
-        with open(path, "rb") as file:
-            data = file.read(MOST_TOKEN_BYTES + 1)
+        data = _beginning(path, Deadline(TOKEN_S))
     except OSError as error:
         detail = (error.strerror or str(error)).lower()
         raise CommandError("rpc.token_file", detail=detail, path=path, url=url) from error

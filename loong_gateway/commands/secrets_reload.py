@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from loong_gateway.base.wording import one_line
 from loong_gateway.commands.common import Context, add_target_flags
 from loong_gateway.commands.rpc_target import wants_remote
 from loong_gateway.commands.rpc_verbs import ask
@@ -42,18 +43,21 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _remote(args: argparse.Namespace, context: Context) -> int:
     """The same over the port; that answer only counts what could not be read."""
     answer = ask(args, context, "secrets.reload", timeout_s=PATIENCE_S)
-    failed = answer.get("warningCount")
+    counted = answer.get("warningCount")
+    failed = counted if isinstance(counted, int) else 0
     if context.json:
         context.document(answer)
     else:
-        context.out(f"secrets were read again; {failed or 0} could not be")
+        context.out(f"secrets were read again; {failed} could not be")
     return 1 if failed or answer.get("ok") is not True else 0
 
 
 def _lines(accounts: Sequence[dict[str, object]]) -> list[str]:
     lines = [
-        f"{one.get('channel')}/{one.get('account')}: {one.get('outcome')}"
-        + (f", {one['detail']}" if one.get("detail") else "")
+        one_line(
+            f"{one.get('channel')}/{one.get('account')}: {one.get('outcome')}"
+            + (f", {one['detail']}" if one.get("detail") else "")
+        )
         for one in accounts
     ]
     lines = lines or ["the gateway serves no channel"]

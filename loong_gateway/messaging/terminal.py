@@ -21,6 +21,7 @@ from loong_channels.contract import (
 from loong_channels.faults import NotAccepted, Refused
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
+from loong_gateway.base.wording import harmless
 from loong_gateway.config.snapshot import AccountConfig
 
 __all__ = ["TERMINAL_SPEC", "Show", "Terminal", "terminal_account"]
@@ -155,7 +156,7 @@ class Terminal:
 
     def send(self, outbound: Outbound, *, deadline: Deadline, stop: StopToken) -> Receipt:  # noqa: ARG002
         """Print one answer."""
-        self._show(f"\rloong> {outbound.text}\n", prompt=PROMPT)
+        self._show(f"\rloong> {harmless(outbound.text)}\n", prompt=PROMPT)
         return Receipt((outbound.idempotency_key,))
 
     def preview(

@@ -5,7 +5,6 @@ https://platform.openai.com/docs/api-reference/embeddings
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +18,8 @@ __all__ = ["BATCH_TEXTS", "embedding_payload", "joined", "read_embeddings"]
 # So that one answer stays well below what is read of any answer.
 BATCH_TEXTS = 64
 MAX_DIMENSIONS = 16_384
+# Vectors are passed on as numbers of 32 bits as well, which can be no larger.
+LARGEST = 3.4028234663852886e38
 
 
 def embedding_payload(model: str, texts: Sequence[str], dimensions: int | None) -> dict[str, Any]:
@@ -35,11 +36,14 @@ def read_embeddings(body: bytes, *, count: int, model: str) -> Embeddings:
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, list) or len(data) != count:
         raise AttemptFailed(shape_failure("it does not hold one vector for each text"))
-    found: dict[object, Sequence[float]] = {}
+    found: dict[int, Sequence[float]] = {}
     for place, row in enumerate(data):
         if not isinstance(row, dict):
             raise AttemptFailed(shape_failure("a vector is no object"))
-        found[row.get("index", place)] = _vector(row.get("embedding"))
+        index = row.get("index", place)
+        if not isinstance(index, int):
+            raise AttemptFailed(shape_failure("the index of a vector is no number"))
+        found[index] = _vector(row.get("embedding"))
     if set(found) != set(range(count)):
         raise AttemptFailed(shape_failure("the vectors do not belong to the texts"))
     named = document.get("model")
@@ -66,6 +70,6 @@ def _vector(value: object) -> Sequence[float]:
         made = array("d", value)
     except (TypeError, OverflowError):
         raise AttemptFailed(shape_failure("a vector is not a list of numbers")) from None
-    if not all(map(math.isfinite, made)):
+    if not all(-LARGEST <= number <= LARGEST for number in made):
         raise AttemptFailed(shape_failure("a vector holds what is no number"))
     return made

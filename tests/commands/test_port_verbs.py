@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -402,3 +403,68 @@ def test_restart_exit_codes(tmp_path: pathlib.Path) -> None:
         ]
     wrong = loong("gateway", "restart", "--timeout", "never")
     assert wrong.code == 2
+
+
+# --- what others say, on a terminal
+
+STEERING = "\x1b]0;title\x07\x1b[31m\x9b31m\u202e\rmore"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "arguments"),
+    [
+        ("status", {"a": STEERING, STEERING: 1}, ("gateway", "call", "status")),
+        ("status", Fault(STEERING, STEERING, {"a": STEERING}), ("gateway", "call", "status")),
+        ("status", {"runtimeVersion": STEERING}, ("gateway", "status", "--deep")),
+        ("health", {"ok": False, "channels": {STEERING: {"lastError": STEERING}}}, ("health",)),
+        ("secrets.reload", {"ok": True, "warningCount": STEERING}, ("secrets", "reload")),
+        ("logs.tail", {"lines": [STEERING], "cursor": 1, "skippedBytes": STEERING}, ("logs",)),
+        ("logs.tail", {"lines": [STEERING, '{"message":"\x9b"}'], "cursor": 1}, ("logs", "--json")),
+        (
+            "agent",
+            [{"status": "accepted"}, {"status": "ok", "result": {"payloads": [{"text": STEERING}]}}],
+            ("agent", "--message", "hi"),
+        ),
+        ("agent", [{"status": "accepted"}, {"status": STEERING}], ("agent", "--message", "hi")),
+        (
+            "channels.status",
+            {"channelAccounts": {STEERING: [{"accountId": STEERING, "lastError": STEERING}]}},
+            ("channels", "status", "--probe"),
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
+)
+def test_nothing_that_a_gateway_says_steers_the_terminal(far: Far, method, answer, arguments) -> None:
+    far.port.answers[method] = answer
+    done = far(*arguments)
+    assert done.code in (0, 1)
+    said = (done.out + done.err).replace("\n", "")
+    assert said.replace("\u202e", "").isprintable(), said
+
+
+def test_a_time_at_the_end_of_the_calendar_is_shown_as_it_is(far: Far) -> None:
+    line = '{"time":"9999-12-31T23:59:59-23:59","level":"info","logger":"loong.x","message":"m"}'
+    far.port.answers["logs.tail"] = {"lines": [line], "cursor": 1}
+    done = far("logs")
+    assert (done.code, done.out) == (0, "9999-12-31T23:59:59-23:59 info    x: m\n")
+
+
+def test_a_token_may_come_of_a_pipe(far: Far) -> None:
+    pipe = far.loong.home.parent / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "loong.py"), "health", "--url", far.port.url, "--token-file", str(pipe)],
+        stdout=subprocess.PIPE,
+        env=far.loong.environ,
+    ) as asking:
+        # Opening it waits for the reader.
+        pipe.write_text("port-secret-0001\n")
+        assert asking.communicate(timeout=20)[0].startswith(b"Gateway answers")
+
+
+@pytest.mark.parametrize("behind", ["?token=port-secret-0001", "#port-secret-0001"])
+def test_what_stands_behind_the_path_is_refused_unsaid(far: Far, behind: str) -> None:
+    done = far("health", "--url", far.port.url + behind)
+    assert (done.code, done.out, far.port.calls) == (2, "", [])
+    assert done.err.startswith("error: the address of the gateway cannot be used: ")
+    assert "port-secret" not in done.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -212,3 +213,19 @@ def test_tokens_of_a_file(tmp_path: pathlib.Path) -> None:
     with pytest.raises(CommandError) as caught:
         target_of(tmp_path, None)
     assert caught.value.code == "control.not_running"
+
+
+def test_a_token_file_that_says_nothing_is_given_up(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loong_gateway.commands.rpc_target.TOKEN_S", 0.05)
+    silent = tmp_path / "silent"
+    os.mkfifo(silent)
+    # Somebody has it open and says nothing.
+    writer = os.open(silent, os.O_RDWR)
+    try:
+        with pytest.raises(CommandError, match="it said nothing in time") as caught:
+            target_of(tmp_path, "ws://127.0.0.1:1", token_file=str(silent))
+    finally:
+        os.close(writer)
+    assert caught.value.code == "rpc.token_file"

@@ -140,7 +140,7 @@ def _content(value: object, where: str, role: str, *, is_optional: bool) -> tupl
     images: list[Image] = []
     for number, part in enumerate(value):
         place = f"{where}.content[{number}]"
-        kind = part.get("type")
+        kind = _text(part, "type", place)
         if kind in _TEXT_PARTS:
             texts.append(_text(part, "refusal" if kind == "refusal" else "text", place, may_be_empty=True))
         elif kind in _IMAGES and role == "user":

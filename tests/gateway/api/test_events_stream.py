@@ -9,6 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from loong_gateway.api.events_stream import MOST_FOLLOWERS, events_routes
+from loong_gateway.api.http_request import HeadReader, Limits
+from loong_gateway.api.peers import peer_of
+from loong_gateway.api.router import Request
 from loong_gateway.base.bus import KEPT, Event
 from tests.gateway.api.port_kit import SECRET, Client, Port, request
 from tests.gateway.api.whole_port import WholeGateway
@@ -202,3 +205,15 @@ def test_only_so_many_may_follow(followed: Followed) -> None:
     assert {follower.head.status for follower in followers} == {200}
     wait_until(lambda: followed.port.get(EVENTS, token=SECRET).status == 503)
     assert followed.port.ask(request("HEAD", EVENTS, token=SECRET)).status == 200
+
+
+def test_only_so_many_may_follow_however_fast_they_come() -> None:
+    control = WholeGateway()
+    (route,) = events_routes(control)
+    head = HeadReader(Limits()).feed(request("GET", EVENTS, token=SECRET))
+    asked = Request(head, peer_of("127.0.0.1"), b"", authenticated=True)
+    # None of them has begun to write.
+    answers = [route.handler(asked) for _ in range(MOST_FOLLOWERS + 1)]
+    assert [answer.status for answer in answers] == [200] * MOST_FOLLOWERS + [503]
+    answers[0].over()
+    assert route.handler(asked).status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import select
 
 import pytest
 
@@ -100,6 +101,8 @@ def test_messages_reach_the_run_as_they_were_told(port) -> None:
         ({"messages": [{"role": "system", "content": "x"}]}, None),
         ({"messages": [{"role": "user", "content": " "}]}, None),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": ["text"]}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": {}}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "nobody", "content": "x"}]}, "messages[0].role"),
         ({"temperature": 2.1}, "temperature"),
         ({"top_p": -0.1}, "top_p"),
@@ -239,11 +242,14 @@ def test_a_long_silence_is_filled_with_comments() -> None:
     assert b"[DONE]" in rest
 
 
+@pytest.mark.parametrize("more", [b"", b"\r\n", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
 @pytest.mark.parametrize("streams", [False, True])
-def test_a_client_that_leaves_ends_its_run(port, streams) -> None:
+def test_a_client_that_leaves_ends_its_run(port, streams, more) -> None:
+    if more and not hasattr(select, "POLLRDHUP"):
+        pytest.skip("this system does not tell while something is unread")
     port.runs.gate.clear()
     with port.client() as client:
-        client.send(request("POST", CHAT, token=SECRET, document=chat_body(stream=streams)))
+        client.send(request("POST", CHAT, token=SECRET, document=chat_body(stream=streams)) + more)
         assert port.runs.began.wait(PATIENCE_S)
     assert port.runs.aborted.wait(PATIENCE_S)
     assert port.runs.abort_reason == "client_gone"

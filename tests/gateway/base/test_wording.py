@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loong_gateway.base.wording import ago, duration, nearest, one_line, plural, printable, visible
+from loong_gateway.base.wording import ago, duration, harmless, nearest, one_line, plural, printable, visible
 
 VERBS = ["gateway", "channels", "status", "stop", "doctor", "ask", "chat", "logs"]
 
@@ -72,3 +72,16 @@ def test_an_age_says_never_for_what_has_not_happened() -> None:
 def test_a_number_takes_its_noun_along() -> None:
     assert [plural(n, "chat") for n in (0, 1, 2)] == ["0 chats", "1 chat", "2 chats"]
     assert plural(2, "reply", "replies") == "2 replies"
+
+
+def test_a_text_of_several_lines_steers_no_terminal_and_stays_readable() -> None:
+    steering = "\x1b]0;title\x07 a\rb\x9b31m \x7f\x00"
+    assert harmless(steering) == "\\x1b]0;title\\x07 a\\x0db\\x9b31m \\x7f\\x00"
+    for text in (
+        "one\n\ttwo\n",
+        "\u4f60\u597d\u3000\u201c\u201d",
+        "\U0001f469\u200d\U0001f4bb",
+        "\u05e9\u200f",
+    ):
+        assert harmless(text) == text
+    assert harmless("one\r\ntwo") == "one\ntwo"

@@ -164,8 +164,9 @@ def test_vectors_come_in_the_order_of_the_texts_in_parts() -> None:
 @pytest.mark.parametrize(
     "document",
     [{}, {"data": []}, {"data": [3]}, {"data": [{"embedding": []}]}, {"data": [{"embedding": ["x"]}]},
-     {"data": [{"embedding": [1], "index": 1}]}],
-    ids="nothing none number empty words stranger".split(),
+     {"data": [{"embedding": [1], "index": 1}]}, {"data": [{"embedding": [1], "index": []}]},
+     {"data": [{"embedding": [1e39]}]}],
+    ids="nothing none number empty words stranger list large".split(),
 )  # fmt: skip
 def test_what_is_no_vector_is_a_failure(document: dict[str, object]) -> None:
     with ScriptedPeer(answering(says(document))) as peer, pytest.raises(ProviderFault) as caught:
