@@ -286,7 +286,8 @@ class Runtime:
             self._life.shutdown_reason = f"shutdown requested: {self._loop.stop_reason}"
             facts = replace(facts, phase="stopped", shutdown_reason=self._life.shutdown_reason)
             self._retire(status_document(facts))
-        self._news.stopped(_rows(facts.inbox, "new", "claimed"), _rows(facts.outbox, "queued", "sending"))
+        messages = _rows(facts.inbox, "new", "claimed") + facts.runs
+        self._news.stopped(messages, _rows(facts.outbox, "queued", "sending"))
         logger.info("stopped: %s", self._loop.stop_reason)
 
     def _farewell(self) -> dict[str, object]:

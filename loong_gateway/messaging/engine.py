@@ -44,7 +44,7 @@ from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.providers.profiles_in_use import ProfilesInUse
-from loong_gateway.storage import counters, cursors, inbox, outbox
+from loong_gateway.storage import counters, cursors, inbox, outbox, runs
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
@@ -70,11 +70,15 @@ class EngineParts:
 
 @dataclass(frozen=True)
 class RowCounts:
-    """How many rows are in which state, by (channel, account), and how many damaged ones were ever set aside."""
+    """How many rows are in which state, by (channel, account), and how many damaged ones were ever set aside.
+
+    `runs` are those of the port that have not ended.
+    """
 
     inbox: Mapping[tuple[str, str], Mapping[str, int]]
     outbox: Mapping[tuple[str, str], Mapping[str, int]]
     quarantined: int
+    runs: int = 0
 
 
 class Engine:
@@ -240,6 +244,7 @@ class Engine:
                     inbox.counts(conn),
                     outbox.counts(conn),
                     counters.counters(conn).get("rows_quarantined", 0),
+                    sum(runs.unfinished(conn).values()),
                 )
             )
         except StoreUnwritable as error:

@@ -27,6 +27,7 @@ __all__ = [
     "give_back",
     "pending",
     "prune",
+    "unfinished",
 ]
 
 KEPT_MS = 5 * 60 * 1000
@@ -97,6 +98,12 @@ def pending(conn: sqlite3.Connection) -> list[RunRow]:
     if damaged:
         bump(conn, "rows_quarantined", damaged)
     return rows
+
+
+def unfinished(conn: sqlite3.Connection) -> dict[str, int]:
+    """How many have not ended, by state."""
+    found = conn.execute("SELECT state, count(*) FROM run WHERE state IN ('new', 'running') GROUP BY state")
+    return {str(state): int(number) for state, number in found}
 
 
 def ended(conn: sqlite3.Connection, now_ms: int) -> list[RunRow]:
