@@ -1,11 +1,14 @@
 """kill -9 at random moments while clients of the port start durable runs and call hooks, over and over on one home.
 
+In a third of the lives a client asks for a restart before, so that the kill meets its drain or its successor.
+
 A run is acknowledged when `accepted` has been read, a hook when its 200 has been. What was not answered is asked for
 again under the same key, as a client does that was cut off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import random
@@ -29,6 +32,10 @@ EVERY_S = 0.02
 LONGEST_LIFE_S = 1.5
 CONNECT_EVERY_S = 0.03
 SETTLE_S = 20.0
+# How many lives have a restart in them, when it is asked for, and how much longer such a life may be.
+WITH_RESTART = 1 / 3
+RESTART_AFTER_S = 0.6
+RESTART_TAKES_S = 1.0
 SESSIONS = 3
 MOST_HISTORY = 1000
 NUMBER = re.compile(r"m(\d+)$")
@@ -191,33 +198,45 @@ def run(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
     with staged((), command=command, delay_s=MODEL_S, more=CONFIG) as stage:
         at_kills = 0
         for life in range(kills):
-            _live(stage, book, life, chance.uniform(0.0, LONGEST_LIFE_S))
+            life_s, restart_s = chance.uniform(0.0, LONGEST_LIFE_S), None
+            if chance.random() < WITH_RESTART:
+                life_s, restart_s = life_s + RESTART_TAKES_S, chance.uniform(0.0, RESTART_AFTER_S)
+            _live(stage, book, life, life_s, restart_s)
             if stage.gateway.process is not None and stage.gateway.process.poll() is not None:
                 outcome.failures.append(f"life {life} ended by itself: {stage.gateway.output()[-500:]}")
                 break
             stage.gateway.kill()
             at_kills += len(book.open())
+        restarts = stage.gateway.output().count(" stopped after ")
         stage.gateway.start(timeout=START_S)
         _settle(stage, book)
         _judge(outcome, stage, book)
         code = stage.gateway.stop()
         if code != 0:
             outcome.failures.append(f"the last stop ended with {code}")
+    outcome.metrics["restarts"] = restarts
     outcome.metrics["acknowledged_and_not_looked_at_at_kills"] = at_kills
     outcome.failures += book.failures
     outcome.duration_s = time.monotonic() - begin
     return outcome
 
 
-def _live(stage: Stage, book: Book, life: int, life_s: float) -> None:
-    """Start the daemon and let it live; two thirds of the lives are counted from when the port answers."""
+def _live(stage: Stage, book: Book, life: int, life_s: float, restart_s: float | None) -> None:
+    """Start the daemon and let it live; two thirds of the lives are counted from when the port answers.
+
+    `restart_s` is when it is to become another process, if at all.
+    """
     port = stage.gateway.port
     begin = time.monotonic()
     process = stage.gateway.spawn()
     counts_later = life_s > LONGEST_LIFE_S / 3
     askers = [Asker(port, book, life, is_hook=is_hook) for is_hook in (False, True)]
-    looker = threading.Thread(target=_look, args=(port, book, askers[0].over), name="looker", daemon=True)
-    for thread in (*askers, looker):
+    over = askers[0].over
+    others = [threading.Thread(target=_look, args=(port, book, over), name="looker", daemon=True)]
+    if restart_s is not None:
+        arguments = (port, restart_s, over)
+        others.append(threading.Thread(target=_restart, args=arguments, name="restarter", daemon=True))
+    for thread in (*askers, *others):
         thread.start()
     if counts_later:
         known = len(book.asked)
@@ -234,8 +253,23 @@ def _live(stage: Stage, book: Book, life: int, life_s: float) -> None:
         stage.gateway.process = None
     for asker in askers:
         asker.over.set()
-    for thread in (*askers, looker):
+    for thread in (*askers, *others):
         thread.join(START_S)
+
+
+def _restart(port: int, after_s: float, over: threading.Event) -> None:
+    """Ask for a restart, so long after the port lets somebody in."""
+    while not over.is_set():
+        try:
+            client = PortClient(port, TOKEN)
+        except PortGone:
+            over.wait(CONNECT_EVERY_S)
+            continue
+        over.wait(after_s)
+        with contextlib.suppress(PortGone):
+            client.ask("gateway.restart.request", {"reason": "the experiment"})
+        client.close()
+        return
 
 
 def _look(port: int, book: Book, over: threading.Event) -> None:
@@ -267,6 +301,9 @@ def look_at(client: PortClient, book: Book, one: Asked, wait_ms: int) -> None:
         return
     if not one.is_hook:
         again = client.ask("agent", params_of(one))
+        if (again.get("error") or {}).get("code") == "UNAVAILABLE":
+            # A gateway that ends starts nothing and says so, whatever it knows; the next one is asked.
+            return
         payload = again.get("payload") or {}
         texts = [part.get("text") for part in (payload.get("result") or {}).get("payloads") or []]
         if payload.get("status") != "ok" or texts != [f"re: {one.text}"]:

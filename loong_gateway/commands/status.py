@@ -154,7 +154,8 @@ def _word(view: View) -> str:
 
 def _waiting(facts: StoreFacts) -> int:
     inbox = sum(facts.inbox.get(state, 0) for state in ("new", "claimed"))
-    return inbox + sum(facts.outbox.get(state, 0) for state in ("queued", "sending", "unknown"))
+    outbox = sum(facts.outbox.get(state, 0) for state in ("queued", "sending", "unknown"))
+    return inbox + outbox + sum(facts.runs.values())
 
 
 def _gateway(view: View) -> str:
@@ -199,7 +200,8 @@ def _queue(view: View, states: Sequence[str], *, inbox: bool) -> str:
 def _sessions(view: View) -> str:
     if view.facts is None:
         return NOTHING
-    running = view.facts.inbox.get("claimed", 0) if view.live else 0
+    facts = view.facts
+    running = facts.inbox.get("claimed", 0) + facts.runs.get("running", 0) if view.live else 0
     return f"{view.facts.sessions}, {running} running now"
 
 

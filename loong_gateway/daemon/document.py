@@ -38,6 +38,7 @@ class OwnerFacts:
     surfaces: Sequence[SlotState]
     inbox: Mapping[tuple[str, str], Mapping[str, int]]
     outbox: Mapping[tuple[str, str], Mapping[str, int]]
+    runs: int
     provider: Mapping[str, object] | None
 
 

@@ -45,6 +45,7 @@ class Report:
             surfaces=engine.supervisor.states(),
             inbox=rows.inbox,
             outbox=rows.outbox,
+            runs=rows.runs,
             provider=engine.providers.facts(),
         )
 

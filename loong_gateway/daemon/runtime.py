@@ -276,7 +276,6 @@ class Runtime:
         if self._listener is not None:
             self._listener.stop(Deadline(CLOSE_S))
         facts = self._report.facts()
-        runs_left = self._engine.row_counts().runs
         parts.store.close(Deadline(CLOSE_S))
         parts.boots.clean()
         if self._is_still_restart():
@@ -288,8 +287,8 @@ class Runtime:
             self._life.shutdown_reason = f"shutdown requested: {self._loop.stop_reason}"
             facts = replace(facts, phase="stopped", shutdown_reason=self._life.shutdown_reason)
             self._retire(status_document(facts))
-        messages_left = _rows(facts.inbox, "new", "claimed") + runs_left
-        self._news.stopped(messages_left, _rows(facts.outbox, "queued", "sending"))
+        messages = _rows(facts.inbox, "new", "claimed") + facts.runs
+        self._news.stopped(messages, _rows(facts.outbox, "queued", "sending"))
         logger.info("stopped: %s", self._loop.stop_reason)
 
     def _farewell(self) -> dict[str, object]:

@@ -46,8 +46,7 @@ from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.providers.profiles_in_use import ProfilesInUse
-from loong_gateway.storage import counters, cursors, inbox, outbox
-from loong_gateway.storage import runs as stored_runs
+from loong_gateway.storage import counters, cursors, inbox, outbox, runs
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
@@ -75,7 +74,7 @@ class EngineParts:
 class RowCounts:
     """How many rows are in which state, by (channel, account), and how many damaged ones were ever set aside.
 
-    `runs` counts the runs that have not ended.
+    `runs` are those of the port that have not ended.
     """
 
     inbox: Mapping[tuple[str, str], Mapping[str, int]]
@@ -255,7 +254,7 @@ class Engine:
                     inbox.counts(conn),
                     outbox.counts(conn),
                     counters.counters(conn).get("rows_quarantined", 0),
-                    stored_runs.waiting(conn),
+                    sum(runs.unfinished(conn).values()),
                 )
             )
         except StoreUnwritable as error:

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from loong_gateway.storage import runs
+
 __all__ = ["StoreFacts", "store_facts"]
 
 HOUR_MS = 3_600_000
@@ -14,10 +16,14 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """`inbox` and `outbox` count rows by state; a moment is None when nothing waits. Times are wall-clock ms."""
+    """`inbox`, `outbox` and `runs` count rows by state, of runs those that have not ended.
+
+    A moment is None when nothing waits. Times are wall-clock ms.
+    """
 
     inbox: Mapping[str, int]
     outbox: Mapping[str, int]
+    runs: Mapping[str, int]
     oldest_inbox_ms: int | None
     oldest_outbox_ms: int | None
     sessions: int
@@ -28,9 +34,12 @@ class StoreFacts:
 
 def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
     """Count everything once; reads indexes only, except for the last hour and day."""
+    # An older store has no such table before a gateway is started on it; it can be looked at all the same.
+    has_runs = _one(conn, "SELECT count(*) FROM sqlite_master WHERE name = 'run'")
     return StoreFacts(
         inbox=_states(conn, "SELECT state, count(*) FROM inbox GROUP BY state"),
         outbox=_states(conn, "SELECT state, count(*) FROM outbox GROUP BY state"),
+        runs=runs.unfinished(conn) if has_runs else {},
         oldest_inbox_ms=_one(conn, "SELECT min(stored_ms) FROM inbox WHERE state IN ('new', 'claimed')"),
         oldest_outbox_ms=_one(
             conn, "SELECT min(stored_ms) FROM outbox WHERE state IN ('queued', 'sending', 'unknown')"

@@ -27,7 +27,7 @@ __all__ = [
     "give_back",
     "pending",
     "prune",
-    "waiting",
+    "unfinished",
 ]
 
 KEPT_MS = 5 * 60 * 1000
@@ -100,6 +100,12 @@ def pending(conn: sqlite3.Connection) -> list[RunRow]:
     return rows
 
 
+def unfinished(conn: sqlite3.Connection) -> dict[str, int]:
+    """How many have not ended, by state."""
+    found = conn.execute("SELECT state, count(*) FROM run WHERE state IN ('new', 'running') GROUP BY state")
+    return {str(state): int(number) for state, number in found}
+
+
 def ended(conn: sqlite3.Connection, now_ms: int) -> list[str]:
     """The ids of the results that are still to be told, oldest first. All of them at once may be large."""
     found = conn.execute(
@@ -107,12 +113,6 @@ def ended(conn: sqlite3.Connection, now_ms: int) -> list[str]:
         (now_ms - KEPT_MS, KEPT_ROWS),
     )
     return [id for (id,) in reversed(found.fetchall())]
-
-
-def waiting(conn: sqlite3.Connection) -> int:
-    """How many were accepted and have not ended."""
-    found: tuple[int] = conn.execute("SELECT count(*) FROM run WHERE state IN ('new', 'running')").fetchone()
-    return found[0]
 
 
 def prune(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:

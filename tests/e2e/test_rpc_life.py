@@ -13,6 +13,7 @@ import websocket
 
 from tests.e2e.gateway import Gateway, config_for
 from tests.e2e.world import staged
+from tests.fakes.model import FakeModel
 from tests.gateway.api.rpc.rpc_kit import WsClient
 from tests.gateway.api.rpc.schema import HELLO, check
 from tests.waiting import wait_until
@@ -58,6 +59,21 @@ def test_a_client_lives_through_the_life_of_a_gateway(tmp_path: pathlib.Path) ->
             shutdown = [one["payload"] for one in client.last if one["event"] == "shutdown"]
             assert shutdown == [{"reason": "gateway stopping"}]
         assert gateway.wait_exit() == 0
+
+
+def test_a_run_that_a_stop_cuts_off_is_said_to_wait(tmp_path: pathlib.Path) -> None:
+    with FakeModel() as model:
+        model.fault("hang", times=None)
+        config = config_for(None, model, more="[gateway]\ndrain_s = 0.1\n")
+        with Gateway(tmp_path, config) as gateway:
+            gateway.start()
+            with connected(gateway) as client:
+                client.ask("agent", {"message": "hello", "idempotencyKey": "k", "sessionKey": "s"})
+                model.wait_calls(1)
+                status = gateway.run("status").stdout
+                assert ("; 1 is waiting; " in status, "0, 1 running now" in status) == (True, True), status
+                assert gateway.terminate() == 0
+            assert "; 1 message on disk for the next start\n" in gateway.output()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

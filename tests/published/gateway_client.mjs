@@ -1,4 +1,4 @@
-// The published client against a gateway: CHECK URL TOKEN, with LOONG_NODE_PACKAGES in the environment.
+// The published client against a gateway: CHECK URL TOKEN [NEXT TOKEN], with LOONG_NODE_PACKAGES in the environment.
 // Says one JSON object per line: what a test must act upon, and at the end {done, frames, kinds, complaints}.
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { pathToFileURL } from "node:url";
 
 import { Judge, Line } from "./frames.mjs";
 
-const [check, url, token] = process.argv.slice(2);
+const [check, url, token, nextToken] = process.argv.slice(2);
 const home = path.resolve(process.env.LOONG_NODE_PACKAGES, "node_modules");
 const require = createRequire(path.join(home, "anything.js"));
 const load = (name) => import(pathToFileURL(require.resolve(name)));
@@ -434,6 +434,69 @@ const checks = {
     same(peer.closes[0], { code: 1012, reason: "service restart" }, "the close");
     say({ told: last?.payload ?? null });
     peer.client.stop();
+  },
+
+
+  // What the gateway takes must be the next token from "ready" on.
+  async rotated() {
+    const peer = await Peer.in();
+    say({ ready: true });
+    await until(() => peer.closes.length, "the close");
+    same(peer.closes[0], { code: 4001, reason: "gateway auth changed" }, "the close");
+    const info = await until(() => peer.pauses[0], "the end of the retries");
+    same(info.detailCode, "AUTH_TOKEN_MISMATCH", "why it does not try again");
+    same(peer.hellos.length, 1, "hellos");
+    peer.client.stop();
+    const next = await Peer.in({ token: nextToken });
+    await next.leave();
+  },
+
+  // The model must take longer than the drain: the run ends in the gateway that comes after.
+  async restart() {
+    const peer = await Peer.in();
+    const runId = randomUUID();
+    const params = { message: "before the restart", idempotencyKey: runId, sessionKey: "restart" };
+    same((await peer.ask("agent", params)).status, "accepted", "the run");
+    const asked = await peer.ask("gateway.restart.request", { reason: "a check" });
+    must(asked, "no answer to gateway.restart.request");
+    await until(() => peer.closes.length, "the close");
+    const told = peer.of("shutdown").map((one) => [one.payload.reason, Number.isInteger(one.payload.restartExpectedMs)]);
+    same(told, [["gateway restarting", true]], "shutdown, and when to expect the gateway again");
+    must(!peer.of("chat", runId).some((one) => one.payload.state === "final"), "an end before the restart");
+    same(peer.closes[0], { code: 1012, reason: "service restart" }, "the close");
+    await until(() => peer.hellos.length > 1, "the second hello-ok");
+    const [before, after] = peer.hellos.map((hello) => hello.server.connId);
+    must(before !== after, "both connections have one name");
+    const waited = await peer.ask("agent.wait", { runId, timeoutMs: WAIT_MS });
+    same([waited.runId, waited.status], [runId, "ok"], "agent.wait after the restart");
+    const again = await peer.ask("agent", params);
+    same([again.status, again.result?.payloads?.length], ["ok", 1], "the same key after the restart");
+    const { messages } = await peer.ask("chat.history", { sessionKey: "restart", limit: 10 });
+    same(messages.map((one) => one.role), ["user", "assistant"], "roles in chat.history");
+    await peer.leave();
+  },
+
+  // gateway.ws.max_buffered_bytes must be small.
+  async slow() {
+    const other = await Peer.in();
+    const peer = await Peer.in();
+    const socket = [...lines.keys()].at(-1);
+    socket.pause();
+    const asked = Array.from({ length: 2000 }, () => peer.ask("config.schema"));
+    const outcomes = Promise.allSettled(asked);
+    // More has been asked for than all buffers hold; this is for the gateway to find out.
+    await pause(1000);
+    same((await other.ask("health")).ok, true, "health for another client");
+    socket.resume();
+    await until(() => peer.closes.length, "the close");
+    same(peer.closes[0], { code: 1008, reason: "slow consumer" }, "the close");
+    const refused = (await outcomes).filter((one) => one.status === "rejected");
+    must(refused.length && refused.length < asked.length, `${refused.length} of ${asked.length} without an answer`);
+    must(/slow consumer/.test(String(refused[0]?.reason)), `what a request is told: ${refused[0]?.reason}`);
+    await until(() => peer.hellos.length > 1, "the second hello-ok");
+    same((await peer.ask("health")).ok, true, "health afterwards");
+    await peer.leave();
+    await other.leave();
   },
 };
 

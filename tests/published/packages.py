@@ -22,8 +22,7 @@ OLDEST = 24
 PORT = f"""
 [gateway]
 mode = "local"
-[gateway.ws]
-tick_interval_ms = {TICK_MS}
+ws.tick_interval_ms = {TICK_MS}
 """
 ECHO = '[provider]\nkind = "echo"\n'
 
@@ -57,9 +56,10 @@ def node() -> str:
 
 
 @contextlib.contextmanager
-def serving(directory: pathlib.Path, config: str, environ: dict[str, str] | None = None) -> Iterator[Gateway]:
-    """A real gateway that is ready, with TOKEN as its secret."""
-    secret = {"LOONG_GATEWAY_TOKEN": TOKEN, **(environ or {})}
-    with Gateway(directory, config + PORT, environ=secret) as gateway:
+def serving(directory: pathlib.Path, config: str, more: str = "") -> Iterator[Gateway]:
+    """A real gateway that is ready, with TOKEN as its secret; `more` is of its table [gateway]."""
+    # A token in the configuration must be the only one.
+    secret = {} if "auth" in more else {"LOONG_GATEWAY_TOKEN": TOKEN}
+    with Gateway(directory, config + PORT + more, environ=secret) as gateway:
         gateway.start()
         yield gateway

@@ -18,12 +18,13 @@ from tests.published.packages import ECHO, TOKEN, needs, node, packages, serving
 
 DRIVER = pathlib.Path(__file__).resolve().parent / "gateway_client.mjs"
 NAMES = ("@openclaw/gateway-client", "@openclaw/gateway-protocol", "ajv", "ajv-formats", "ws")
+NEXT_TOKEN = "published-clients-0002"
 CHECKS = "hello inspection refusals run chat events ticks wrong mismatch handshakes".split()
 
 
-def driver(gateway: Gateway, check: str) -> Puppet:
+def driver(gateway: Gateway, check: str, *more: str) -> Puppet:
     url = f"ws://127.0.0.1:{gateway.port}"
-    return Puppet([node(), str(DRIVER), check, url, TOKEN], {"LOONG_NODE_PACKAGES": str(packages())})
+    return Puppet([node(), str(DRIVER), check, url, TOKEN, *more], {"LOONG_NODE_PACKAGES": str(packages())})
 
 
 def complaints(gateway: Gateway, check: str) -> object:
@@ -70,3 +71,37 @@ def test_a_stop_is_told_before_the_connection_closes(installed: None, tmp_path: 
         assert gateway.terminate() == 0
         client.wait("told")
         assert client.wait("done")["complaints"] == []
+
+
+def test_a_client_of_a_replaced_token_is_ended_and_does_not_come_back(
+    installed: None, tmp_path: pathlib.Path
+) -> None:
+    kept = tmp_path / "token"
+    kept.write_text(TOKEN)
+    kept.chmod(0o600)
+    config, secret = config_for(None, None, more=ECHO), f'auth.token = {{ file = "{kept}" }}\n'
+    with (
+        serving(tmp_path, config, secret) as gateway,
+        driver(gateway, "rotated", NEXT_TOKEN) as client,
+    ):
+        client.wait("ready")
+        kept.write_text(NEXT_TOKEN)
+        assert gateway.run("secrets", "reload").returncode == 0
+        assert client.wait("done")["complaints"] == []
+
+
+def test_a_client_comes_back_after_a_restart_and_finds_its_run(
+    installed: None, tmp_path: pathlib.Path
+) -> None:
+    with FakeModel() as model:
+        model.fault("hang", where={"question~": "before the restart"})
+        with serving(tmp_path, config_for(None, model), "drain_s = 0.2\n") as gateway:
+            assert complaints(gateway, "restart") == []
+            assert model.questions() == ["before the restart"] * 2
+
+
+def test_a_client_that_reads_too_slowly_is_ended_and_comes_back(
+    installed: None, tmp_path: pathlib.Path
+) -> None:
+    with serving(tmp_path, config_for(None, None, more=ECHO), "ws.max_buffered_bytes = 65536\n") as gateway:
+        assert complaints(gateway, "slow") == []

@@ -11,10 +11,12 @@ import pathlib
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from tests.e2e.gateway import Gateway, config_for
+from tests.fakes.model import FakeModel
 from tests.fakes.telegram import FakeTelegram
 from tests.published.packages import ECHO, TOKEN, needs, node, serving
 from tests.waiting import wait_until
@@ -105,6 +107,47 @@ def test_a_verb_of_the_published_command_works(command: Command, name: str) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     for text in wanted:
         assert text in done.stdout, done.stdout + done.stderr
+
+
+def calling(command: Command, method: str, **params: object) -> dict[str, Any]:
+    """What `gateway call` shows of the answer to a method."""
+    done = command("gateway", "call", method, "--json", "--params", json.dumps(params))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_conversation_by_the_published_command_is_one(gateway: Gateway, tmp_path: pathlib.Path) -> None:
+    with FakeModel() as model, serving(tmp_path, config_for(None, model)) as own:
+        command = Command(tmp_path / "openclaw", own)
+        for question in ("my name is Lin", "what is my name?"):
+            done = command("agent", "--agent", "main", "--message", question)
+            assert (done.returncode, done.stdout.strip()) == (0, f"re: {question}"), done.stderr
+        seen = [message["content"] for message in model.calls[1].body["messages"]]
+        assert seen == ["my name is Lin", "re: my name is Lin", "what is my name?"]
+        history = calling(command, "chat.history", sessionKey="agent:main:main")["messages"]
+        assert [one["content"][0]["text"] for one in history] == [*seen, "re: what is my name?"]
+        (row,) = calling(command, "sessions.list", limit=5)["sessions"]
+        assert (row["key"], calling(command, "sessions.resolve", key="main")["key"]) == (row["key"],) * 2
+        (preview,) = calling(command, "sessions.preview", keys=[row["key"]])["previews"]
+        assert [item["text"] for item in preview["items"]][-1] == "re: what is my name?"
+        assert calling(command, "sessions.describe", key="main")["session"]["key"] == row["key"]
+        assert calling(command, "sessions.reset", key="main")["ok"] is True
+        assert calling(command, "chat.history", sessionKey="main")["messages"] == []
+
+
+def test_the_published_command_restarts_a_gateway(gateway: Gateway, tmp_path: pathlib.Path) -> None:
+    with serving(tmp_path, config_for(None, None, more=ECHO)) as own:
+        command = Command(tmp_path / "openclaw", own)
+        config = calling(command, "config.get")
+        assert (config["valid"], config["parsed"]["gateway"]["mode"]) == (True, "local")
+        before = own.document()["instance_id"]
+        asked = calling(command, "gateway.restart.request", reason="a check")
+        assert (asked["ok"], asked["status"], asked["preflight"]["safe"]) == (True, "scheduled", True)
+        wait_until(lambda: own.document().get("instance_id", before) != before, WAIT_S, "another instance")
+        own.wait_ready()
+        health = command("gateway", "health", *command.target)
+        assert (health.returncode, "OK" in health.stdout) == (0, True), health.stderr
 
 
 def test_the_json_of_gateway_status_says_that_the_gateway_answered(command: Command) -> None:

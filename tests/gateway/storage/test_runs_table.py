@@ -37,7 +37,7 @@ def test_what_ran_when_the_process_died_counts_a_crash_and_keeps_its_place(conn:
     runs.give_back(conn, "b")
     runs.add(conn, "d", b"asked", 1)
     runs.end(conn, "d", b"result", 2)
-    assert runs.waiting(conn) == 3
+    assert sum(runs.unfinished(conn).values()) == 3
     assert [(row.id, row.crashes) for row in runs.pending(conn)] == [("a", 1), ("b", 0), ("c", 0)]
 
 

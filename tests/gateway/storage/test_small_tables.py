@@ -4,8 +4,9 @@ import sqlite3
 
 import pytest
 
-from loong_gateway.storage import aliases, cursors
+from loong_gateway.storage import aliases, cursors, runs
 from loong_gateway.storage.counters import bump, counters
+from loong_gateway.storage.facts import store_facts
 from tests.gateway.storage.store_help import memory
 
 
@@ -32,6 +33,13 @@ def test_counters_add_up(conn: sqlite3.Connection) -> None:
     bump(conn, "a", 4)
     bump(conn, "b", 2)
     assert counters(conn) == {"a": 5, "b": 2}
+
+
+def test_an_older_store_can_be_looked_at_before_a_gateway_is_started_on_it(conn: sqlite3.Connection) -> None:
+    runs.add(conn, "a-run", b"{}", now_ms=1)
+    assert store_facts(conn, now_ms=2).runs == {"new": 1}
+    conn.execute("DROP TABLE run")
+    assert store_facts(conn, now_ms=2).runs == {}
 
 
 def test_a_conversation_that_moved_twice_is_found_with_one_look(conn: sqlite3.Connection) -> None:
