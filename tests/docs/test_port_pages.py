@@ -66,9 +66,10 @@ def test_scopes_modes_and_own_names_of_clients_are_those_that_are_known() -> Non
     connect = section(RPC, "## Connect")
     scopes = set(re.findall(r"`(operator\.[a-z.]+)`", connect))
     assert scopes == set(ALL_SCOPES)
-    rows = {row[0]: set(re.findall(r"`([^`]+)`", row[1])) for row in re.findall(
-        r"^\| `([^`]+)` \| (.*) \|$", connect, re.MULTILINE
-    )}
+    rows = {
+        row[0]: set(re.findall(r"`([^`]+)`", row[1]))
+        for row in re.findall(r"^\| `([^`]+)` \| (.*) \|$", connect, re.MULTILINE)
+    }
     assert rows["client.mode"] == set(CLIENT_MODES)
     assert rows["client.id"] - {"openclaw-"} == {
         name for name in CLIENT_IDS if not name.startswith("openclaw-")
