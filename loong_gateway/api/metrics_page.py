@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Callable
 
 from loong_gateway.base.process_figures import open_fds, rss_bytes, thread_count
+from loong_gateway.config.snapshot import Config
 from loong_gateway.control import ControlPlane
 
 from .answers import Answer
@@ -61,11 +62,6 @@ def metrics_families(control: ControlPlane) -> list[Family]:
     counts = control.metrics.snapshot()
     histograms = control.metrics.histograms()
     gauges = control.metrics.gauges()
-    provider = status.get("provider")
-    profile = str(provider["profile"]) if isinstance(provider, dict) else ""
-    failed = [(name.split(":")[1], count) for name, count in counts.items() if _is(name, "turns_failed")]
-    slowed = sum(count for kind, count in failed if kind == "rate_limited")
-    by_class = {kind: sum(n for other, n in failed if other == kind) for kind, _ in failed}
     return [
         _one("loong_up", "1 while the gateway runs", 1.0 if status.get("running") else 0.0),
         _one("loong_ready", "1 while the gateway is ready", 0.0 if control.ready() else 1.0),
@@ -73,13 +69,7 @@ def metrics_families(control: ControlPlane) -> list[Family]:
         _degraded(status),
         *_surface_families(status),
         *(_counter(counts, *row) for row in COUNTERS),
-        Family(
-            "loong_provider_errors_total",
-            "counter",
-            "tries that the provider failed, by class",
-            tuple(Sample(n, {"provider": profile, "class": kind}) for kind, n in by_class.items()),
-        ),
-        _one("loong_rate_limited_total", "tries that the provider slowed down", slowed, "counter"),
+        *_provider_families(control.config(), counts),
         *(_shown(gauges, *row) for row in GAUGES),
         _connections(gauges),
         histogram("loong_turn_seconds", "how long answers took", histograms.get("turn")),
@@ -93,6 +83,29 @@ def metrics_families(control: ControlPlane) -> list[Family]:
             0.0 if "config_reload_refused" in _reasons(status) else 1.0,
         ),
     ]
+
+
+def _provider_families(config: Config, counts: Mapping[str, int]) -> Iterable[Family]:
+    failed = []
+    for name, count in sorted(counts.items()):
+        if _is(name, "provider_errors"):
+            _, kind, profile = name.split(":", 2)
+            failed.append((kind, profile, count))
+    yield Family(
+        "loong_provider_errors_total",
+        "counter",
+        "answers that a provider failed to give, by class",
+        tuple(Sample(count, {"provider": profile, "class": kind}) for kind, profile, count in failed),
+    )
+    # A configured one is there from the start, so that its first failure is a rise.
+    slowed = dict.fromkeys(config.providers, 0)
+    slowed.update({profile: count for kind, profile, count in failed if kind == "rate_limited"})
+    yield Family(
+        "loong_rate_limited_total",
+        "counter",
+        "answers that a provider refused for their number",
+        tuple(Sample(count, {"provider": profile}) for profile, count in slowed.items()),
+    )
 
 
 def _one(name: str, help_text: str, value: float | None, kind: str = "gauge") -> Family:

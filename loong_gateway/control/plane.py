@@ -8,6 +8,7 @@ from typing import Protocol
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.bus import Bus
 from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.timers import Timers
 from loong_gateway.config.snapshot import Config
 from loong_gateway.providers.contract import Embeddings
 
@@ -39,6 +40,10 @@ class ControlPlane(Protocol):
     @property
     def metrics(self) -> Metrics:
         """What is counted."""
+
+    @property
+    def timers(self) -> Timers:
+        """For what is due later and takes no time."""
 
     @property
     def runs(self) -> Runs:
@@ -96,7 +101,7 @@ class ControlPlane(Protocol):
     def reload_secrets(self) -> Sequence[SecretsOutcome]:
         """Read the port's secret and those of the accounts again, and restart what needs it.
 
-        Blocks for files and programs.
+        While the channels are kept off, only the port's own is read. Blocks for files and programs.
         """
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:

@@ -135,10 +135,12 @@ class Runs(Protocol):
         where it has got to (its first piece is all that was there). Raises RunRefused.
         """
 
-    def watch(self, run_id: str, on_end: Callable[[RunResult], None]) -> Callable[[], None] | None:
+    def watch(
+        self, run_id: str, on_end: Callable[[RunResult], None], *, early: bool = False
+    ) -> Callable[[], None] | None:
         """Call `on_end` once when the run ends, at once and in this thread if it has; returns what takes that back.
 
-        None when no such run is known.
+        None when no such run is known. With `early` one that may still come is waited for, unless too many are.
         """
 
     def abort(

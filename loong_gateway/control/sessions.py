@@ -95,4 +95,7 @@ class Sessions(Protocol):
         """Forget everything said in this conversation; False when nothing was."""
 
     def inject(self, key: str, text: str, *, role: str = "assistant") -> int:
-        """Add a message without asking the model; returns its number."""
+        """Add a message without asking the model; returns its number.
+
+        One of the assistant is told as a `chat` event.
+        """

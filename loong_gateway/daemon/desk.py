@@ -9,6 +9,7 @@ from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.timers import Timers
 from loong_gateway.config.snapshot import Config
 from loong_gateway.control import (
     ChannelOutcome,
@@ -34,6 +35,8 @@ from loong_gateway.messaging.tools_builtin import built_in_tools
 from loong_gateway.providers.contract import Embeddings
 
 __all__ = ["Desk"]
+
+CHANNELS_OFF = "the channels are off after several early ends"
 
 
 class Desk:
@@ -65,6 +68,11 @@ class Desk:
     def metrics(self) -> Metrics:
         """See control.ControlPlane."""
         return self._engine.metrics
+
+    @property
+    def timers(self) -> Timers:
+        """See control.ControlPlane."""
+        return self._engine.timers
 
     @property
     def runs(self) -> Runs:
@@ -148,7 +156,11 @@ class Desk:
         # The port's own first: who has lost it needs no channel.
         own = [outcome for held in self._parts.held if (outcome := held.reload()) is not None]
         if not self._life.channels_on:
-            raise CommandError("run.channels_off")
+            states = self._engine.supervisor.states()
+            return [
+                *own,
+                *(SecretsOutcome(one.channel, one.account, "stopped", CHANNELS_OFF) for one in states),
+            ]
         return [*own, *self._engine.channels.reload_secrets()]
 
     def request_restart(self, reason: str, *, delay_s: float = 0.0) -> str:

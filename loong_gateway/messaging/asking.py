@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.conversation import Question, build_call
 from loong_gateway.providers.contract import Completion, Provider
+from loong_gateway.providers.fault_counts import faults_counted
 from loong_gateway.storage import transcripts
 from loong_gateway.storage.store import Store
 
@@ -22,12 +25,22 @@ class ProviderOf(Protocol):
 
 
 class Asking:
-    """Stateless, so thread-safe."""
+    """Stateless, so thread-safe. Counts how long answers took, and what failed."""
 
-    def __init__(self, store: Store, *, config: Callable[[], Config], provider: ProviderOf) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        config: Callable[[], Config],
+        provider: ProviderOf,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._config = config
         self._provider = provider
+        self._metrics = metrics
+        self._clock = clock
 
     def complete(
         self,
@@ -42,10 +55,13 @@ class Asking:
         """The answer, streamed to `on_text`. Blocks; raises ProviderFault and StoreUnwritable."""
         config = self._config()
         history = [] if session is None else self._history(session, config.memory.sliding_window)
-        provider = self._provider(profile)
-        return provider.complete(
-            build_call(config, history, question), deadline=deadline, stop=stop, on_text=on_text
-        )
+        call = build_call(config, history, question)
+        begin_s = self._clock.monotonic_s()
+        try:
+            with faults_counted(self._metrics, profile or config.active_provider, stop):
+                return self._provider(profile).complete(call, deadline=deadline, stop=stop, on_text=on_text)
+        finally:
+            self._metrics.observe("turn", self._clock.monotonic_s() - begin_s)
 
     def _history(self, session: str, turns: int) -> list[tuple[str, str]]:
         return self._store.read(

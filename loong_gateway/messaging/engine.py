@@ -18,6 +18,7 @@ from loong_gateway.base.clock_steps import ClockSteps
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.timers import Timers
 from loong_gateway.base.wording import plural
 from loong_gateway.config import secrets
 from loong_gateway.config.outside import resolve_account
@@ -35,6 +36,7 @@ from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.recalls import Recalls
 from loong_gateway.messaging.run_answers import RunAnswers
+from loong_gateway.messaging.run_events import MakeEvents, RunEvents
 from loong_gateway.messaging.runs import RunParts, RunTable
 from loong_gateway.messaging.session_desk import SessionDesk
 from loong_gateway.messaging.slots import Slot, SlotServices
@@ -84,6 +86,8 @@ class Engine:
         self.config = config
         self.metrics = Metrics()
         self.bus = Bus(parts.clock.wall_ms)
+        self.timers = Timers("timers", parts.threads)
+        self._events = functools.partial(RunEvents, self.bus, parts.clock, self.timers.later)
         self.supervisor = Supervisor()
         self.channels = ChannelControl(self.supervisor, parts.clock)
         self.webhooks = parts.webhooks
@@ -92,9 +96,7 @@ class Engine:
         self._clock_steps = ClockSteps(parts.clock)
         self._quarantined_before = 0
         self._rows = RowCounts({}, {}, 0)
-        self.providers = ProfilesInUse(
-            lambda: self.config, environ=parts.environ, resolve_secret=self.resolve_secret
-        )
+        self.providers = self._make_providers()
         self.lanes = Lanes(
             parts.threads,
             workers=config.gateway.workers,
@@ -115,7 +117,7 @@ class Engine:
             self.delivery,
             self.supervisor,
             sources=TurnSources(lambda: self.config, self.providers.provider, lambda: _status_line(self)),
-            runs=TurnRuns(self.bus, parts.clock),
+            runs=TurnRuns(self._events),
             metrics=self.metrics,
             clock=parts.clock,
         )
@@ -139,8 +141,16 @@ class Engine:
             outgoing=parts.outgoing,
             clock=parts.clock,
         )
-        self.runs = _runs_of(self, parts, self._sends)
-        self.sessions = SessionDesk(parts.store, parts.clock)
+        self.runs = _runs_of(self, parts, self._sends, self._events)
+        self.sessions = SessionDesk(parts.store, parts.clock, self.bus)
+
+    def _make_providers(self) -> ProfilesInUse:
+        return ProfilesInUse(
+            lambda: self.config,
+            environ=self._parts.environ,
+            resolve_secret=self.resolve_secret,
+            metrics=self.metrics,
+        )
 
     def _make_slot_services(self) -> SlotServices:
         parts = self._parts
@@ -329,13 +339,14 @@ class Engine:
         return channel
 
 
-def _runs_of(engine: Engine, parts: EngineParts, sends: OperatorSends) -> RunTable:
+def _runs_of(engine: Engine, parts: EngineParts, sends: OperatorSends, events: MakeEvents) -> RunTable:
     answers = RunAnswers(
         parts.store,
         sends,
         config=lambda: engine.config,
         provider=engine.providers.provider,
         obey=engine.turns.obey,
+        metrics=engine.metrics,
         clock=parts.clock,
     )
     return RunTable(
@@ -345,7 +356,7 @@ def _runs_of(engine: Engine, parts: EngineParts, sends: OperatorSends) -> RunTab
             answers=answers,
             turns=engine.turns.runs,
             config=lambda: engine.config,
-            bus=engine.bus,
+            events=events,
             metrics=engine.metrics,
             clock=parts.clock,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from loong_gateway.base.clock import Clock
 from loong_gateway.control.runs import RunRequest, RunResult, RunWatcher
 from loong_gateway.messaging.run_events import RunEvents
 
-__all__ = ["Run"]
+__all__ = ["OnEnd", "Run"]
 
 logger = logging.getLogger("loong.runs")
 
@@ -54,6 +56,7 @@ class Run:
     def __init__(self, request: RunRequest, events: RunEvents, clock: Clock, accepted_ms: int) -> None:
         self.request = request
         self.accepted_ms = accepted_ms
+        self.weight_bytes = _weight(request)
         self.stop = StopToken()
         self.deadline = Deadline(request.timeout_s, clock=clock.monotonic_s)
         self.ended_s: float | None = None
@@ -106,12 +109,17 @@ class Run:
         if result is not None:
             on_end(result)
 
-        def leave() -> None:
-            with self._guard:
-                if on_end in self._on_end:
-                    self._on_end.remove(on_end)
+        return functools.partial(self.forget, on_end)
 
-        return leave
+    def adopt(self, waiting: list[OnEnd]) -> None:
+        """Tell these of the end as well; before anybody else knows of the run."""
+        self._on_end += waiting
+
+    def forget(self, on_end: OnEnd) -> None:
+        """Take back a `watch`."""
+        with self._guard:
+            if on_end in self._on_end:
+                self._on_end.remove(on_end)
 
     def begin(self) -> bool:
         """It is its turn, perhaps again; False when it has ended already."""
@@ -184,3 +192,12 @@ def _tell(on_end: OnEnd, result: RunResult) -> None:
     except Exception:
         # As above.
         logger.exception("who waited for a run failed")
+
+
+def _weight(request: RunRequest) -> int:
+    """About how many bytes a request keeps in memory: its texts and pictures."""
+    texts = [request.text, request.system, *(one.content for one in request.messages)]
+    texts += [call.arguments for one in request.messages for call in one.tool_calls]
+    images = [*request.images, *(image for one in request.messages for image in one.images)]
+    texts += [repr(tool.parameters) for tool in request.options.tools]
+    return sum(map(sys.getsizeof, texts)) + sum(len(image.content) for image in images)

@@ -11,6 +11,7 @@ from typing import Any
 from loong_channels.waiting import StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import SendRequest
 from loong_gateway.control.runs import ReplyTarget, RunRequest, RunResult
@@ -55,12 +56,13 @@ class RunAnswers:
         config: Callable[[], Config],
         provider: ProviderOf,
         obey: Obey,
+        metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._store = store
         self._sends = sends
         self._config = config
-        self._asking = Asking(store, config=config, provider=provider)
+        self._asking = Asking(store, config=config, provider=provider, metrics=metrics, clock=clock)
         self._obey = obey
         self._clock = clock
 

@@ -8,12 +8,14 @@ Order: lifecycle start, assistant pieces, lifecycle end or error, then the one f
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from typing import Callable, Optional
 
 from loong_gateway.base.bus import Bus, Event
 from loong_gateway.base.clock import Clock
 
-__all__ = ["AGENT_ID", "RunEvents"]
+__all__ = ["AGENT_ID", "Later", "MakeEvents", "RunEvents", "injected"]
 
 AGENT_ID = "main"
 # Pieces that come faster than this are told together.
@@ -21,17 +23,22 @@ COALESCE_S = 0.075
 # Chat clients know a few words for why a run failed; the fault classes of providers are finer.
 KINDS = {"timed_out": "timeout", "rate_limited": "rate_limit"}
 
+# As base.timers.Timers.later.
+Later = Callable[[float, Callable[[], None]], object]
+
 
 class RunEvents:
-    """The events of one run. Used by one thread at a time.
+    """The events of one run. Thread-safe; `_guard` keeps them in order and is held while one is published.
 
-    Pieces wait for one that comes COALESCE_S after the last that were told, or for the end: a model that pauses leaves
-    at most that much untold. While nobody listens, nothing is made of them; the first who does is told all at once.
+    Pieces that come within COALESCE_S after others were told wait for the rest of it; `later` sees to those after which
+    the model pauses. While nobody listens, nothing is made of them; the first who does is told all at once.
     """
 
-    def __init__(self, bus: Bus, clock: Clock, run_id: str, session: str | None) -> None:
+    def __init__(self, bus: Bus, clock: Clock, later: Later, run_id: str, session: str | None) -> None:
         self._bus = bus
         self._clock = clock
+        self._later = later
+        self._guard = threading.Lock()
         self._run_id = run_id
         self._session = session
         self._seq = 0
@@ -40,6 +47,8 @@ class RunEvents:
         self._told = ""
         self._told_s = -COALESCE_S
         self._replaces = False
+        self._waits = False
+        self._look_due = False
 
     @property
     def is_wanted(self) -> bool:
@@ -48,47 +57,88 @@ class RunEvents:
 
     def started(self) -> None:
         """The run begins, or begins again: then what was said so far does not count any more."""
-        self._started_ms = self._clock.wall_ms()
-        self._pieces = []
-        self._replaces = bool(self._told)
-        self._agent("lifecycle", {"phase": "start", "startedAt": self._started_ms})
+        with self._guard:
+            self._started_ms = self._clock.wall_ms()
+            self._pieces = []
+            self._waits = False
+            self._replaces = bool(self._told)
+            self._agent("lifecycle", {"phase": "start", "startedAt": self._started_ms})
 
     def grown(self, piece: str) -> None:
         """A piece of the answer."""
-        self._pieces.append(piece)
-        now_s = self._clock.monotonic_s()
-        if now_s - self._told_s >= COALESCE_S and self._bus.has_listeners:
-            self._told_s = now_s
-            self._tell("".join(self._pieces))
+        with self._guard:
+            self._pieces.append(piece)
+            self._waits = True
+            look_s = self._tell_due()
+        self._look_after(look_s)
 
     def finished(self, text: str, usage: Mapping[str, int] | None = None) -> None:
         """The run has an answer, and it is stored."""
-        if self._bus.has_listeners:
-            self._tell(text)
-        self._end({"phase": "end", "aborted": False, "stopReason": "stop"})
-        self._chat(
-            {
-                "state": "final",
-                **self._message(text),
-                "stopReason": "stop",
-                **({"usage": dict(usage)} if usage else {}),
-            }
-        )
+        with self._guard:
+            self._waits = False
+            if self._bus.has_listeners:
+                self._tell(text)
+            self._end({"phase": "end", "aborted": False, "stopReason": "stop"})
+            self._chat(
+                {
+                    "state": "final",
+                    **_message(text, self._clock),
+                    "stopReason": "stop",
+                    **({"usage": dict(usage)} if usage else {}),
+                }
+            )
 
     def aborted(self, reason: str) -> None:
         """The run was ended by somebody."""
-        text = self._all_told()
-        self._end({"phase": "end", "aborted": True, "stopReason": reason})
-        self._chat({"state": "aborted", **(self._message(text) if text else {}), "stopReason": reason})
+        with self._guard:
+            text = self._all_told()
+            said = _message(text, self._clock) if text else {}
+            self._end({"phase": "end", "aborted": True, "stopReason": reason})
+            self._chat({"state": "aborted", **said, "stopReason": reason})
 
     def failed(self, error: str, code: str) -> None:
         """The run has no answer."""
-        self._all_told()
-        self._end({"phase": "error", "error": error})
-        self._chat({"state": "error", "errorMessage": error, "errorKind": KINDS.get(code, "unknown")})
+        with self._guard:
+            self._all_told()
+            self._end({"phase": "error", "error": error})
+            self._chat({"state": "error", "errorMessage": error, "errorKind": KINDS.get(code, "unknown")})
+
+    def _look_after(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        try:
+            self._later(seconds, self._look)
+        except RuntimeError:
+            # The system gives no thread: the next piece or the end tells what waits.
+            with self._guard:
+                self._look_due = False
+
+    def _look(self) -> None:
+        with self._guard:
+            self._look_due = False
+            look_s = self._tell_due()
+        self._look_after(look_s)
+
+    # The methods below are called with `_guard` held.
+
+    def _tell_due(self) -> float:
+        """Tell what waits if it is time; else in how many seconds to look again, 0 when somebody does already."""
+        if not self._waits or not self._bus.has_listeners:
+            return 0.0
+        now_s = self._clock.monotonic_s()
+        wait_s = self._told_s + COALESCE_S - now_s
+        if wait_s <= 0:
+            self._told_s = now_s
+            self._waits = False
+            self._tell("".join(self._pieces))
+        elif not self._look_due:
+            self._look_due = True
+            return wait_s
+        return 0.0
 
     def _all_told(self) -> str:
         """Tell what waits; all that was said."""
+        self._waits = False
         text = "".join(self._pieces)
         if text and self._bus.has_listeners:
             self._tell(text)
@@ -103,18 +153,14 @@ class RunEvents:
         self._replaces = False
         mark = {} if extends else {"replace": True}
         self._agent("assistant", {"text": text, "delta": delta, **mark})
-        self._chat({"state": "delta", "deltaText": delta, **self._message(text), **mark}, is_kept=False)
+        self._chat(
+            {"state": "delta", "deltaText": delta, **_message(text, self._clock), **mark}, is_kept=False
+        )
 
     def _end(self, data: dict[str, object]) -> None:
         # A run that ends before its turn has no start.
         started = {"startedAt": self._started_ms} if self._started_ms else {}
         self._agent("lifecycle", {**data, **started, "endedAt": self._clock.wall_ms()})
-
-    def _message(self, text: str) -> dict[str, object]:
-        content = [{"type": "text", "text": text}]
-        return {
-            "message": {"role": "assistant", "content": content, "timestamp": self._clock.wall_ms()},
-        }
 
     def _agent(self, stream: str, data: Mapping[str, object]) -> None:
         self._seq += 1
@@ -140,3 +186,27 @@ class RunEvents:
             "seq": self._seq,
         }
         self._bus.publish(Event("chat", {**common, **payload}, is_kept=is_kept))
+
+
+# The events of a run by its id and session.
+MakeEvents = Callable[[str, Optional[str]], RunEvents]
+
+
+def injected(clock: Clock, session: str, number: int, text: str) -> Event:
+    """What is told of a message that was added to a session and answers nothing."""
+    return Event(
+        "chat",
+        {
+            "runId": f"inject-{number}",
+            "sessionKey": session,
+            "agentId": AGENT_ID,
+            "seq": 0,
+            "state": "final",
+            **_message(text, clock),
+        },
+    )
+
+
+def _message(text: str, clock: Clock) -> dict[str, object]:
+    content = [{"type": "text", "text": text}]
+    return {"message": {"role": "assistant", "content": content, "timestamp": clock.wall_ms()}}

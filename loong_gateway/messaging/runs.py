@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
@@ -16,9 +16,9 @@ from loong_gateway.config.snapshot import Config
 from loong_gateway.control.runs import RunRefused, RunRequest, RunResult, RunTicket, RunWatcher
 from loong_gateway.messaging.chat_commands import parse_command
 from loong_gateway.messaging.lanes import Lanes
-from loong_gateway.messaging.run import Run
+from loong_gateway.messaging.run import OnEnd, Run
 from loong_gateway.messaging.run_answers import SHUTDOWN, TIMED_OUT, Answered, RunAnswers
-from loong_gateway.messaging.run_events import RunEvents
+from loong_gateway.messaging.run_events import MakeEvents
 from loong_gateway.messaging.run_rows import decode_request, decode_result, encode_request
 from loong_gateway.messaging.run_task import RunTask
 from loong_gateway.messaging.turn_runs import TurnRuns
@@ -31,8 +31,13 @@ __all__ = ["RunParts", "RunTable"]
 logger = logging.getLogger("loong.runs")
 
 BUSY = "too many questions are waiting"
+FULL = "the questions that wait are too large to keep more of them"
 STOPPING = "the gateway is stopping"
 LOST = "the stored run is damaged"
+# What all runs that wait or run were asked, with their pictures; one alone may be larger.
+MOST_BYTES = 64 << 20
+# How many may wait for runs that are not known yet.
+MOST_EARLY = 1024
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class RunParts:
     answers: RunAnswers
     turns: TurnRuns
     config: Callable[[], Config]
-    bus: Bus
+    events: MakeEvents
     metrics: Metrics
     clock: Clock
 
@@ -58,6 +63,9 @@ class RunTable:
         # In the order of admission, and those that have ended in the order of their end.
         self._open: dict[str, Run] = {}
         self._ended: OrderedDict[str, Run] = OrderedDict()
+        self._bytes = 0
+        # Who waits for runs that are not known yet, by their ids.
+        self._early: dict[str, list[OnEnd]] = {}
         self._is_closed = False
 
     def start(
@@ -74,10 +82,8 @@ class RunTable:
         run = self._new(request, self._parts.clock.wall_ms())
         if watcher is not None:
             run.join(watcher)
-        with self._guard:
-            # Somebody else may have been quicker; then this one is asked for below.
-            first = self._open.setdefault(request.run_id, run)
-        if first is not run:
+        if not self._enter(run):
+            # Somebody else was quicker.
             return self._known(request.run_id, watcher) or self.start(request, watcher, admitted)
         if request.durable:
             before = self._store(run)
@@ -89,10 +95,17 @@ class RunTable:
         self._offer(run)
         return ticket
 
-    def watch(self, run_id: str, on_end: Callable[[RunResult], None]) -> Callable[[], None] | None:
+    def watch(
+        self, run_id: str, on_end: Callable[[RunResult], None], *, early: bool = False
+    ) -> Callable[[], None] | None:
         """See control.runs.Runs."""
-        run = self._find(run_id)
-        return None if run is None else run.watch(on_end)
+        with self._guard:
+            run = self._open.get(run_id) or self._ended.get(run_id)
+            if run is None:
+                if not early or sum(map(len, self._early.values())) >= MOST_EARLY:
+                    return None
+                self._early.setdefault(run_id, []).append(on_end)
+        return functools.partial(self._forget, run_id, on_end) if run is None else run.watch(on_end)
 
     def abort(
         self, *, session: str | None = None, run_id: str | None = None, reason: str = "rpc"
@@ -137,8 +150,7 @@ class RunTable:
                 )
             except ValueError:
                 run, error = self._new(RunRequest(row.id, "", durable=True), row.stored_ms), LOST
-            with self._guard:
-                self._open[row.id] = run
+            self._enter(run, is_accepted=True)
             if error:
                 logger.error("run %s was given up: %s", row.id, error)
                 self._end_early(run, parts.answers.ended(run, "error", error=error, error_code="internal"))
@@ -172,6 +184,40 @@ class RunTable:
 
     # Inside
 
+    def _enter(self, run: Run, *, is_accepted: bool = False) -> bool:
+        """Put a run into the table, with those who wait for it already; False when there is one of its id.
+
+        Raises RunRefused when the table holds too much, unless it `is_accepted` already.
+        """
+        run_id = run.request.run_id
+        with self._guard:
+            if run_id in self._open:
+                return False
+            if self._open and self._bytes + run.weight_bytes > MOST_BYTES and not is_accepted:
+                raise RunRefused("busy", FULL)
+            run.adopt(self._early.pop(run_id, []))
+            self._open[run_id] = run
+            self._bytes += run.weight_bytes
+            return True
+
+    def _drop(self, run: Run) -> None:
+        """Take a run out of those that are open. Holds the guard."""
+        if self._open.pop(run.request.run_id, None) is not None:
+            self._bytes -= run.weight_bytes
+
+    def _forget(self, run_id: str, on_end: OnEnd) -> None:
+        """Take back what waits for a run that was not known."""
+        with self._guard:
+            early = self._early.get(run_id, [])
+            if on_end in early:
+                early.remove(on_end)
+                if not early:
+                    del self._early[run_id]
+                return
+            run = self._open.get(run_id)
+        if run is not None:
+            run.forget(on_end)
+
     def _known(self, run_id: str, watcher: RunWatcher | None) -> RunTicket | None:
         run = self._find(run_id)
         if run is None:
@@ -202,7 +248,7 @@ class RunTable:
                 self.abort(session=request.session, reason="user")
 
     def _new(self, request: RunRequest, accepted_ms: int) -> Run:
-        events = RunEvents(self._parts.bus, self._parts.clock, request.run_id, request.session)
+        events = self._parts.events(request.run_id, request.session)
         return Run(request, events, self._parts.clock, accepted_ms)
 
     def _store(self, run: Run) -> RunTicket | None:
@@ -213,7 +259,7 @@ class RunTable:
             row = parts.store.write(lambda conn: stored.add(conn, request.run_id, payload, run.accepted_ms))
         except StoreUnwritable as error:
             with self._guard:
-                self._open.pop(request.run_id, None)
+                self._drop(run)
             # Somebody may have joined it meanwhile.
             refused = parts.answers.ended(run, "error", error=str(error), error_code="store_unwritable")
             run.end(refused, was_admitted=False)
@@ -223,7 +269,10 @@ class RunTable:
         # The table has forgotten it, the store not yet.
         found = self._remember(row)
         with self._guard:
-            self._open.pop(request.run_id, None)
+            self._drop(run)
+        # Somebody may have joined this one meanwhile.
+        if found.result is not None:
+            run.end(found.result, was_admitted=False)
         return RunTicket(request.run_id, "ended", request.session, row.stored_ms, found.result)
 
     def _remember(self, row: RunRow) -> Run:
@@ -231,7 +280,7 @@ class RunTable:
             result = decode_result(row.payload or b"")
         except ValueError:
             result = RunResult(row.id, "error", error=LOST, error_code="internal", ended_ms=row.ended_ms)
-        events = RunEvents(self._parts.bus, self._parts.clock, row.id, result.session)
+        events = self._parts.events(row.id, result.session)
         run = Run.remembered(result, events, self._parts.clock, row.stored_ms)
         with self._guard:
             self._ended[row.id] = run
@@ -262,7 +311,7 @@ class RunTable:
             return
         self._parts.metrics.add(f"runs:{run.request.origin}:{result.state}")
         with self._guard:
-            self._open.pop(result.run_id, None)
+            self._drop(run)
             self._ended[result.run_id] = run
             if len(self._ended) > KEPT_ROWS:
                 self._ended.popitem(last=False)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
+from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import Clock
 from loong_gateway.control.sessions import SessionInfo, SessionPage, Transcript, TranscriptMessage
+from loong_gateway.messaging.run_events import injected
 from loong_gateway.messaging.sessions import address_of_key, display_name, kind_of, session_keys
 from loong_gateway.storage import transcripts
 from loong_gateway.storage.connection import Connection
@@ -20,14 +23,16 @@ AGENTS = "agent:"
 OWN = "agent:main"
 MAIN = "main"
 PREVIEW_CHARACTERS = 200
+SEARCHED_AT_ONCE = 2000
 
 
 class SessionDesk:
     """Implements control.sessions.Sessions. Stateless, so thread-safe."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, bus: Bus) -> None:
         self._store = store
         self._clock = clock
+        self._bus = bus
 
     def resolve(self, given: str) -> str | None:
         """See control.sessions.Sessions."""
@@ -54,16 +59,42 @@ class SessionDesk:
         previews: bool = False,
     ) -> SessionPage:
         """See control.sessions.Sessions."""
-        wanted = search.casefold()
+        if search:
+            return self._search(search.casefold(), limit, offset, active_since_ms, previews=previews)
 
         def look(conn: Connection) -> SessionPage:
-            found = [
-                row
-                for row in transcripts.routes(conn, since_ms=active_since_ms)
-                if not wanted or wanted in f"{row.route}\n{display_name(row.route)}".casefold()
-            ]
-            page = found[offset : offset + limit]
-            return SessionPage(tuple(_info(conn, row, preview=previews) for row in page), len(found))
+            page = transcripts.routes(conn, limit, offset, since_ms=active_since_ms)
+            total = transcripts.count_routes(conn, since_ms=active_since_ms)
+            return SessionPage(tuple(_info(conn, row, preview=previews) for row in page), total)
+
+        return self._store.read(look)
+
+    def _search(self, wanted: str, limit: int, offset: int, since_ms: int, *, previews: bool) -> SessionPage:
+        # Shown names are not in the store, so all are looked at: some at a time, so that others may read in between.
+        latest: builtins.list[tuple[int, int, str]] = []
+        total = number = 0
+        while True:
+            some = self._store.read(
+                lambda conn, after=number: transcripts.routes_after(  # type: ignore[misc]
+                    conn, after, SEARCHED_AT_ONCE, since_ms=since_ms
+                )
+            )
+            for n, last_ms, route in some:
+                if wanted in f"{route}\n{display_name(route)}".casefold():
+                    total += 1
+                    heapq.heappush(latest, (last_ms, n, route))
+                    if len(latest) > offset + limit:
+                        heapq.heappop(latest)
+            if len(some) < SEARCHED_AT_ONCE:
+                break
+            number = some[-1][0]
+        keys = [route for _, _, route in sorted(latest, reverse=True)[offset:]]
+
+        def look(conn: Connection) -> SessionPage:
+            rows = (transcripts.route(conn, key) for key in keys)
+            return SessionPage(
+                tuple(_info(conn, row, preview=previews) for row in rows if row is not None), total
+            )
 
         return self._store.read(look)
 
@@ -106,7 +137,10 @@ class SessionDesk:
         def add(conn: Connection) -> int:
             return transcripts.append(conn, transcripts.active_session(conn, key), [(role, text)], now_ms)
 
-        return self._store.write(add)
+        number = self._store.write(add)
+        if role == "assistant":
+            self._bus.publish(injected(self._clock, key, number, text))
+        return number
 
 
 def _info(conn: Connection, row: SessionRow, *, preview: bool) -> SessionInfo:

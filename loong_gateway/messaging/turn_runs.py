@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loong_channels.waiting import StopToken
-from loong_gateway.base.bus import Bus
-from loong_gateway.base.clock import Clock
-from loong_gateway.messaging.run_events import RunEvents
+from loong_gateway.messaging.run_events import MakeEvents, RunEvents
 
 __all__ = ["TurnRuns"]
 
@@ -25,9 +23,8 @@ class _Turn:
 class TurnRuns:
     """Thread-safe; `_guard` protects the table of turns that were begun and not ended, by number of their message."""
 
-    def __init__(self, bus: Bus, clock: Clock) -> None:
-        self._bus = bus
-        self._clock = clock
+    def __init__(self, events: MakeEvents) -> None:
+        self._events = events
         self._guard = threading.Lock()
         self._turns: dict[int, _Turn] = {}
 
@@ -36,7 +33,7 @@ class TurnRuns:
         with self._guard:
             turn = self._turns.get(seq)
             if turn is None:
-                turn = _Turn(session, RunEvents(self._bus, self._clock, _name(seq), session), stop)
+                turn = _Turn(session, self._events(_name(seq), session), stop)
                 self._turns[seq] = turn
             turn.stop = stop
         turn.events.started()

@@ -97,7 +97,9 @@ class Turns:
         self._delivery = delivery
         self._surfaces = surfaces
         self._config = sources.config
-        self._asking = Asking(store, config=sources.config, provider=sources.provider)
+        self._asking = Asking(
+            store, config=sources.config, provider=sources.provider, metrics=metrics, clock=clock
+        )
         self._attachments = Attachments(sources.config, metrics)
         self._status_line = sources.status_line
         self._metrics = metrics
@@ -210,7 +212,6 @@ class Turns:
     def _ask(self, surface: Surface, row: InboxRow, session: str, stop: StopToken) -> Outcome:
         inbound = row.inbound
         deadline = Deadline(self.limit_s)
-        begin_s = self._clock.monotonic_s()
         events = self.runs.begun(row.seq, session, stop)
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
@@ -231,7 +232,6 @@ class Turns:
             if preview is not None:
                 preview.abandon()
             raise
-        self._metrics.observe("turn", self._clock.monotonic_s() - begin_s)
         text = completion.text + (TRUNCATED_MARK if completion.truncated else "")
         first_extra = {} if preview is None else preview.finish()
         return Outcome(

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Callable
 
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import Config, ProviderProfile, SecretRef
 from loong_gateway.providers.contract import Embeddings, Provider
 from loong_gateway.providers.factory import provider_of
+from loong_gateway.providers.fault_counts import faults_counted
 
 __all__ = ["ProfilesInUse"]
 
@@ -23,10 +25,12 @@ class ProfilesInUse:
         *,
         environ: Mapping[str, str],
         resolve_secret: Callable[[SecretRef], str],
+        metrics: Metrics,
     ) -> None:
         self._config = config
         self._environ = environ
         self._resolve_secret = resolve_secret
+        self._metrics = metrics
         self._guard = threading.Lock()
         self._providers: dict[str, Provider] = {}
 
@@ -52,8 +56,9 @@ class ProfilesInUse:
         stop: StopToken,
     ) -> Embeddings:
         """See control.ControlPlane."""
-        provider = self.provider(profile)
-        return provider.embed(texts, model=model, dimensions=dimensions, deadline=deadline, stop=stop)
+        with faults_counted(self._metrics, profile or self._config().active_provider, stop):
+            provider = self.provider(profile)
+            return provider.embed(texts, model=model, dimensions=dimensions, deadline=deadline, stop=stop)
 
     def line(self) -> str:
         """The active one in words, for the start."""

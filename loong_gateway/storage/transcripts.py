@@ -18,12 +18,14 @@ __all__ = [
     "SessionRow",
     "active_session",
     "append",
+    "count_routes",
     "forget",
     "history",
     "is_known",
     "remember",
     "route",
     "routes",
+    "routes_after",
     "sessions",
     "start_new",
     "window",
@@ -31,6 +33,10 @@ __all__ = [
 
 _TOUCH = """INSERT INTO session(id, route, started_ms, last_ms, messages) VALUES(?, ?, ?, ?, ?)
     ON CONFLICT(id) DO UPDATE SET last_ms = excluded.last_ms, messages = messages + excluded.messages"""
+
+# The present session of each route.
+_PRESENT = """FROM session AS own
+    WHERE NOT EXISTS (SELECT 1 FROM session AS newer WHERE newer.route = own.route AND newer.n > own.n)"""
 
 
 @dataclass(frozen=True)
@@ -117,14 +123,36 @@ def sessions(conn: sqlite3.Connection, limit: int) -> list[SessionRow]:
     return [SessionRow(*row) for row in rows]
 
 
-def routes(conn: sqlite3.Connection, *, since_ms: int = 0) -> list[SessionRow]:
+def routes(conn: sqlite3.Connection, limit: int, offset: int = 0, *, since_ms: int = 0) -> list[SessionRow]:
     """The present session of every route that was used since then, latest activity first."""
     rows = conn.execute(
-        "SELECT id, route, started_ms, last_ms, messages FROM session"
-        " WHERE n IN (SELECT max(n) FROM session GROUP BY route) AND last_ms >= ? ORDER BY last_ms DESC, n DESC",
-        (since_ms,),
+        f"SELECT id, route, started_ms, last_ms, messages {_PRESENT} AND last_ms >= ?"
+        " ORDER BY last_ms DESC, n DESC LIMIT ? OFFSET ?",
+        (since_ms, limit, offset),
     ).fetchall()
     return [SessionRow(*row) for row in rows]
+
+
+def count_routes(conn: sqlite3.Connection, *, since_ms: int = 0) -> int:
+    """How many routes were used since then."""
+    if since_ms <= 0:
+        row = conn.execute("SELECT count(DISTINCT route) FROM session").fetchone()
+    else:
+        row = conn.execute(
+            f"SELECT count(*) {_PRESENT} AND last_ms >= ?",
+            (since_ms,),
+        ).fetchone()
+    return int(row[0])
+
+
+def routes_after(
+    conn: sqlite3.Connection, number: int, limit: int, *, since_ms: int = 0
+) -> list[tuple[int, int, str]]:
+    """(number, time of the last message, route) of present sessions numbered above `number`, in that order."""
+    return conn.execute(
+        f"SELECT n, last_ms, route {_PRESENT} AND n > ? AND last_ms >= ? ORDER BY n LIMIT ?",
+        (number, since_ms, limit),
+    ).fetchall()
 
 
 def route(conn: sqlite3.Connection, route: str) -> SessionRow | None:

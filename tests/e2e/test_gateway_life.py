@@ -205,6 +205,9 @@ def test_five_early_deaths_keep_the_channels_off_until_resume(world):
     document, code = gateway.status()
     assert (code, document["degraded_reasons"]) == (1, ["crash_loop"])
     assert document["running_surface_count"] == 0
+    reloaded = gateway.run("secrets", "reload")
+    assert reloaded.returncode == 0, reloaded.stderr
+    assert ": stopped, the channels are off after several early ends" in reloaded.stdout
     telegram.reinstate()
     assert gateway.run("gateway", "resume").returncode == 0
     gateway.wait_status(lambda document: document["degraded_reasons"] == [])

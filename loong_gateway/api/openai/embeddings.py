@@ -10,10 +10,12 @@ from loong_channels.waiting import Deadline
 from loong_gateway.api.answers import Answer, json_answer
 from loong_gateway.api.fields import BadFields
 from loong_gateway.api.router import Request
+from loong_gateway.api.wire import PeerGone
 from loong_gateway.control import ControlPlane
 from loong_gateway.providers.contract import ProviderFault
 
 from .faults import provider_fault
+from .following import while_there
 from .names import target_of
 from .options import whole_number
 from .serving import usage_of
@@ -40,15 +42,18 @@ class Embed:
             raise BadFields("encoding_format: must be float or base64")
         dimensions = whole_number(document, "dimensions", 1, MOST_DIMENSIONS)
         try:
-            made = self._control.embed(
-                texts,
-                profile=target.profile,
-                model=target.model,
-                dimensions=dimensions,
-                deadline=Deadline(target.timeout_s),
-                stop=request.stop,
-            )
+            with while_there(request, self._control.timers) as stop:
+                made = self._control.embed(
+                    texts,
+                    profile=target.profile,
+                    model=target.model,
+                    dimensions=dimensions,
+                    deadline=Deadline(target.timeout_s),
+                    stop=stop,
+                )
         except ProviderFault as fault:
+            if request.gone():
+                raise PeerGone from fault
             named = target.is_model_named
             raise provider_fault(
                 fault.kind, str(fault), is_model_named=named, retry_after_s=fault.retry_after_s

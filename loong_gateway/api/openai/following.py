@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections.abc import Iterator
 from typing import Callable, Union
 
-from loong_channels.waiting import Deadline
+from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.api.answers import BodyStream
 from loong_gateway.api.router import Request
 from loong_gateway.api.wire import PeerGone
+from loong_gateway.base.timers import Timers
 from loong_gateway.control.runs import RunRefused, RunRequest, RunResult, Runs
 
 from .faults import ApiFault, refused_fault
 
-__all__ = ["Following", "Told", "relay"]
+__all__ = ["Following", "Told", "relay", "while_there"]
 
 # How long a client may have left without its run being told.
 LOOK_S = 0.2
@@ -133,3 +135,20 @@ def relay(following: Following, first: Told | None, out: BodyStream, *, keepaliv
             out.write(KEEPALIVE)
             quiet = Deadline(keepalive_s)
         told = following.step()
+
+
+@contextlib.contextmanager
+def while_there(request: Request, timers: Timers) -> Iterator[StopToken]:
+    """A token for a call that blocks this thread: set when the port ends or the client has left."""
+    stop = StopToken()
+
+    def look() -> None:
+        if request.gone():
+            stop.set("client_gone")
+
+    with request.stop.watch(lambda: stop.set(request.stop.reason)):
+        end = timers.every(LOOK_S, look)
+        try:
+            yield stop
+        finally:
+            end()

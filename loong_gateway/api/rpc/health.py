@@ -5,24 +5,53 @@ Source: https://www.npmjs.com/package/@openclaw/gateway-protocol (protocol.schem
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from loong_channels import catalog
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.control import ControlPlane, ProbeOutcome
 
-__all__ = ["AGENT", "Account", "HealthBoard", "accounts_of", "health_document"]
+__all__ = ["AGENT", "Account", "HealthBoard", "Sessions", "accounts_of", "health_document", "session_fields"]
 
 AGENT = "main"
 RUNNING = frozenset({"ready", "degraded", "conflict"})
 
+RECENT = 10
+# Every message changes them; whoever counts is told of the last look.
+SESSIONS_MS = 10_000
+PASSING = ("ts", "durationMs", "agents", "sessions")
+NO_HEARTBEAT = {
+    "enabled": False,
+    "every": "0m",
+    "everyMs": None,
+    "prompt": "",
+    "target": "none",
+    "ackMaxChars": 0,
+}
+
+logger = logging.getLogger("loong.rpc")
+
 Account = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Sessions:
+    """How many sessions there are, and the latest as (key, time of the last message), latest first."""
+
+    count: int
+    recent: Sequence[tuple[str, int]] = ()
+
+
+NO_SESSIONS = Sessions(0)
+
+
 class HealthBoard:
-    """The last document and its version. Thread-safe; `_guard` protects both."""
+    """The last document and its version, and what is known of sessions. Thread-safe; `_guard` protects them."""
 
     def __init__(self, control: ControlPlane, wall_ms: Callable[[], int]) -> None:
         self._control = control
@@ -30,6 +59,8 @@ class HealthBoard:
         self._guard = threading.Lock()
         self._document: Mapping[str, Any] = {"ok": True, "ts": 0}
         self._version = 0
+        self._sessions = NO_SESSIONS
+        self._sessions_ms = 0
 
     def stamped(self) -> tuple[Mapping[str, Any], int]:
         """The document as it was last made, and its version, which grows when it changes. Never blocks."""
@@ -47,12 +78,32 @@ class HealthBoard:
         """Make the document anew; True when something has changed. Blocks for a look into the store."""
         began_s = time.monotonic()
         status = self._control.status()
-        document = health_document(status, now_ms=self._wall_ms(), began_s=began_s)
+        sessions = Sessions(self.sessions().count)
+        document = health_document(status, now_ms=self._wall_ms(), began_s=began_s, sessions=sessions)
         with self._guard:
             changed = _lasting(document) != _lasting(self._document)
             self._document = document
             self._version += changed
             return changed
+
+    def sessions(self) -> Sessions:
+        """How many there are, and the latest; at most SESSIONS_MS old. Blocks for a look into the store else."""
+        now_ms = self._wall_ms()
+        with self._guard:
+            if 0 <= now_ms - self._sessions_ms < SESSIONS_MS:
+                return self._sessions
+            self._sessions_ms = now_ms
+            known = self._sessions
+        try:
+            page = self._control.sessions.list(limit=RECENT)
+        except StoreUnwritable as error:
+            # What was known last is better than no answer; the status says that the store is out of reach.
+            logger.info("sessions were not counted: %s", error)
+            return known
+        found = Sessions(page.total, tuple((row.key, row.updated_ms) for row in page.rows))
+        with self._guard:
+            self._sessions = found
+        return found
 
 
 def accounts_of(status: Mapping[str, Any]) -> Sequence[Account]:
@@ -65,6 +116,7 @@ def health_document(
     *,
     now_ms: int,
     began_s: float,
+    sessions: Sessions,
     probes: Mapping[Account, ProbeOutcome | None] | None = None,
 ) -> dict[str, Any]:
     """The document from a status document; `probes` adds what platforms answered, None for no answer in time."""
@@ -87,8 +139,20 @@ def health_document(
         "channelOrder": order,
         "channelLabels": {name: known[name].label if name in known else name for name in order},
         "defaultAgentId": AGENT,
-        "agents": [],
+        **session_fields(sessions, now_ms),
     }
+
+
+def session_fields(sessions: Sessions, now_ms: int) -> dict[str, Any]:
+    """The part of the document about sessions. Keys name conversations: they are for who may read those."""
+    recent = [
+        {"key": key, "updatedAt": updated_ms, "age": max(0, now_ms - updated_ms)}
+        for key, updated_ms in sessions.recent
+    ]
+    # They lie in the store, not in files of their own.
+    rows = {"path": "", "count": sessions.count, "recent": recent}
+    agent = {"agentId": AGENT, "isDefault": True, "heartbeat": NO_HEARTBEAT, "sessions": rows}
+    return {"agents": [agent], "sessions": rows}
 
 
 def _account(surface: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,4 +180,4 @@ def _probe(outcome: ProbeOutcome | None) -> dict[str, Any]:
 
 def _lasting(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document without what every look changes."""
-    return {name: value for name, value in document.items() if name not in ("ts", "durationMs")}
+    return {name: value for name, value in document.items() if name not in PASSING}

@@ -10,8 +10,8 @@ from typing import Any
 
 from loong_gateway.control import ControlPlane
 
-from .calls import DEFERRED, READ, Call, Method
-from .health import AGENT, accounts_of, health_document
+from .calls import DEFERRED, READ, Call, Method, holds
+from .health import AGENT, Sessions, accounts_of, health_document, session_fields
 from .toolbox import Toolbox
 
 __all__ = ["methods"]
@@ -39,13 +39,21 @@ class _Core:
     def health(self, call: Call) -> object:
         """What is known, or what the platforms answer now."""
         if not call.params.flag("probe"):
-            return self._toolbox.health.stamped()[0]
+            document = self._toolbox.health.stamped()[0]
+            if not holds(call.client.scopes, READ):
+                return document
+            return {**document, **session_fields(self._toolbox.health.sessions(), self._toolbox.wall_ms())}
         began_s = time.monotonic()
         status = self._control.status()
+        sessions = self._toolbox.health.sessions()
+        if not holds(call.client.scopes, READ):
+            sessions = Sessions(sessions.count)
 
         def done(probes: Any) -> None:
             now_ms = self._toolbox.wall_ms()
-            call.respond(health_document(status, now_ms=now_ms, began_s=began_s, probes=probes))
+            call.respond(
+                health_document(status, now_ms=now_ms, began_s=began_s, sessions=sessions, probes=probes)
+            )
 
         self._toolbox.prober.ask(accounts_of(status), budget_s=PROBE_BUDGET_S, done=done)
         return DEFERRED

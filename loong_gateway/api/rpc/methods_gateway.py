@@ -79,7 +79,7 @@ class _Gateway:
         return {"ok": True, "status": status, "preflight": state, "restart": {"delayMs": delay_ms}}
 
     def _preflight(self) -> dict[str, object]:
-        """What a restart would interrupt. Messages are on disk and answered after it; runs of clients are not."""
+        """What a restart would interrupt: what is on disk goes on after it, but not for who follows it now."""
         active = len(self._control.runs.active())
         safe = not active
         return {

@@ -206,7 +206,7 @@ class _Wait:
         self._undo: list[Callable[[], None]] = []
 
     def begin(self, control: ControlPlane, timeout_s: float) -> None:
-        leave = control.runs.watch(self._run_id, self._ended)
+        leave = control.runs.watch(self._run_id, self._ended, early=True)
         self._when_over(leave or _nothing)
         if not self._answered:
             self._when_over(self._call.later(timeout_s, self._expired))

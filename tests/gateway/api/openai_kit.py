@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 import types
 
 from loong_channels.waiting import Deadline
@@ -12,6 +14,7 @@ from loong_gateway.api.listener import Listener
 from loong_gateway.api.openai import openai_routes
 from loong_gateway.api.openai.serving import Patience
 from loong_gateway.base.threads import ThreadRegistry
+from loong_gateway.base.timers import Timers
 from loong_gateway.providers.contract import Embeddings, ProviderFault, Usage
 from tests.gateway.api.port_kit import CONTROL, PATIENCE_S, SECRET, Answer, Client, gateway_settings, request
 from tests.gateway.api.small_runs import SmallRuns
@@ -24,6 +27,11 @@ class SmallPlane:
         self.runs = SmallRuns()
         self.sessions = self
         self.embed_fault: ProviderFault | None = None
+        self.embed_waits = False
+        self.embed_began = threading.Event()
+        self.embed_stopped: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.threads = ThreadRegistry()
+        self.timers = Timers("timers", self.threads)
         self.embeds: list[dict[str, object]] = []
         profile = types.SimpleNamespace(id="main", model="m1", turn_timeout_ms=30_000)
         other = types.SimpleNamespace(id="local", model="llama3:8b", turn_timeout_ms=60_000)
@@ -43,6 +51,11 @@ class SmallPlane:
         self.embeds.append(
             {"texts": list(texts), "profile": profile, "model": model, "dimensions": dimensions}
         )
+        if self.embed_waits:
+            self.embed_began.set()
+            assert stop.wait(PATIENCE_S)
+            self.embed_stopped.put(stop.reason)
+            raise ProviderFault("interrupted", "stopped")
         if self.embed_fault is not None:
             raise self.embed_fault
         vectors = tuple((float(len(text)), 0.5, -0.25) for text in texts)
@@ -80,6 +93,7 @@ class OpenAIPort:
     def __exit__(self, *_: object) -> None:
         self.runs.gate.set()
         assert self.listener.stop(Deadline(PATIENCE_S)) == []
+        assert self.control.timers.close(Deadline(PATIENCE_S))
 
     def client(self) -> Client:
         return Client(self.address)

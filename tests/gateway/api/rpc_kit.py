@@ -48,7 +48,7 @@ class SmallControl:
 
     def __init__(self, rig) -> None:
         self.runs = rig.runs
-        self.sessions = SessionDesk(rig.store, rig.clock)
+        self.sessions = SessionDesk(rig.store, rig.clock, rig.bus)
         self.bus = rig.bus
         self.changes: dict[str, object] = {}
         self._config = rig.config

@@ -57,11 +57,13 @@ class SmallRuns:
         threading.Thread(target=self._run, args=(request, watcher), daemon=True).start()
         return ticket
 
-    def watch(self, run_id: str, on_end: Callable[[RunResult], None]) -> Callable[[], None] | None:
+    def watch(
+        self, run_id: str, on_end: Callable[[RunResult], None], *, early: bool = False
+    ) -> Callable[[], None] | None:
         with self._guard:
             known = self._results.get(run_id)
             if known is None:
-                if run_id not in self._running:
+                if run_id not in self._running and not early:
                     return None
                 self._waiting.setdefault(run_id, []).append(on_end)
                 return lambda: self._waiting[run_id].remove(on_end)

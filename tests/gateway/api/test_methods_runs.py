@@ -112,6 +112,28 @@ def test_agent_wait_times_out_without_an_error(rig, rpc, known):
     assert call.answers.empty()
 
 
+def test_agent_wait_is_answered_by_a_run_that_starts_meanwhile(rpc):
+    waits = rpc.begin("agent.wait", runId="k1", timeoutMs=30_000)
+    call = rpc.begin("agent", message="hi", idempotencyKey="k1")
+    call.payload(), call.payload()
+    assert waits.payload()["status"] == "ok"
+
+
+def test_what_is_injected_is_told(rig, rpc):
+    rig.listen()
+    added = rpc.call("chat.inject", sessionKey="main", message="note")
+    (told,) = rig.told("chat")
+    assert told["message"].pop("timestamp") == rig.clock.wall_ms()
+    assert told == {
+        "runId": f"inject-{added['messageId']}",
+        "sessionKey": SESSION,
+        "agentId": "main",
+        "seq": 0,
+        "state": "final",
+        "message": {"role": "assistant", "content": [{"type": "text", "text": "note"}]},
+    }
+
+
 def test_chat_send_answers_once(rig, rpc):
     held = Held()
     rig.provider.script = [held]

@@ -41,7 +41,8 @@ def gateway() -> WholeGateway:
     metrics.add("received:telegram=work", 7)
     metrics.add("dropped:not_allowed:telegram=work", 2)
     metrics.add("turns_failed:rate_limited:telegram=work", 4)
-    metrics.add("turns_failed:rate_limited:telegram=other", 1)
+    metrics.add("provider_errors:rate_limited:local", 4)
+    metrics.add("provider_errors:transport_failure:main", 1)
     metrics.observe("turn", 0.3)
     metrics.show("auth_failures", lambda: 5)
     metrics.show("oldest_unprocessed_s", lambda: 1.5)
@@ -93,8 +94,10 @@ def test_every_line_has_the_form_and_every_family_says_what_it_is(page: str) -> 
         'loong_outbox_rows{channel="telegram",account="work",state="queued"} 1',
         'loong_acks_total{channel="telegram",account="work"} 7',
         'loong_dropped_total{channel="telegram",account="work",reason="not_allowed"} 2',
-        'loong_provider_errors_total{provider="main",class="rate_limited"} 5',
-        "loong_rate_limited_total 5",
+        'loong_provider_errors_total{provider="local",class="rate_limited"} 4',
+        'loong_provider_errors_total{provider="main",class="transport_failure"} 1',
+        'loong_rate_limited_total{provider="local"} 4',
+        'loong_rate_limited_total{provider="default"} 0',
         "loong_auth_failures_total 5",
         "loong_oldest_unprocessed_seconds 1.5",
         'loong_turn_seconds_bucket{le="0.25"} 0',

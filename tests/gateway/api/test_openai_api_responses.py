@@ -7,9 +7,11 @@ import struct
 
 import pytest
 
+from loong_channels.waiting import Deadline
 from loong_gateway.api.openai.chains import Chain, Chains
 from loong_gateway.providers.contract import Message, ProviderFault, ToolCall
 from tests.gateway.api.openai_kit import OpenAIPort
+from tests.gateway.api.port_kit import PATIENCE_S, SECRET, request
 
 RESPONSES, EMBEDDINGS = "/v1/responses", "/v1/embeddings"
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": True}
@@ -193,3 +195,21 @@ def test_a_provider_without_vectors_says_so(port, kind, model, status) -> None:
     answer = port.post(EMBEDDINGS, body("x", model=model))
     assert answer.status == status and answer.json["error"]["message"] == "no vectors came"
     assert status != 429 or answer.headers["retry-after"] == "3"
+
+
+def test_a_client_that_leaves_ends_its_embeddings(port) -> None:
+    port.control.embed_waits = True
+    with port.client() as client:
+        client.send(request("POST", EMBEDDINGS, token=SECRET, document={"model": "loong", "input": "hello"}))
+        assert port.control.embed_began.wait(PATIENCE_S)
+    assert port.control.embed_stopped.get(timeout=PATIENCE_S) == "client_gone"
+
+
+def test_the_end_of_the_port_ends_embeddings() -> None:
+    with OpenAIPort() as port:
+        port.control.embed_waits = True
+        with port.client() as client:
+            client.send(request("POST", EMBEDDINGS, token=SECRET, document={"model": "loong", "input": "a"}))
+            assert port.control.embed_began.wait(PATIENCE_S)
+            assert port.listener.stop(Deadline(PATIENCE_S)) == []
+            assert client.answer().status >= 500

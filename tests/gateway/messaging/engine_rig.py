@@ -17,6 +17,7 @@ from loong_gateway.config.loading import validate_source
 from loong_gateway.messaging.delivery import Delivery, DeliveryTask
 from loong_gateway.messaging.lanes import Lanes, Later
 from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.run_events import RunEvents
 from loong_gateway.messaging.sessions import session_key
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
@@ -158,6 +159,8 @@ class Rig:
         self.provider = ScriptedProvider()
         self.metrics = Metrics()
         self.bus = Bus(self.clock.wall_ms)
+        # What is due later: (seconds, action).
+        self.due: list[tuple[float, Callable[[], None]]] = []
         self.parking = Parking(self.clock)
         self.delivery = Delivery(
             self.store,
@@ -172,11 +175,17 @@ class Rig:
             self.delivery,
             self.surface,
             sources=TurnSources(lambda: self.config, lambda _=None: self.provider, lambda: "all is well"),
-            runs=TurnRuns(self.bus, self.clock),
+            runs=TurnRuns(self.make_events),
             metrics=self.metrics,
             clock=self.clock,
         )
         self.events = 0
+
+    def make_events(self, run_id: str, session: str | None) -> RunEvents:
+        return RunEvents(self.bus, self.clock, self.later, run_id, session)
+
+    def later(self, after_s: float, action: Callable[[], None]) -> None:
+        self.due.append((after_s, action))
 
     def close(self) -> None:
         self.store.close(Deadline(WAIT_S))

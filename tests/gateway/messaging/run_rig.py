@@ -66,6 +66,7 @@ class RunRig(Rig):
             config=lambda: self.config,
             provider=lambda _=None: self.provider,
             obey=self.turns.obey,
+            metrics=self.metrics,
             clock=self.clock,
         )
         self.runs = RunTable(
@@ -75,7 +76,7 @@ class RunRig(Rig):
                 answers=answers,
                 turns=self.turns.runs,
                 config=lambda: self.config,
-                bus=self.bus,
+                events=self.make_events,
                 metrics=self.metrics,
                 clock=self.clock,
             )

@@ -6,8 +6,10 @@ import threading
 
 import pytest
 
-from loong_channels.waiting import StopToken
+from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.bus import Bus
+from loong_gateway.base.clock import Clock
+from loong_gateway.base.timers import Timers
 from loong_gateway.control.runs import RunRequest
 from loong_gateway.messaging.run_events import RunEvents
 from loong_gateway.messaging.turns import TurnTask
@@ -15,6 +17,7 @@ from loong_gateway.providers.contract import Completion, ProviderFault
 from tests.clocks import HandClock
 from tests.gateway.messaging.engine_rig import WAIT_S
 from tests.gateway.messaging.run_rig import SESSION, Watching, runs_at
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -30,6 +33,10 @@ def growing(*pieces):
         return Completion("".join(pieces), "scripted")
 
     return answer
+
+
+def nobody_looks(after_s, action):
+    """No timers: what waits is told with the next piece or the end."""
 
 
 def phases(rig):
@@ -86,7 +93,7 @@ def test_a_failed_run_ends_with_one_error(rig, kind, said):
 def test_who_begins_to_listen_late_is_told_all():
     clock = HandClock()
     bus = Bus(clock.wall_ms)
-    events = RunEvents(bus, clock, "a", SESSION)
+    events = RunEvents(bus, clock, nobody_looks, "a", SESSION)
     told = []
     events.started()
     events.grown("one ")
@@ -104,7 +111,7 @@ def test_what_begins_again_replaces_what_was_said():
     bus = Bus(clock.wall_ms)
     told = []
     bus.listen(lambda numbered: told.append(numbered.event.payload))
-    events = RunEvents(bus, clock, "a", SESSION)
+    events = RunEvents(bus, clock, nobody_looks, "a", SESSION)
     events.started()
     events.grown("one")
     events.started()
@@ -155,3 +162,101 @@ def test_nobody_is_told_of_a_run_that_is_refused_twice(rig):
     before = len(rig.told_events)
     rig.runs.start(RunRequest("a", "again", session=SESSION))
     assert len(rig.told_events) == before
+
+
+def test_what_waits_when_the_model_pauses_is_told_soon():
+    clock = HandClock()
+    bus = Bus(clock.wall_ms)
+    looks, told = [], []
+    events = RunEvents(bus, clock, lambda after_s, look: looks.append((after_s, look)), "a", SESSION)
+    events.started()
+    events.grown("unheard ")
+    assert looks == []
+    bus.listen(lambda numbered: told.append(numbered.event.payload))
+
+    def deltas():
+        return [one["deltaText"] for one in told if one.get("state") == "delta"]
+
+    clock.advance(1)
+    events.grown("one ")
+    clock.advance(0.01)
+    events.grown("two ")
+    events.grown("three ")
+    ((after_s, look),) = looks
+    assert deltas() == ["unheard one "]
+    clock.advance(after_s)
+    look()
+    assert deltas() == ["unheard one ", "two three "]
+    look()
+    events.grown("four")
+    # Somebody else has told it by the time of the look.
+    events.finished("unheard one two three four")
+    assert deltas()[2:] == ["four"]
+    clock.advance(1)
+    looks[1][1]()
+    assert deltas()[2:] == ["four"]
+    assert told[-1]["state"] == "final"
+
+
+def test_a_look_that_comes_too_early_is_put_off():
+    clock = HandClock()
+    bus = Bus(clock.wall_ms)
+    looks, told = [], []
+    bus.listen(lambda numbered: told.append(numbered.event.payload))
+    events = RunEvents(bus, clock, lambda after_s, look: looks.append((after_s, look)), "a", None)
+    events.grown("one ")
+    events.grown("two ")
+    clock.advance(looks[0][0])
+    events.grown("three ")
+    events.grown("four")
+    looks[0][1]()
+    clock.advance(looks[1][0])
+    looks[1][1]()
+    assert [one["data"]["delta"] for one in told] == ["one ", "two three ", "four"]
+    assert len(looks) == 2
+
+
+def test_without_a_thread_the_end_tells_what_waits():
+    clock = HandClock()
+    bus = Bus(clock.wall_ms)
+    told = []
+    bus.listen(lambda numbered: told.append(numbered.event.payload))
+
+    def no_thread(after_s, look):
+        raise RuntimeError("can't start new thread")
+
+    events = RunEvents(bus, clock, no_thread, "a", None)
+    events.grown("one ")
+    events.grown("two")
+    events.aborted("user")
+    assert [one["data"]["delta"] for one in told[:-1]] == ["one ", "two"]
+
+
+def test_looks_and_pieces_from_two_threads_stay_in_order(rig):
+    timers = Timers("timers", rig.threads)
+    rig.later = timers.later
+    rig.clock = Clock()
+    rig.restart()
+    rig.listen()
+    waits = threading.Event()
+
+    def pausing(call, stop, on_text):
+        for number in range(200):
+            on_text(f"{number} ")
+        # Nothing but a look can tell the rest before this goes on.
+        assert waits.wait(WAIT_S)
+        on_text("end")
+        return Completion("".join(f"{number} " for number in range(200)) + "end", "scripted")
+
+    rig.provider.script = [pausing]
+    watcher = rig.start("a", session=SESSION)
+    wait_until(
+        lambda: "".join(one["deltaText"] for one in rig.told("chat")).endswith(" 199 "), what="the pause"
+    )
+    waits.set()
+    text = watcher.wait().text
+    *pieces, final = rig.told("chat")
+    assert "".join(one["deltaText"] for one in pieces) == text == final["message"]["content"][0]["text"]
+    numbers = [one["seq"] for one in rig.told("agent")]
+    assert numbers == sorted(set(numbers))
+    assert timers.close(Deadline(WAIT_S))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.control import TurnRequest
 from loong_gateway.control.runs import ReplyTarget, RunRefused, RunRequest
 from loong_gateway.messaging.run_rows import encode_request
+from loong_gateway.messaging.runs import MOST_BYTES, MOST_EARLY
 from loong_gateway.messaging.turn_requests import turn
 from loong_gateway.providers.contract import CallOptions, Completion, Image, Message, ProviderFault, ToolCall
 from loong_gateway.storage import runs, transcripts
@@ -309,3 +311,99 @@ def test_a_question_of_the_port_shares_the_memory_of_its_session(rig):
     assert turn(rig.runs, TurnRequest("demo", "three")).text == "re: three"
     assert rig.asked(2) == [("user", "one"), ("assistant", "re: one"), ("user", "three")]
     assert rig.outbox_states() == {}
+
+
+def test_what_waits_is_bounded_in_bytes(rig):
+    held = Held()
+    rig.provider.script = [held]
+    picture = Image("image/png", bytes(MOST_BYTES // 4))
+    first = rig.start("a", session=SESSION, images=(picture,))
+    assert held.began.wait(WAIT_S)
+    message = Message("user", "look", images=(picture,))
+    waiting = [rig.start(f"b{number}", session=SESSION, messages=(message,)) for number in range(2)]
+    for text, images in (("look", (picture,)), ("x" * len(picture.content), ())):
+        with pytest.raises(RunRefused) as refused:
+            rig.start("c", text, images=images)
+        assert refused.value.code == "busy"
+    # What is small, and what is known, is not refused.
+    assert rig.ask("d").state == "ok"
+    assert rig.runs.start(RunRequest("b0", "look", images=(picture,))).state == "in_flight"
+    rig.runs.abort(session=SESSION)
+    assert {one.wait().state for one in [first, *waiting]} == {"aborted"}
+    assert rig.ask("c", images=(picture,) * 2).state == "ok"
+
+
+def test_one_question_alone_may_be_of_any_size(rig):
+    result = rig.ask("a", images=(Image("image/png", bytes(MOST_BYTES)),) * 2)
+    assert result.state == "ok"
+
+
+def test_a_run_that_is_not_known_yet_can_be_waited_for(rig):
+    assert rig.runs.watch("a", print) is None
+    ends = queue.SimpleQueue()
+    kept = [rig.runs.watch("a", ends.put, early=True) for _ in range(2)]
+    taken_back = rig.runs.watch("a", lambda _: ends.put("not wanted"), early=True)
+    taken_back()
+    held = Held("two")
+    rig.provider.script = [held]
+    rig.start("a")
+    kept[1]()
+    held.release.set()
+    assert ends.get(timeout=WAIT_S).text == "one two"
+    wait_until(lambda: not rig.runs.active(), what="the end")
+    assert ends.empty()
+
+
+def test_only_so_many_wait_for_what_is_not_known(rig):
+    leave = [rig.runs.watch(f"r{number % 8}", lambda _: None, early=True) for number in range(MOST_EARLY)]
+    assert None not in leave
+    assert rig.runs.watch("one more", lambda _: None, early=True) is None
+    leave[0]()
+    leave[0]()
+    assert rig.runs.watch("one more", lambda _: None, early=True) is not None
+
+
+def test_who_waited_early_is_told_of_a_run_that_only_the_store_remembers(rig):
+    rig.ask("a", durable=True)
+    rig.settle()
+    rig.restart()
+    ends = queue.SimpleQueue()
+    rig.runs.watch("a", ends.put, early=True)
+    ticket = rig.runs.start(RunRequest("a", "again", durable=True))
+    assert (ticket.state, ends.get(timeout=WAIT_S)) == ("ended", ticket.result)
+
+
+def test_answers_are_timed_and_failures_counted_under_their_profile(rig):
+    rig.ask("a")
+    rig.provider.script = [ProviderFault("rate_limited", "429"), ProviderFault("rate_limited", "429")]
+    rig.ask("b", profile=rig.config.active_provider)
+    rig.ask("c")
+    rig.ask_channel("d")
+    counts, _ = rig.metrics.histograms()["turn"].read()
+    assert sum(counts) == 4
+    assert rig.metrics.get(f"provider_errors:rate_limited:{rig.config.active_provider}") == 2
+
+
+def test_what_is_stopped_is_not_counted_as_a_failure_of_the_provider(rig):
+    held = Held()
+    rig.provider.script = [held]
+    watcher = rig.start("a", session=SESSION)
+    assert held.began.wait(WAIT_S)
+    rig.runs.abort(run_id="a")
+    watcher.wait()
+    assert not rig.metrics.any("provider_errors:")
+
+
+def test_a_run_and_a_turn_of_one_conversation_are_remembered_whole_in_the_order_of_their_ends(rig):
+    key = "agent:main:telegram:work:direct:7"
+    slow = Held("two")
+    rig.provider.script = [slow, "quick"]
+    watcher = rig.start("a", "by the port", session=key, durable=True)
+    assert slow.began.wait(WAIT_S)
+    # It waits for no run: one that takes long must not keep a person waiting.
+    rig.ask_channel("by the channel")
+    slow.release.set()
+    watcher.wait()
+    assert [text for _, text in history(rig, key)] == ["by the channel", "quick", "by the port", "one two"]
+    assert rig.asked(0) == [("user", "by the port")]
+    assert rig.asked(1) == [("user", "by the channel")]

@@ -75,3 +75,20 @@ def test_sessions_are_listed_by_latest_activity_with_their_size(conn: sqlite3.Co
 def test_text_with_lone_surrogates_is_kept_readable(conn: sqlite3.Connection) -> None:
     talk(conn, "s\ud800", "x\udfff 好")
     assert transcripts.window(conn, "s\ud800", 1)[0] == ("user", "x\\udfff 好")
+
+
+def test_routes_come_a_page_at_a_time_each_with_its_present_session(conn: sqlite3.Connection) -> None:
+    for number in range(6):
+        talk(conn, f"r{number}", "hi", at_ms=100 + number)
+    new = transcripts.start_new(conn, "r0", 200)
+    transcripts.start_new(conn, "r5", 50)
+    pages = [transcripts.routes(conn, 4, offset) for offset in (0, 4, 8)]
+    assert [[row.route for row in page] for page in pages] == [["r0", "r4", "r3", "r2"], ["r1", "r5"], []]
+    assert pages[0][0].id == new
+    assert transcripts.count_routes(conn) == 6
+    assert [row.route for row in transcripts.routes(conn, 9, since_ms=103)] == ["r0", "r4", "r3"]
+    assert transcripts.count_routes(conn, since_ms=103) == 3
+    first = transcripts.routes_after(conn, 0, 3)
+    rest = transcripts.routes_after(conn, first[-1][0], 9)
+    assert [route for _, _, route in first + rest] == ["r1", "r2", "r3", "r4", "r0", "r5"]
+    assert [route for _, _, route in transcripts.routes_after(conn, 0, 9, since_ms=104)] == ["r4", "r0"]

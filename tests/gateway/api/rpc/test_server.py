@@ -238,6 +238,10 @@ def test_the_three_methods_have_the_published_shapes(port: RpcPort) -> None:
         assert health["channels"]["wecom"]["running"] is True
         assert health["channels"]["telegram"]["accounts"]["home"]["running"] is False
         assert health["channelLabels"]["wecom"]
+        for rows in (health["sessions"], health["agents"][0]["sessions"]):
+            assert rows["count"] == 1
+            (latest,) = rows["recent"]
+            assert (latest["key"], latest["updatedAt"]) == ("agent:main:main", 2)
         check(client.ask("system-presence")["payload"], Each(PERSON))
         status = client.ask("status", {"includeChannelSummary": False})["payload"]
         assert status["runtimeVersion"] == "9.9.9"
@@ -248,10 +252,14 @@ def test_the_three_methods_have_the_published_shapes(port: RpcPort) -> None:
 
 def test_health_asks_the_platforms_when_it_is_told_to(port: RpcPort) -> None:
     with port.client(scopes=[]) as client:
-        assert "probe" not in client.ask("health")["payload"]["channels"]["wecom"]
+        known = client.ask("health")["payload"]
+        assert "probe" not in known["channels"]["wecom"]
+        # Keys of sessions name conversations; who may not read those is told how many there are.
+        assert known["sessions"] == {"path": "", "count": 1, "recent": []}
         assert port.control.probes == []
         health = client.ask("health", {"probe": True})["payload"]
         check(health, HEALTH)
+        assert health["sessions"]["recent"] == []
         assert health["channels"]["wecom"]["probe"] == {"ok": True, "elapsedMs": 3}
         assert sorted(port.control.probes) == [("telegram", "home", 8.0), ("wecom", "work", 8.0)]
 
