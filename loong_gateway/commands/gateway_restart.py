@@ -44,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Ask, say what became of it, wait, and say that the new gateway is ready."""
     client = ControlClient(context.places)
-    client.check()
-    answer = _ask(client)
+    answer = _ask(client, context, waits=not args.no_wait)
     message = one_line(answer.get("message") or "")
     if not context.json:
         context.out(message)
@@ -65,14 +64,35 @@ def run(args: argparse.Namespace, context: Context) -> int:
     return 0
 
 
-def _ask(client: ControlClient) -> dict[str, object]:
+def _ask(client: ControlClient, context: Context, *, waits: bool) -> dict[str, object]:
+    asked = lock_state(context.places).holder.get("instance_id")
     try:
+        client.check()
         return client.post("/api/gateway/restart", {}, timeout_s=ASK_S)
     except CommandError as error:
         if error.code == "control.failed":
             # It answered, and the answer is no.
             error.exit_code = 1
+        elif waits and error.code != "control.not_running":
+            leaving = _on_its_way(context, asked)
+            if leaving is not None:
+                # Somebody else's request was faster than the answer to this one.
+                message = "the gateway was ending already; waiting for the next one"
+                return {"outcome": "already_requested", "message": message, "instance_id": leaving}
         raise
+
+
+def _on_its_way(context: Context, asked: object) -> object | None:
+    """The instance that is about to be followed by another one, "" when that one starts already; else None."""
+    holder = lock_state(context.places).holder.get("instance_id")
+    document = collect(context.places, probe=False)
+    if not document["lock_held"]:
+        return None
+    if document["phase"] in ("stopping", "stopped"):
+        return holder
+    if document["phase"] == "starting":
+        return ""
+    return asked if holder != asked else None
 
 
 def _wait(context: Context, asked: object, patience_s: float) -> None:

@@ -14,6 +14,8 @@ __all__ = ["ChatStream", "parse_json", "read_completion", "read_usage"]
 
 END_MARK = "[DONE]"
 MAX_TOOL_CALLS = 128
+# What any program reads as a whole number.
+MOST_TOKENS = (1 << 53) - 1
 _USAGE_NAMES = (
     ("prompt_tokens", "input_tokens", "prompt_eval_count"),
     ("completion_tokens", "output_tokens", "eval_count"),
@@ -176,7 +178,7 @@ def read_usage(value: object) -> Usage | None:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
 
 
 def parse_json(body: bytes) -> Any:

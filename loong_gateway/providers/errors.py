@@ -34,6 +34,7 @@ __all__ = [
 
 DETAIL_CHARS = 300
 HIDE_MIN_CHARS = 6
+LONGEST_WAIT_S = 86_400.0
 
 _MODEL_WORDS = ("only supports", "only available", "this endpoint", "/v1/responses", "model does not exist")
 _CONTEXT_WORDS = ("maximum context length", "context length exceeded", "context window")
@@ -345,11 +346,14 @@ def clean(text: str, hide: Iterable[str] = ()) -> str:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the answer asks to wait: `retry-after-ms`, or `Retry-After` as seconds or date; None without."""
+    """Seconds that the answer asks to wait: `retry-after-ms`, or `Retry-After` as seconds or date; None without.
+
+    More than a day is nobody's plan, and a client that believes it would be gone for good: it counts as a day.
+    """
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()
         if re.fullmatch(r"-?\d{1,9}(\.\d+)?", value):
-            return max(0.0, float(value) * scale)
+            return min(max(0.0, float(value) * scale), LONGEST_WAIT_S)
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -357,4 +361,4 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         moment = parsedate_to_datetime(value).timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return max(0.0, moment - time.time())
+    return min(max(0.0, moment - time.time()), LONGEST_WAIT_S)

@@ -468,3 +468,28 @@ def test_what_stands_behind_the_path_is_refused_unsaid(far: Far, behind: str) ->
     assert (done.code, done.out, far.port.calls) == (2, "", [])
     assert done.err.startswith("error: the address of the gateway cannot be used: ")
     assert "port-secret" not in done.err
+
+
+# --- gateway restart
+
+
+@pytest.mark.parametrize(
+    ("phase", "flags", "code"),
+    [
+        ("stopping", ("--timeout", "0.1"), 1),
+        ("stopped", ("--timeout", "0.1"), 1),
+        ("stopping", ("--no-wait",), 2),
+        ("running", ("--timeout", "0.1"), 2),
+    ],
+)
+def test_a_restart_that_comes_while_one_goes_on_waits_for_it(
+    tmp_path: pathlib.Path, phase: str, flags: tuple[str, ...], code: int
+) -> None:
+    loong = Loong(tmp_path)
+    with running_owner(loong, phase=phase) as owner:
+        # As a successor does, whose token is another one.
+        owner.answers["/api/gateway/restart"] = (401, {"error": {"message": "no"}})
+        done = loong("gateway", "restart", *flags)
+    assert done.code == code, done.err
+    waited = "the gateway was ending already; waiting for the next one\n"
+    assert (done.out, "is not ready" in done.err) == ((waited, True) if code == 1 else ("", False))

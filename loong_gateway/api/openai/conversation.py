@@ -10,7 +10,7 @@ from loong_gateway.api.fields import optional_text
 from loong_gateway.api.http_request import RequestHead
 from loong_gateway.control import ControlPlane
 from loong_gateway.control.runs import RunRequest
-from loong_gateway.messaging.sessions import ROOT
+from loong_gateway.messaging.sessions import ROOT, display_name
 from loong_gateway.providers.contract import CallOptions, Message
 
 from .faults import ApiFault
@@ -35,13 +35,20 @@ def session_of(document: Mapping[str, object], head: RequestHead, control: Contr
     field, given = header(head, "session-key")
     if not given:
         return None
-    name = given[len(ROOT) :] if given.startswith(ROOT) else given
-    if name.lower().startswith(_RESERVED):
-        raise ApiFault(400, "invalid_value", f"`{field}` cannot use reserved internal session namespaces.")
     key = control.sessions.resolve(given)
+    if _is_reserved(given) or (key is not None and _is_reserved(display_name(key))):
+        raise ApiFault(400, "invalid_value", f"`{field}` cannot use reserved internal session namespaces.")
     if key is None:
         raise ApiFault(400, "invalid_value", f"`{field}` names a session of another agent.")
     return key
+
+
+def _is_reserved(name: str) -> bool:
+    """Whether a name could be taken for one in a namespace of the gateway itself, however it is spelled."""
+    text = "".join(name.casefold().split())
+    while text.startswith(ROOT):
+        text = text[len(ROOT) :]
+    return text.startswith(_RESERVED)
 
 
 def run_request(

@@ -187,7 +187,13 @@ def test_a_tool_conversation_in_a_session_is_told_from_its_question_on(port) -> 
     assert [m.role for m in asked.messages] == ["user", "assistant", "tool"]
 
 
-@pytest.mark.parametrize("key", ["cron:x", "agent:main:subagent:y", "acp:z", "agent:other:x"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("cron:x", "agent:main:subagent:y", "acp:z", "agent:other:x", "CRON:x", "agent:main: cron:x"),
+        *("Agent:MAIN:subagent:y", "agent:main:agent:main:acp:z", "cron :x", "agent:main:~b64~Y3Jvbjp4"),
+    ],
+)
 def test_reserved_sessions_are_refused(port, key) -> None:
     answer = port.post(CHAT, chat_body(), x_openclaw_session_key=key)
     assert answer.status == 400 and "`x-openclaw-session-key`" in answer.json["error"]["message"]

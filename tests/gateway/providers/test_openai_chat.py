@@ -596,3 +596,14 @@ def test_empty_messages_are_not_sent() -> None:
         ask(provider_for(peer), call)
     assert [m["role"] for m in bodies(peer)[0]["messages"]] == ["user"]
     assert replace(call).messages == call.messages
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Retry-After: 999999999", "Retry-After: Fri, 31 Dec 9999 23:59:59 GMT", "Retry-After-Ms: 999999999"],
+)
+def test_nobody_is_told_to_wait_for_years(header: str) -> None:
+    peer = ScriptedPeer(answering(refuses(429, extra=f"{header}\r\n")))
+    with peer, pytest.raises(ProviderFault) as caught:
+        ask(provider_for(peer))
+    assert caught.value.retry_after_s == 86_400
