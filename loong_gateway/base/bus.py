@@ -13,6 +13,8 @@ __all__ = ["GATEWAY_CHANGED", "Bus", "Event", "Numbered", "StaleCursor"]
 logger = logging.getLogger("loong.bus")
 
 KEPT = 256
+# How many characters the kept events may have in all; the newest one is kept however long it is.
+KEPT_CHARS = 8 << 20
 # The status document is another one now; not for clients, who are told what follows from it.
 GATEWAY_CHANGED = "gateway.changed"
 
@@ -49,7 +51,7 @@ class StaleCursor(Exception):
 
 
 class Bus:
-    """Thread-safe; `_guard` protects the list of listeners and the last 256 events.
+    """Thread-safe; `_guard` protects the list of listeners and the last 256 events, fewer when they are long.
 
     A listener is called in the publisher's thread, in the order of publishing, with `_order` held so that numbers
     arrive in order: it must be quick, must not block and must not publish.
@@ -60,7 +62,8 @@ class Bus:
         self._order = threading.Lock()
         self._guard = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
-        self._last: deque[Numbered] = deque(maxlen=KEPT)
+        self._last: deque[tuple[Numbered, int]] = deque()
+        self._chars = 0
         self._seq = 0
 
     @property
@@ -70,12 +73,13 @@ class Bus:
 
     def publish(self, event: Event) -> None:
         """Tell everyone who listens. A listener that fails is logged and does not keep it from the others."""
+        chars = _chars(event.payload) if event.is_kept else 0
         with self._order:
             with self._guard:
                 self._seq += event.is_kept
                 numbered = Numbered(self._seq if event.is_kept else 0, self._wall_ms(), event)
                 if event.is_kept:
-                    self._last.append(numbered)
+                    self._keep(numbered, chars)
                 listeners = self._listeners
             for listener in listeners:
                 try:
@@ -98,17 +102,33 @@ class Bus:
     def since(self, seq: int, limit: int = KEPT) -> Sequence[Numbered]:
         """The kept events after number `seq`, oldest first, at most `limit`; raises StaleCursor when some are gone."""
         with self._guard:
-            first = self._last[0].seq if self._last else self._seq + 1
+            first = self._last[0][0].seq if self._last else self._seq + 1
             if seq < first - 1 or seq > self._seq:
                 raise StaleCursor
-            return [numbered for numbered in self._last if numbered.seq > seq][:limit]
+            return [numbered for numbered, _ in self._last if numbered.seq > seq][:limit]
 
     def newest(self, limit: int) -> Sequence[Numbered]:
         """The newest kept events, oldest first, at most `limit`."""
         with self._guard:
-            return list(self._last)[-limit:]
+            return [numbered for numbered, _ in self._last][-limit:]
 
     @property
     def last_seq(self) -> int:
         """The number of the newest kept event, 0 when there was none."""
         return self._seq
+
+    def _keep(self, numbered: Numbered, chars: int) -> None:
+        """Holds the guard."""
+        self._last.append((numbered, chars))
+        self._chars += chars
+        while len(self._last) > KEPT or (self._chars > KEPT_CHARS and len(self._last) > 1):
+            self._chars -= self._last.popleft()[1]
+
+
+def _chars(value: object) -> int:
+    """How long the texts in a JSON value are together."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_chars, value.values()))
+    return sum(map(_chars, value)) if isinstance(value, (list, tuple)) else 0

@@ -49,6 +49,7 @@ class RunEvents:
         self._replaces = False
         self._waits = False
         self._look_due = False
+        self._is_over = False
 
     @property
     def is_wanted(self) -> bool:
@@ -67,6 +68,8 @@ class RunEvents:
     def grown(self, piece: str) -> None:
         """A piece of the answer."""
         with self._guard:
+            if self._is_over:
+                return
             self._pieces.append(piece)
             self._waits = True
             look_s = self._tell_due()
@@ -161,6 +164,9 @@ class RunEvents:
         # A run that ends before its turn has no start.
         started = {"startedAt": self._started_ms} if self._started_ms else {}
         self._agent("lifecycle", {**data, **started, "endedAt": self._clock.wall_ms()})
+        # The run may be remembered for long, and nothing is told of it after this.
+        self._is_over = True
+        self._pieces, self._told = [], ""
 
     def _agent(self, stream: str, data: Mapping[str, object]) -> None:
         self._seq += 1

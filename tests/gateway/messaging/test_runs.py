@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
+import tracemalloc
 
 import pytest
 
+from loong_gateway.base import bus
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.control import TurnRequest
 from loong_gateway.control.runs import ReplyTarget, RunRefused, RunRequest
@@ -197,6 +199,26 @@ def test_what_was_said_long_ago_is_read_from_disk_again(rig, monkeypatch):
         ticket = rig.runs.start(RunRequest(name, "again", session=SESSION, durable=True))
         assert (ticket.state, ticket.result.text) == ("ended", text)
     assert len(rig.provider.calls) == len(texts)
+
+
+def test_runs_that_have_ended_cost_little_whatever_they_said(rig, monkeypatch):
+    length, number = 200_000, 30
+    monkeypatch.setattr(run_ends, "MOST_BYTES", length)
+    monkeypatch.setattr(bus, "KEPT_CHARS", length)
+    rig.bus.listen(lambda _: None)
+    rig.provider.script = [lambda *_: Completion("x" * length, "scripted") for _ in range(number)]
+    rig.runs.start(RunRequest("a0", "hello", session="s", durable=True), first := Watching())
+    first.wait()
+    tracemalloc.start()
+    try:
+        for n in range(1, number):
+            ended = threading.Event()
+            rig.runs.start(RunRequest(f"a{n}", "hello", session=f"s{n}", durable=True))
+            rig.runs.watch(f"a{n}", lambda _, ended=ended: ended.set())
+            assert ended.wait(WAIT_S)
+        assert tracemalloc.get_traced_memory()[0] < number * length / 4
+    finally:
+        tracemalloc.stop()
 
 
 def test_who_watches_the_end_hears_of_it_once_or_not_at_all(rig):
