@@ -24,6 +24,8 @@ EXIT_CODES = (
 DEFAULT_TIMEOUT_S = 60
 # The gateway reads its configuration and its own secret, which may come from a program, before it agrees.
 ASK_S = 30.0
+# A gateway that is busy is not one that is frozen.
+CHECK_S = 5.0
 LOOK_EVERY_S = 0.1
 # How long a free lock with the word "failed" behind it is looked at before it counts as the end.
 FREE_S = 0.5
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _ask(client: ControlClient, context: Context, *, waits: bool) -> dict[str, object]:
     asked = lock_state(context.places).holder.get("instance_id")
     try:
-        client.check()
+        client.check(timeout_s=CHECK_S)
         return client.post("/api/gateway/restart", {}, timeout_s=ASK_S)
     except CommandError as error:
         if error.code == "control.failed":
