@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import sys
 
@@ -85,7 +86,12 @@ def module_name(path: pathlib.Path) -> str:
 
 
 FILES = {module_name(path): path for path in product_files()}
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+
+@functools.cache
+def tree_of(module: str) -> ast.Module:
+    """Parsed when first asked for: each process of a parallel run imports this module, and few run its tests."""
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
 RANKS = {name: rank for rank, name in enumerate(FLOORS.split())}
@@ -122,7 +128,7 @@ def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def own_imports(module: str) -> set[str]:
-    names = {name for name, _ in imported(TREES[module], module)}
+    names = {name for name, _ in imported(tree_of(module), module)}
     return {name for name in names if name in FILES and name != module}
 
 
@@ -149,7 +155,7 @@ def test_no_circles() -> None:
 
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_third_party_and_storage_stay_in_their_rooms(module: str) -> None:
-    for name, line in imported(TREES[module], module):
+    for name, line in imported(tree_of(module), module):
         top = name.split(".")[0]
         assert module in ONLY_IN.get(top, {module}), f"{module}:{line} imports {name}"
         assert top != "sqlite3" or room(module) == "loong_gateway.storage", f"{module}:{line} imports {name}"
@@ -159,7 +165,7 @@ def test_third_party_and_storage_stay_in_their_rooms(module: str) -> None:
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_every_library_has_a_room(module: str) -> None:
     known = {*ONLY_IN, *sys.stdlib_module_names, "loong", "loong_channels", "loong_gateway"}
-    for name, line in imported(TREES[module], module):
+    for name, line in imported(tree_of(module), module):
         assert name.split(".")[0] in known, f"{module}:{line} imports {name}"
 
 
@@ -167,7 +173,7 @@ def test_every_library_has_a_room(module: str) -> None:
 def test_no_import_hides_in_a_function(module: str) -> None:
     if module in LAZY_LOADERS:
         return
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for inner in ast.walk(node):
                 assert not isinstance(inner, (ast.Import, ast.ImportFrom)), f"{module}:{inner.lineno}"
@@ -177,7 +183,7 @@ def test_no_import_hides_in_a_function(module: str) -> None:
 def test_sizes(module: str) -> None:
     text = FILES[module].read_text(encoding="utf-8")
     assert text.count("\n") <= MAX_MODULE_LINES, f"{module} is too long"
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert code_lines(node) <= MAX_FUNCTION_LINES, f"{module}:{node.lineno} {node.name} is too long"
         elif isinstance(node, ast.ClassDef):
@@ -198,7 +204,7 @@ def is_call(node: ast.AST, owner: str, name: str) -> bool:
 
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_bans(module: str) -> None:
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree_of(module)):
         where = f"{module}:{getattr(node, 'lineno', 0)}"
         assert not isinstance(node, ast.Global), f"{where} global"
         if isinstance(node, ast.ExceptHandler):
@@ -214,7 +220,7 @@ def test_bans(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_modules_introduce_themselves(module: str) -> None:
-    tree = TREES[module]
+    tree = tree_of(module)
     assert ast.get_docstring(tree), f"{module} has no docstring"
     if module in PLAIN or module.startswith("loong_gateway.texts"):
         return
@@ -227,7 +233,7 @@ def test_modules_introduce_themselves(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_public_names_are_documented(module: str) -> None:
-    for node in TREES[module].body:
+    for node in tree_of(module).body:
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
             continue
         assert ast.get_docstring(node), f"{module}:{node.lineno} {node.name} has no docstring"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import select
 import time
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import duration, one_line
 from loong_gateway.commands.common import Context
+from loong_gateway.commands.wait_flags import add_wait_flags
 from loong_gateway.owner.client import ControlClient
 from loong_gateway.owner.files import read_document
 from loong_gateway.owner.lock import lock_state
@@ -33,14 +33,9 @@ FREE_S = 0.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of this verb."""
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=DEFAULT_TIMEOUT_S,
-        metavar="SECONDS",
-        help="how long to wait for the new one, once the restart begins",
+    add_wait_flags(
+        parser, default_s=DEFAULT_TIMEOUT_S, what="how long to wait for the new one, once the restart begins"
     )
-    parser.add_argument("--no-wait", action="store_true", help="ask and return at once")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -147,13 +142,3 @@ def _state(context: Context) -> str:
 
 def _pid(context: Context) -> object:
     return (read_document(context.places.owner_active) or {}).get("pid", "unknown")
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"expected 0 to 86400 seconds, got {text}")
-    return value

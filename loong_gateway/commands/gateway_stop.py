@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import select
 import time
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import duration
 from loong_gateway.commands.common import Context
+from loong_gateway.commands.wait_flags import add_wait_flags
 from loong_gateway.owner.lock import lock_state, request_stop
 
 HELP = "ask the running gateway to finish what it does, and wait until it has ended"
@@ -27,14 +27,7 @@ _SENTENCES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of this verb."""
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=DEFAULT_TIMEOUT_S,
-        metavar="SECONDS",
-        help="how long to wait for the end",
-    )
-    parser.add_argument("--no-wait", action="store_true", help="ask and return at once")
+    add_wait_flags(parser, default_s=DEFAULT_TIMEOUT_S, what="how long to wait for the end")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -74,13 +67,3 @@ def _still_running(context: Context, timeout_s: float) -> CommandError:
         stop=context.places.command(f"gateway stop --timeout {max(60, round(timeout_s * 4))}"),
         status=context.places.command("gateway status"),
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"expected 0 to 86400 seconds, got {text}")
-    return value

@@ -14,17 +14,9 @@ from loong_gateway.owner.files import reason
 from loong_gateway.owner.lock import live_document, lock_state
 from loong_gateway.owner.paths import Places
 
-__all__ = ["ControlAnswer", "ControlClient"]
+__all__ = ["ControlClient"]
 
 _REFUSED = (401, 403)
-
-
-class ControlAnswer:
-    """The document of an answer, or the error that came instead of it; exactly one of the two is not None."""
-
-    def __init__(self, document: dict[str, object] | None, error: CommandError | None) -> None:
-        self.document = document
-        self.error = error
 
 
 class ControlClient:
@@ -64,13 +56,6 @@ class ControlClient:
     def post(self, path: str, body: dict[str, object], *, timeout_s: float = 5.0) -> dict[str, object]:
         """Post a JSON object and return the one that answers. As `get`."""
         return self._call("POST", path, dumps(body).encode(), timeout_s)
-
-    def try_get(self, path: str, *, timeout_s: float = 5.0) -> ControlAnswer:
-        """As `get`, with the error as a value."""
-        try:
-            return ControlAnswer(self.get(path, timeout_s=timeout_s), None)
-        except CommandError as error:
-            return ControlAnswer(None, error)
 
     def _call(self, method: str, path: str, body: bytes, timeout_s: float) -> dict[str, object]:
         host, port, token = self.find()

@@ -19,6 +19,7 @@ from tests.fakes.model import FakeModel
 from tests.fakes.process import Remote
 from tests.fakes.telegram import FakeTelegram
 from tests.fakes.wecom import BOT_ID, SECRET, FakeWeCom
+from tests.waiting import wait_until
 
 ECHO = '[provider]\nkind = "echo"\n'
 ENVIRON = {"WECOM_BOT_ID": BOT_ID, "WECOM_SECRET": SECRET}
@@ -107,7 +108,8 @@ def test_what_finds_its_conversation_full_is_recorded_and_told_once(tmp_path: pa
         assert "did not take this one" in told
         assert "first" in answer
         assert "elsewhere" in fake.texts("room")[0]
-        assert gateway.surface("wecom")["inbox"]["rejected"] == 3
+        # The document is published now and then, not with every message.
+        wait_until(lambda: gateway.surface("wecom")["inbox"]["rejected"] == 3)
         model.set_delay(0)
         fake.say("again")
         assert "again" in fake.wait_answers(4)[3]

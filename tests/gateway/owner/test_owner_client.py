@@ -133,10 +133,9 @@ def test_without_a_usable_token_nothing_is_asked(
 def test_without_an_owner_the_error_says_how_to_start_one(places: Places) -> None:
     client = ControlClient(places)
     assert not client.available()
-    answer = client.try_get("/x")
-    assert answer.document is None
-    assert answer.error is not None
-    assert (answer.error.code, answer.error.fix) == ("control.not_running", "loong gateway run")
+    with pytest.raises(CommandError) as raised:
+        client.get("/x")
+    assert (raised.value.code, raised.value.fix) == ("control.not_running", "loong gateway run")
 
 
 def test_an_owner_without_a_port_cannot_be_asked(places: Places) -> None:

@@ -7,11 +7,9 @@ the keys of the dictionaries it is handed, be they written there or under a name
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import string
-from collections.abc import Iterator
-
-import pytest
 
 from loong_gateway.texts import all_rows
 
@@ -27,7 +25,9 @@ ADDED = {"config.value.type": {"example"}}
 Function = ast.FunctionDef
 
 
+@functools.cache
 def sources() -> dict[str, ast.Module]:
+    """Every source outside of the texts. Not read at import: each process of a parallel run imports this module."""
     paths = [ROOT / "loong.py"]
     for package in ("loong_channels", "loong_gateway"):
         paths += sorted((ROOT / package).rglob("*.py"))
@@ -36,9 +36,6 @@ def sources() -> dict[str, ast.Module]:
         for path in paths
         if path.parent.name != "texts"
     }
-
-
-TREES = sources()
 
 
 def codes_in(node: ast.AST) -> set[str]:
@@ -54,11 +51,15 @@ def fields(code: str) -> set[str]:
     return {name for part in parts for _, name, _, _ in string.Formatter().parse(part) if name}
 
 
-def assigned(scope: ast.AST, name: str) -> Iterator[ast.expr]:
-    """What a name may stand for within a function: what is assigned to it, tuples taken apart, and its default."""
+@functools.cache
+def assignments(scope: ast.AST) -> dict[str, list[ast.expr]]:
+    """What each name may stand for within a function: what is assigned to it, tuples taken apart, and its default."""
+    found: dict[str, list[ast.expr]] = {}
     if isinstance(scope, Function):
         taken = scope.args
-        yield from (v for a, v in zip(taken.kwonlyargs, taken.kw_defaults) if v is not None and a.arg == name)
+        for argument, value in zip(taken.kwonlyargs, taken.kw_defaults):
+            if value is not None:
+                found.setdefault(argument.arg, []).append(value)
     for node in ast.walk(scope):
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             pairs = [(node.target, node.value)]
@@ -69,8 +70,13 @@ def assigned(scope: ast.AST, name: str) -> Iterator[ast.expr]:
         for target, value in pairs:
             if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
                 pairs += list(zip(target.elts, value.elts))
-            elif isinstance(target, ast.Name) and target.id == name:
-                yield value
+            elif isinstance(target, ast.Name):
+                found.setdefault(target.id, []).append(value)
+    return found
+
+
+def assigned(scope: ast.AST, name: str) -> list[ast.expr]:
+    return assignments(scope).get(name, [])
 
 
 def codes_of(argument: ast.expr, scope: ast.AST) -> set[str]:
@@ -100,10 +106,11 @@ def keys_of(value: ast.expr, scope: ast.AST, seen: frozenset[str] = frozenset())
     return set()
 
 
+@functools.cache
 def sites() -> list[tuple[str, str, set[str]]]:
     """Where a code is handed over: place, code, and the names of what is given with it."""
     found = []
-    for path, tree in TREES.items():
+    for path, tree in sources().items():
         functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
         inner = {id(node): function for function in functions for node in ast.walk(function)}
         for call in ast.walk(tree):
@@ -125,28 +132,28 @@ def sites() -> list[tuple[str, str, set[str]]]:
 
 def carried() -> set[str]:
     """What `provider_fault` fills every code in with that an attempt carries."""
-    tree = TREES["loong_gateway/providers/errors.py"]
+    tree = sources()["loong_gateway/providers/errors.py"]
     (function,) = [n for n in ast.walk(tree) if isinstance(n, Function) and n.name == "provider_fault"]
     (call,) = [n for n in ast.walk(function) if isinstance(n, ast.Call) and ast.unparse(n.func) == "render"]
     return keys_of(call.args[1], function)
 
 
-SITES = sites()
-
-
 def test_the_sites_are_found() -> None:
-    assert len(SITES) > 150
+    assert len(sites()) > 150
     assert {"profile", "detail", "tries"} <= carried()
 
 
-@pytest.mark.parametrize(("place", "code", "given"), SITES, ids=[f"{s[0]}-{s[1]}" for s in SITES])
-def test_a_site_gives_all_that_its_row_needs(place: str, code: str, given: set[str]) -> None:
-    given = given | ADDED.get(code, set())
-    assert fields(code) <= given, f"{place}: {code} lacks {sorted(fields(code) - given)}"
+def test_every_site_gives_all_that_its_row_needs() -> None:
+    lacking = {
+        f"{place}: {code}": missing
+        for place, code, given in sites()
+        if (missing := fields(code) - given - ADDED.get(code, set()))
+    }
+    assert lacking == {}
 
 
 def test_no_row_is_unused() -> None:
-    used = set().union(*(codes_in(tree) for tree in TREES.values()))
+    used = set().union(*(codes_in(tree) for tree in sources().values()))
     unused = [code for code in ROWS if code not in used and not code.startswith(SAID_BY_STATUS)]
     assert unused == []
 
@@ -155,7 +162,7 @@ def test_what_a_status_may_say_is_said_somewhere() -> None:
     """A reason or a trouble is a word in the sources; a row for a word that nobody says would never be shown."""
     words = {
         node.value
-        for tree in TREES.values()
+        for tree in sources().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
