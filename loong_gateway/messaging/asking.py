@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
@@ -12,9 +13,10 @@ from loong_gateway.messaging.conversation import Question, build_call
 from loong_gateway.providers.contract import Completion, Provider
 from loong_gateway.providers.fault_counts import faults_counted
 from loong_gateway.storage import transcripts
+from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.store import Store
 
-__all__ = ["Asking", "ProviderOf"]
+__all__ = ["Answer", "Asking", "ProviderOf"]
 
 
 class ProviderOf(Protocol):
@@ -22,6 +24,14 @@ class ProviderOf(Protocol):
 
     def __call__(self, profile: str | None = None, /) -> Provider:
         """The provider of a profile, the active one for None. Raises ProviderFault when there is none."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said, and the id of the session whose history it was shown, None without one."""
+
+    completion: Completion
+    begun_in: str | None
 
 
 class Asking:
@@ -51,19 +61,26 @@ class Asking:
         *,
         profile: str | None = None,
         on_text: Callable[[str], None] | None = None,
-    ) -> Completion:
+    ) -> Answer:
         """The answer, streamed to `on_text`. Blocks; raises ProviderFault and StoreUnwritable."""
         config = self._config()
-        history = [] if session is None else self._history(session, config.memory.sliding_window)
+        begun_in, history = (
+            (None, []) if session is None else self._history(session, config.memory.sliding_window)
+        )
         call = build_call(config, history, question)
         begin_s = self._clock.monotonic_s()
         try:
             with faults_counted(self._metrics, profile or config.active_provider, stop):
-                return self._provider(profile).complete(call, deadline=deadline, stop=stop, on_text=on_text)
+                completion = self._provider(profile).complete(
+                    call, deadline=deadline, stop=stop, on_text=on_text
+                )
+            return Answer(completion, begun_in)
         finally:
             self._metrics.observe("turn", self._clock.monotonic_s() - begin_s)
 
-    def _history(self, session: str, turns: int) -> list[tuple[str, str]]:
-        return self._store.read(
-            lambda conn: transcripts.window(conn, transcripts.active_session(conn, session), turns)
-        )
+    def _history(self, session: str, turns: int) -> tuple[str, list[tuple[str, str]]]:
+        def look(conn: Connection) -> tuple[str, list[tuple[str, str]]]:
+            present = transcripts.active_session(conn, session)
+            return present, transcripts.window(conn, present, turns)
+
+        return self._store.read(look)

@@ -15,13 +15,13 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import SendRequest
 from loong_gateway.control.runs import ReplyTarget, RunRequest, RunResult
-from loong_gateway.messaging.asking import Asking, ProviderOf
+from loong_gateway.messaging.asking import Answer, Asking, ProviderOf
 from loong_gateway.messaging.chat_commands import ChatCommand, parse_command
 from loong_gateway.messaging.conversation import Question
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.run import Run
 from loong_gateway.messaging.run_rows import encode_result
-from loong_gateway.providers.contract import Completion, ProviderFault
+from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.storage import outbox, runs, transcripts
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.outbox import Part
@@ -39,10 +39,14 @@ Obey = Callable[[ChatCommand, str], str]
 
 @dataclass(frozen=True)
 class Answered:
-    """How a run ended, before it is kept. `is_remembered` says that question and answer go into the history."""
+    """How a run ended, before it is kept. `is_remembered` says that question and answer go into the history.
+
+    `begun_in` is the session that it was asked in.
+    """
 
     result: RunResult
     is_remembered: bool = False
+    begun_in: str | None = None
 
 
 class RunAnswers:
@@ -119,7 +123,9 @@ class RunAnswers:
                 row = runs.find(conn, request.run_id) if request.durable else None
                 if row is not None and row.state == "ended":
                     return None
-                session = transcripts.remember(conn, request.session, request.text, result.text, now_ms)
+                session = transcripts.remember(
+                    conn, request.session, request.text, result.text, now_ms, answered.begun_in
+                )
                 kept = replace(kept, session_id=session)
             if request.durable and not runs.end(conn, request.run_id, encode_result(kept), now_ms):
                 return None
@@ -172,7 +178,7 @@ class RunAnswers:
             model=request.model,
             options=request.options,
         )
-        completion = self._asking.complete(
+        answer = self._asking.complete(
             request.session,
             question,
             run.deadline,
@@ -182,9 +188,10 @@ class RunAnswers:
         )
         if stop.is_set():
             return self._stopped(run, stop)
-        return self._completed(run, completion)
+        return self._completed(run, answer)
 
-    def _completed(self, run: Run, completion: Completion) -> Answered:
+    def _completed(self, run: Run, answer: Answer) -> Answered:
+        completion = answer.completion
         result = self.ended(
             run,
             "ok",
@@ -195,7 +202,8 @@ class RunAnswers:
             tool_calls=completion.tool_calls,
         )
         # The caller goes on with the results of its tools; what it then has is worth remembering.
-        return Answered(result, is_remembered=run.request.session is not None and not completion.tool_calls)
+        is_remembered = run.request.session is not None and not completion.tool_calls
+        return Answered(result, is_remembered, answer.begun_in)
 
     def _stopped(self, run: Run, stop: StopToken) -> Answered | None:
         if run.stop.is_set():

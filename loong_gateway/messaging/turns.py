@@ -57,7 +57,8 @@ class Outcome:
     """How a message ends: the state of its row, what is said about it, and where that is remembered.
 
     `state` is "done", "failed" or "skipped_old". An empty text says nothing. With a `session`, message and answer go
-    into its history, the message as `question` says it, or as it came.
+    into its history, the message as `question` says it, or as it came; `begun_in` is the stretch of it that was
+    present when the model was asked.
     """
 
     state: str = "done"
@@ -65,6 +66,7 @@ class Outcome:
     error: str = ""
     markup: str = "plain"
     session: str | None = None
+    begun_in: str | None = None
     question: str | None = None
     first_extra: Mapping[str, object] = field(default_factory=dict)
 
@@ -158,7 +160,7 @@ class Turns:
                 return None
             if outcome.session is not None:
                 question = inbound.text if outcome.question is None else outcome.question
-                transcripts.remember(conn, outcome.session, question, outcome.text, now_ms)
+                transcripts.remember(conn, outcome.session, question, outcome.text, now_ms, outcome.begun_in)
             return outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
 
         try:
@@ -227,17 +229,19 @@ class Turns:
             with surface.typing(inbound.address):
                 question = self._attachments.question(row, surface, deadline, stop)
                 on_text = None if preview is None else show
-                completion = self._asking.complete(session, question, deadline, stop, on_text=on_text)
+                answer = self._asking.complete(session, question, deadline, stop, on_text=on_text)
         except BaseException:
             if preview is not None:
                 preview.abandon()
             raise
+        completion = answer.completion
         text = completion.text + (TRUNCATED_MARK if completion.truncated else "")
         first_extra = {} if preview is None else preview.finish()
         return Outcome(
             text=text,
             markup="markdown",
             session=session,
+            begun_in=answer.begun_in,
             question=question.remembered,
             first_extra=first_extra,
         )

@@ -74,9 +74,18 @@ def append(conn: sqlite3.Connection, session: str, messages: Sequence[tuple[str,
     return number
 
 
-def remember(conn: sqlite3.Connection, route: str, question: str, answer: str, at_ms: int) -> str:
-    """Add a question and its answer to the present session of a route; returns its id."""
-    session = active_session(conn, route)
+def remember(
+    conn: sqlite3.Connection, route: str, question: str, answer: str, at_ms: int, begun_in: str | None = None
+) -> str:
+    """Add a question and its answer to a session of a route, as neighbours; returns its id.
+
+    It is the one that they were `begun_in`, if that is still there, else the present one: what was asked before
+    somebody began anew is no part of what is said after it.
+    """
+    found = conn.execute(
+        "SELECT 1 FROM session WHERE id = ? AND route = ?", (begun_in, storable(route))
+    ).fetchone()
+    session = active_session(conn, route) if begun_in is None or found is None else begun_in
     append(conn, session, [("user", question), ("assistant", answer)], at_ms)
     return session
 

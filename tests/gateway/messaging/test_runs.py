@@ -442,3 +442,32 @@ def test_a_run_and_a_turn_of_one_conversation_are_remembered_whole_in_the_order_
     assert [text for _, text in history(rig, key)] == ["by the channel", "quick", "by the port", "one two"]
     assert rig.asked(0) == [("user", "by the port")]
     assert rig.asked(1) == [("user", "by the channel")]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_was_asked_before_a_new_session_is_no_part_of_it(rig, is_first):
+    key = "agent:main:telegram:work:direct:7"
+    if not is_first:
+        rig.ask("z", "earlier", session=key)
+    slow = Held("two")
+    rig.provider.script = [slow]
+    watcher = rig.start("a", "by the port", session=key)
+    assert slow.began.wait(WAIT_S)
+    rig.ask_channel("/new")
+    slow.release.set()
+    result = watcher.wait()
+    assert history(rig, key) == []
+    assert result.session_id == key
+    said = rig.store.read(lambda conn: transcripts.window(conn, key, 99))
+    assert [text for _, text in said][-2:] == ["by the port", "one two"]
+
+
+def test_what_was_asked_before_its_session_was_deleted_begins_it_anew(rig):
+    slow = Held("two")
+    rig.provider.script = [slow]
+    watcher = rig.start("a", session=SESSION)
+    assert slow.began.wait(WAIT_S)
+    rig.store.write(lambda conn: transcripts.forget(conn, SESSION))
+    slow.release.set()
+    assert watcher.wait().session_id == SESSION
+    assert [text for _, text in history(rig)] == ["hello", "one two"]
