@@ -18,7 +18,7 @@ from websocket import ABNF, _handshake
 from websocket._abnf import frame_buffer
 
 from .egress import Egress, Proxy
-from .faults import BadAnswer, Interrupted, Refused, TimedOut, Unreachable
+from .faults import BadAnswer, Fault, Interrupted, Refused, TimedOut, Unreachable
 from .net_duplex import DuplexSocket, NothingCame
 from .net_sockets import Watch, WatchedSocket, open_socket, watching
 from .waiting import Deadline, StopToken
@@ -30,6 +30,8 @@ CONTROL_S = 10.0
 MAX_HEAD_BYTES = 65536
 _NO_STATUS = 1005
 _BROKEN = 1006
+# Status 1000. https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+_GOODBYE = b"\x03\xe8"
 
 
 class Closed(Unreachable):
@@ -129,6 +131,13 @@ class WebSocket:
         opcode = ABNF.OPCODE_TEXT if isinstance(data, str) else ABNF.OPCODE_BINARY
         payload = data.encode("utf-8", "replace") if isinstance(data, str) else data
         self._library.send_by(deadline, payload, opcode)
+
+    def leave(self, deadline: Deadline) -> None:
+        """Say goodbye where the peer's socket takes it by the deadline, then close. Does not wait for the answer."""
+        # Who is gone already needs no goodbye.
+        with contextlib.suppress(Fault):
+            self._library.send_by(deadline, _GOODBYE, ABNF.OPCODE_CLOSE)
+        self.close()
 
     def close(self) -> None:
         """End the connection without waiting for the peer; wakes `receive` and `send`. Idempotent."""

@@ -28,6 +28,7 @@ READ = "operator.read"
 WRITE = "operator.write"
 ADMIN = "operator.admin"
 CONNECT_S = 5.0
+GOODBYE_S = 0.5
 # The largest message that a gateway of this protocol sends, and room for its frame.
 MOST_BYTES = (25 << 20) + 4096
 RESTARTING = 1012
@@ -121,8 +122,8 @@ class RpcClient:
         self.close()
 
     def close(self) -> None:
-        """End the connection."""
-        self._connection.close()
+        """End the connection; blocks for a moment at most."""
+        self._connection.leave(Deadline(GOODBYE_S))
 
     def call(
         self,

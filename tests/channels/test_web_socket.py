@@ -370,6 +370,22 @@ def test_tls_is_verified_and_large_messages_cross_it_both_ways(certs: pathlib.Pa
         sender.join(WAIT_S)
 
 
+def test_who_leaves_says_goodbye_also_where_nobody_listens_any_more() -> None:
+    left = threading.Event()
+    seen = []
+
+    def listen(connection: ServerConnection) -> None:
+        seen.append((connection.receive(), connection.close_seen))
+        left.set()
+
+    with WebSocketServer(listen) as server:
+        web = connected(server.url)
+        web.leave(Deadline(WAIT_S))
+        assert left.wait(WAIT_S)
+        assert seen == [(None, (1000, ""))]
+        web.leave(Deadline(WAIT_S))
+
+
 @pytest.mark.parametrize("is_secure", [False, True])
 def test_a_proxy_is_asked_for_a_tunnel(certs: pathlib.Path, is_secure: bool) -> None:
     tls = server_context(certs) if is_secure else None

@@ -492,7 +492,8 @@ const checks = {
     same(peer.closes[0], { code: 1008, reason: "slow consumer" }, "the close");
     const refused = (await outcomes).filter((one) => one.status === "rejected");
     must(refused.length && refused.length < asked.length, `${refused.length} of ${asked.length} without an answer`);
-    must(/slow consumer/.test(String(refused[0]?.reason)), `what a request is told: ${refused[0]?.reason}`);
+    // Some may have been too many at a time before.
+    must(refused.some((one) => /slow consumer/.test(String(one.reason))), `what a request is told: ${refused[0]?.reason}`);
     await until(() => peer.hellos.length > 1, "the second hello-ok");
     same((await peer.ask("health")).ok, true, "health afterwards");
     await peer.leave();

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -76,11 +77,17 @@ def test_pages_are_kept_out_as_everywhere(port: Port, path: str, field: bytes, s
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_another_user_is_turned_away(port: Port, path: str) -> None:
-    # Let it reach the path, so that it is the system's word that keeps it out.
-    os.chmod(path, 0o777)
-    for parent in list(pathlib.Path(path).parents)[:3]:
-        os.chmod(parent, 0o755)
+def test_another_user_is_turned_away() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "gateway.sock")
+        with Port(sockets=[open_local(path)]):
+            # Let it reach the path, so that it is the system's word that keeps it out.
+            os.chmod(path, 0o777)
+            os.chmod(directory, 0o755)
+            _ask_as_nobody(path)
+
+
+def _ask_as_nobody(path: str) -> None:
     command = [sys.executable, "-I", "-c", OTHER_USER, path, str(NOBODY)]
     found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (found.stdout.strip(), found.returncode) == ("0", 0), found.stderr

@@ -152,6 +152,18 @@ def test_what_is_injected_is_told(rig, rpc):
     }
 
 
+def test_a_run_that_the_next_process_goes_on_with_has_not_failed_for_who_waits(rig, rpc):
+    held = Held()
+    rig.provider.script = [held]
+    for run in ("k1", "k2"):
+        rpc.begin("agent", message="hi", idempotencyKey=run)
+    assert held.began.wait(WAIT_S)
+    call = rpc.begin("agent.wait", runId="k2")
+    rig.runs.close()
+    assert call.payload() == {"runId": "k2", "status": "timeout", "stopReason": "shutdown"}
+    held.release.set()
+
+
 def test_chat_send_answers_once(rig, rpc):
     held = Held()
     rig.provider.script = [held]
