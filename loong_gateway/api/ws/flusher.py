@@ -138,9 +138,8 @@ class Flusher:
         return taken
 
     def _forget_thread(self) -> None:
-        """Have the next client start another one. Holds the guard."""
+        """Have the next client start another one; `stop` still waits for the end of this one. Holds the guard."""
         self._running = False
-        self._thread = None
         if self._wake is not None:
             self._wake.close()
             self._wake = None

@@ -120,7 +120,7 @@ def sites() -> list[tuple[str, str, set[str]]]:
             values = [*call.args, *(keyword.value for keyword in call.keywords)]
             given = {keyword.arg for keyword in call.keywords if keyword.arg is not None}
             given |= set().union(*(keys_of(value, scope) for value in values))
-            if ast.unparse(call.func).rpartition(".")[2] in CARRIERS:
+            if (getattr(call.func, "attr", None) or getattr(call.func, "id", None)) in CARRIERS:
                 given |= carried()
             # Under the keyword `code` it goes to somebody who fills it in, and whose own call is a site.
             onward = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
