@@ -42,9 +42,12 @@ class Flusher:
         self._threads = threads
         self._idle_s = idle_s
         self._guard = threading.Lock()
+        self._ended = threading.Condition(self._guard)
         self._added: set[Flushable] = set()
         self._running = False
-        self._thread: threading.Thread | None = None
+        # Threads that were asked for and have not ended: one that ends may overlap with the next.
+        self._living = 0
+        self._own: set[int] = set()
         self._wake: socket.socket | None = None
         self._stop: Deadline | None = None
 
@@ -59,6 +62,8 @@ class Flusher:
             if not late:
                 self._added.add(client)
                 self._running = True
+            if starts:
+                self._living += 1
             self._poke()
         if late:
             client.give_up()
@@ -70,10 +75,9 @@ class Flusher:
         with self._guard:
             self._stop = deadline
             self._poke()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            # A little longer, for at the deadline the thread itself only begins to end.
-            thread.join(deadline.remaining() + ENDING_S)
+            if threading.get_ident() not in self._own:
+                # A little longer, for at the deadline the thread itself only begins to end.
+                self._ended.wait_for(lambda: not self._living, deadline.remaining() + ENDING_S)
 
     def _start(self) -> None:
         try:
@@ -97,12 +101,13 @@ class Flusher:
             self._forget_thread()
         for client in clients:
             client.give_up()
+        self._end()
 
     def _run(self, reader: socket.socket) -> None:
         watched: set[Flushable] = set()
         idle = False
         with self._guard:
-            self._thread = threading.current_thread()
+            self._own.add(threading.get_ident())
         try:
             while True:
                 with self._guard:
@@ -125,6 +130,13 @@ class Flusher:
             reader.close()
             for client in watched:
                 client.give_up()
+            self._end()
+
+    def _end(self) -> None:
+        with self._guard:
+            self._own.discard(threading.get_ident())
+            self._living -= 1
+            self._ended.notify_all()
 
     def _may_end(self, watched: set[Flushable], *, idle: bool) -> bool:
         """Whether nothing is left to do, or no time to do it. Holds the guard."""
@@ -138,7 +150,7 @@ class Flusher:
         return taken
 
     def _forget_thread(self) -> None:
-        """Have the next client start another one; `stop` still waits for the end of this one. Holds the guard."""
+        """Have the next client start another one. Holds the guard."""
         self._running = False
         if self._wake is not None:
             self._wake.close()

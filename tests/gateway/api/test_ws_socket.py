@@ -100,7 +100,7 @@ def served(idle_s: float = 10.0, **limits: object) -> Iterator[Served]:
     with server.port:
         yield server
     server.flusher.stop(Deadline(PATIENCE_S))
-    assert server.threads.alive() == []
+    assert server.threads.join_all(Deadline(PATIENCE_S)) == []
 
 
 def stuffed(server: Served) -> tuple[WsClient, ServerWebSocket]:
