@@ -125,7 +125,15 @@ HTTP_ENDPOINTS = ("chatCompletions", "embeddings", "metrics", "models", "respons
 
 _CONTROL_UI = Section(
     "gateway.controlUi",
-    (Setting("allowedOrigins", "texts", (), "further origins that pages may come from", reload="restart"),),
+    (
+        Setting(
+            "allowedOrigins",
+            "texts",
+            (),
+            "exact origins of pages that may open a WebSocket, besides the gateway's own; no CORS headers are sent",
+            reload="restart",
+        ),
+    ),
     later=("allowInsecureAuth", "basePath", "enabled"),
 )
 
