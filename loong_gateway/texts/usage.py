@@ -15,7 +15,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "usage.not_elsewhere": (
         "env LOONG_GATEWAY_URL names a gateway elsewhere, and {verb} acts on the one of this host; nothing was done",
         None,
-        "for the one of this host: unset LOONG_GATEWAY_URL; {command}",
+        "unset LOONG_GATEWAY_URL, then: {command}",
         2,
     ),
     "usage.home": (

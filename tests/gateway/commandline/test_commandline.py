@@ -415,7 +415,7 @@ NOT_USED = "LOONG_GATEWAY_URL is not used by this command: it is for the gateway
 def test_what_acts_on_this_host_is_refused_while_another_is_named(line: str, tmp_path: Path) -> None:
     done = loong("--profile", "work", *line.split(), home=tmp_path, **ELSEWHERE)
     assert done.returncode == 2 and "nothing was done" in done.stderr
-    assert "unset LOONG_GATEWAY_URL; loong --profile work " in done.stderr
+    assert "unset LOONG_GATEWAY_URL, then: loong --profile work " in done.stderr
     assert NOT_USED not in done.stderr and not list(tmp_path.iterdir())
 
 
