@@ -124,6 +124,7 @@ def _run_any(argv: list[str]) -> int:
     except CommandError as error:
         if call.verb == "gateway run" and error.exit_code == EXIT_CONFIG and error.code != "owner.active":
             note_refused_start(context.places, error)
+        error.fix = error.fix and context.places.spelled(error.fix)
         raise
 
 

@@ -16,6 +16,8 @@ from loong_gateway.providers.errors import AttemptFailed, Failure
 __all__ = ["Cooldowns", "RetryPolicy", "pursue"]
 
 logger = logging.getLogger("loong.provider")
+# A command that keeps no log shows the error itself; Python would print the warning beside it.
+logger.addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 LONGEST_HINT_S = 60.0

@@ -19,6 +19,7 @@ from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
 from loong_gateway.commandline import elsewhere, parser
 from loong_gateway.commandline.verbs import ALIASES, SELDOM, VERBS, find_verb
+from loong_gateway.owner.paths import resolve_places
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, str(ROOT / "loong.py")]
@@ -435,3 +436,21 @@ def test_every_verb_asks_elsewhere_refuses_or_says_so() -> None:
         module.add_arguments(flags)
         goes = "--url" in flags.format_help()
         assert not (goes and verb in refused), verb
+
+
+@pytest.mark.parametrize(
+    ("fix", "spelled"),
+    [
+        ("loong gateway status", "loong --dev gateway status"),
+        (
+            "find it: loong logs    then: loong doctor",
+            "find it: loong --dev logs    then: loong --dev doctor",
+        ),
+        ("loong --dev gateway run", "loong --dev gateway run"),
+        ("pip install 'loong[crypto]'", "pip install 'loong[crypto]'"),
+        ("wait for loong to end", "wait for loong to end"),
+    ],
+)
+def test_a_fix_is_for_the_same_gateway(fix: str, spelled: str) -> None:
+    assert resolve_places({"dev": True}, {"LOONG_HOME": "/h"}).spelled(fix) == spelled
+    assert resolve_places({}, {"LOONG_HOME": "/h"}).spelled(fix) == fix
