@@ -275,14 +275,14 @@ def test_channels_status_of_a_gateway_elsewhere(far: Far) -> None:
     far.port.answers["channels.status"] = {
         "ts": 100_000,
         "channelAccounts": {
-            "telegram": [account(lastInboundAt=40_000, probe={"ok": True, "elapsedMs": 12})],
+            "telegram": [account(lastInboundAt=40_000, phase="ready", probe={"ok": True, "elapsedMs": 12})],
             "wecom": [account(enabled=False, connected=False)],
         },
     }
     done = far("channels", "status", "--probe")
     assert done.code == 0, done.err
     assert done.first_line == "Gateway answers: 2 of 2 accounts as wanted."
-    assert "telegram  work     connected  1 min ago  never     ok 12 ms   -" in done.out
+    assert "telegram  work     enabled   ready  1 min ago  never     ok 12 ms   -" in done.out
     assert far.port.calls[0][1] == {"probe": True, "timeoutMs": 5000}
     far.port.answers["channels.status"] = {
         "ts": 1,
