@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import math
 import re
 import threading
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Callable
 
 from loong_channels.waiting import StopToken
@@ -17,7 +19,10 @@ from .peers import Peer
 
 __all__ = ["Auth", "Verdict", "bearer"]
 
+logger = logging.getLogger("loong.port")
+
 MAX_PEERS = 4096
+WARN_EVERY_S = 60.0
 MAX_DELAYED = 8
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 5.0
@@ -30,11 +35,13 @@ class Verdict:
     """`outcome`: "ok", "missing", "wrong" or "locked"; the last comes with the seconds to wait.
 
     `proven` says what was right: "secret" for the configured one, "control" for the token of this run.
+    `is_news`: the first failure of this peer for a minute.
     """
 
     outcome: str
     retry_after_s: float = 0.0
     proven: str = ""
+    is_news: bool = field(default=False, compare=False)
 
 
 class _Record:
@@ -44,6 +51,7 @@ class _Record:
         self.failures: deque[float] = deque(maxlen=attempts)
         self.excess = 0
         self.locked_until = 0.0
+        self.warned_s = -math.inf
 
 
 def bearer(authorization: str | None) -> bytes | None:
@@ -104,9 +112,11 @@ class Auth:
         with self._guard:
             verdict = self._judge_secret(digest, peer.key, exempt=exempt)
             delay = exempt and verdict.retry_after_s > 0 and self._delayed < MAX_DELAYED
-            if not delay:
-                return verdict
-            self._delayed += 1
+            self._delayed += delay
+        if verdict.is_news:
+            logger.warning("a wrong credential came from %s; said once a minute", peer.address)
+        if not delay:
+            return verdict
         try:
             stop.wait(verdict.retry_after_s)
         finally:
@@ -134,7 +144,12 @@ class Auth:
             if record is not None and not exempt:
                 del self._records[key]
             return Verdict("ok", proven="secret")
-        return self._count_failure(key, now, exempt=exempt)
+        verdict = self._count_failure(key, now, exempt=exempt)
+        record = self._records[key]
+        if now - record.warned_s < WARN_EVERY_S:
+            return verdict
+        record.warned_s = now
+        return replace(verdict, is_news=True)
 
     def _count_failure(self, key: str, now: float, *, exempt: bool) -> Verdict:
         self.failures += 1

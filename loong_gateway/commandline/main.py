@@ -90,7 +90,7 @@ def _quick_status(argv: list[str]) -> _Arguments | None:
 def _run_any(argv: list[str]) -> int:
     from importlib import import_module
 
-    from loong_gateway.commandline import parser, verbs
+    from loong_gateway.commandline import elsewhere, parser, verbs
     from loong_gateway.owner.files import note_refused_start
 
     if argv in (["--version"], ["version"]):
@@ -110,6 +110,7 @@ def _run_any(argv: list[str]) -> int:
         # Help was asked for and printed.
         return 0
     context = _context(arguments)
+    elsewhere.heed_variable(call.verb, arguments, context)
     if name == "gateway_status" and (arguments.deep or arguments.url or os.environ.get(URL_VARIABLE)):
         # Kept apart: what it needs would be loaded by every look of cron.
         module = import_module("loong_gateway.commands.gateway_status_deep")
@@ -123,6 +124,7 @@ def _run_any(argv: list[str]) -> int:
     except CommandError as error:
         if call.verb == "gateway run" and error.exit_code == EXIT_CONFIG and error.code != "owner.active":
             note_refused_start(context.places, error)
+        error.fix = error.fix and context.places.spelled(error.fix)
         raise
 
 

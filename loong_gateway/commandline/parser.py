@@ -12,7 +12,14 @@ from typing import NoReturn
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import nearest
 from loong_gateway.commandline.mistakes import explain, pasted, replaced
-from loong_gateway.commandline.verbs import GLOBAL_SWITCHES, GLOBAL_VALUES, VERBS, find_verb, group_members
+from loong_gateway.commandline.verbs import (
+    GLOBAL_SWITCHES,
+    GLOBAL_VALUES,
+    SELDOM,
+    VERBS,
+    find_verb,
+    group_members,
+)
 
 __all__ = ["group_help", "parse"]
 
@@ -130,8 +137,18 @@ def group_help(group: str) -> str:
     lines = [f"usage: {head} VERB [flags]", ""]
     lines += [f"  {name:<{width}}  {said.get(name, '')}".rstrip() for name in members]
     return "\n".join(
-        [*lines, "", f"Flags, examples and exit codes of a verb: loong VERB --help.  {GLOBAL_LINE}"]
+        [
+            *lines,
+            "",
+            *_seldom(group),
+            f"Flags, examples and exit codes of a verb: loong VERB --help.  {GLOBAL_LINE}",
+        ]
     )
+
+
+def _seldom(group: str) -> list[str]:
+    names = ", ".join(name.partition(" ")[2] for name in SELDOM)
+    return [] if group else [f"For scripts, over the port: loong gateway {names}."]
 
 
 def _sentence(text: str) -> str:

@@ -55,32 +55,34 @@ def _print(
     probed: bool,
 ) -> None:
     at_ms = now_ms if isinstance(now_ms, int) else context.clock.wall_ms()
-    head = ["CHANNEL", "ACCOUNT", "STATE", "LAST IN", "LAST OUT"]
+    head = ["CHANNEL", "ACCOUNT", "STATE", "PHASE", "LAST IN", "LAST OUT"]
     rows = [head + (["PROBE"] if probed else []) + ["LAST ERROR"]]
     meanings = {}
     for number, ((channel, name), account) in enumerate(accounts, 1):
-        state = (
-            "disabled"
-            if account.get("enabled") is False
-            else "connected"
-            if account.get("connected") is True
-            else "running"
-            if account.get("running") is True
-            else "not running"
-        )
         row = [
             channel,
             name,
-            state,
+            "disabled" if account.get("enabled") is False else "enabled",
+            _phase(account),
             *(_ago(account, key, at_ms) for key in ("lastInboundAt", "lastOutboundAt")),
         ]
         if probed:
             row.append(_probe(table_of(account.get("probe"))))
         rows.append([*row, one_line(account.get("lastError") or "-")])
-        meanings[number, 2] = "bad" if _is_bad(account) else "good"
+        meanings[number, 3] = "bad" if _is_bad(account) else "good"
     style = style_of(context.stdout, context.environ, no_color=context.no_color)
     for line in table(rows, style, identifiers=(1,), meanings=meanings):
         context.out(line)
+
+
+def _phase(account: Mapping[str, object]) -> str:
+    """As `channels status` of this host says it; a gateway that knows no phases says less."""
+    phase = account.get("phase")
+    if isinstance(phase, str) and phase:
+        return one_line(phase, 60)
+    if account.get("enabled") is False:
+        return "-"
+    return next((word for word in ("connected", "running") if account.get(word) is True), "not running")
 
 
 def _ago(account: Mapping[str, object], key: str, now_ms: int) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import one_line
+from loong_gateway.base.wording import nearest, one_line
 from loong_gateway.commands.common import Context, add_target_flags
 from loong_gateway.commands.rpc_client import RpcClient, RpcRefused, least_scope
 from loong_gateway.commands.rpc_target import rpc_target
@@ -51,6 +51,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
                 on_accepted=accepted.append if args.expect_final else None,
             )
         except RpcRefused as error:
+            if client.methods and method not in client.methods:
+                meant = nearest(method, client.methods) or "health"
+                error.fix = target.command(f"gateway call {meant}")
             if error.payload is not None and not context.json:
                 # A run that failed says more beside its error.
                 context.document(error.payload)

@@ -34,5 +34,12 @@ def _remote(args: argparse.Namespace, context: Context) -> int:
         return 0
     context.out(f"Gateway at {target.address} answers.")
     context.out("RPC probe: ok")
+    if status.get("phase"):
+        context.out(
+            f"Runtime: {one_line(status['phase'], 60)}, {'ready' if status.get('ready') else 'not ready'}"
+        )
+    reasons = status.get("degradedReasons")
+    if isinstance(reasons, list) and reasons:
+        context.out(f"Degraded: {', '.join(one_line(reason, 120) for reason in reasons[:20])}")
     context.out(f"Owner: loong {one_line(server.get('version') or status.get('runtimeVersion') or '-')}")
     return 0

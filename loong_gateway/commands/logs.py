@@ -22,6 +22,7 @@ from loong_gateway.config.diagnostics import did_you_mean
 from loong_gateway.config.loading import validate
 from loong_gateway.config.snapshot import Config
 from loong_gateway.logs.log import FILES, LEVELS, log_path, short_name
+from loong_gateway.owner.lock import lock_state
 
 HELP = "show the last lines of the gateway's log"
 EXAMPLES = ("loong logs --lines 50", "loong logs --follow --level warning --channel telegram")
@@ -69,12 +70,13 @@ def run(args: argparse.Namespace, context: Context) -> int:
         chosen = _last_lines(path, args.lines, wanted)
         if not chosen and not _any_file(path) and follower is None:
             say = context.err if context.json else context.out
-            say(f"No log yet: {path} is written while the gateway runs.")
+            say(_nothing_yet(path, context))
             return 0
         if not chosen:
             _refuse_unknown_account(config, channel, account)
         if not chosen and args.lines:
-            context.err(f"no lines match in {path}")
+            filtered = _any_file(path) and (args.channel or args.level != "debug")
+            context.err(f"no lines match in {path}" if filtered else _nothing_yet(path, context))
         for line in chosen:
             _print(context, line)
         if follower is not None:
@@ -88,6 +90,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
         if follower is not None:
             follower.close()
     return 0
+
+
+def _nothing_yet(path: str, context: Context) -> str:
+    if lock_state(context.places).held:
+        return f"No log yet: the gateway runs and has written nothing to {path}."
+    return f"No log yet: {path} is written while the gateway runs."
 
 
 def _run_remote(args: argparse.Namespace, context: Context) -> int:

@@ -32,6 +32,7 @@ GOODBYE_S = 0.5
 # The largest message that a gateway of this protocol sends, and room for its frame.
 MOST_BYTES = (25 << 20) + 4096
 RESTARTING = 1012
+INVALID_REQUEST = "INVALID_REQUEST"
 # Methods that less than an administrator may call; whatever is not named here is asked with the widest scope.
 READ_METHODS = frozenset(
     (
@@ -65,6 +66,9 @@ class RpcRefused(CommandError):
         self.said = one_line(error.get("code") or "no code", 60)
         self.text = one_line(error.get("message") or "no reason was given", 300)
         self.payload = payload
+        if self.said == INVALID_REQUEST:
+            # A look at the gateway would show nothing: the question was wrong.
+            look = "correct what it names, then ask again"
         super().__init__("rpc.refused", method=method, detail=self.text, said=self.said, look=look)
 
 
@@ -120,6 +124,13 @@ class RpcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def methods(self) -> list[str]:
+        """What the gateway says it can be asked for."""
+        features = self.hello.get("features")
+        listed = features.get("methods") if isinstance(features, dict) else None
+        return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
     def close(self) -> None:
         """End the connection; blocks for a moment at most."""
@@ -263,5 +274,7 @@ def _is_accepted(payload: object) -> bool:
 
 
 def _unreachable(target: RpcTarget, error: Fault) -> CommandError:
-    detail = one_line(str(error).replace(f"cannot connect to {target.address}: ", ""))
+    whom, colon, reason = str(error).rpartition(": ")
+    is_direct = whom.startswith("cannot connect to ") and not whom.startswith("cannot connect to proxy")
+    detail = one_line(reason if colon and is_direct else error)
     return CommandError("rpc.unreachable", address=target.address, detail=detail, look=target.look)

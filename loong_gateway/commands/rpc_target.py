@@ -34,6 +34,7 @@ class RpcTarget:
     """A gateway and what opens it. `source` says where the token comes from, `look` is the command to try next.
 
     `is_remote`: it was named by an address, and nothing of this home may be read or written for it.
+    `flags` are those that name it, after a verb.
     """
 
     url: str
@@ -43,6 +44,11 @@ class RpcTarget:
     is_remote: bool
     look: str
     egress: Egress
+    flags: str = ""
+
+    def command(self, verb: str) -> str:
+        """The command line that asks the same gateway for something else."""
+        return f"loong {verb}{self.flags}"
 
 
 def wants_remote(args: argparse.Namespace, context: Context) -> bool:
@@ -81,18 +87,21 @@ def _named(given: str, args: argparse.Namespace, context: Context) -> RpcTarget:
     host, address = _checked(given, source)
     if given.startswith("ws://") and not _is_private(host):
         raise CommandError("rpc.in_the_clear", host=host, source=source)
-    look = f"loong gateway health --url {shlex.quote(given)}"
+    flags = f" --url {shlex.quote(given)}"
     if args.token_file:
-        look += f" --token-file {shlex.quote(args.token_file)}"
-        token, kept = _read_token(args.token_file, given), args.token_file
+        flags += f" --token-file {shlex.quote(args.token_file)}"
+        token, kept = _read_token(args.token_file, shlex.quote(given)), args.token_file
     else:
         token, kept = context.environ.get(TOKEN_VARIABLE, "").strip(), f"env {TOKEN_VARIABLE}"
     if not token:
-        raise CommandError("rpc.no_token")
+        raise CommandError("rpc.no_token", url=shlex.quote(given))
     if not token.isascii() or not token.isprintable():
-        raise CommandError("rpc.token_file", detail="it is no single printable word", path=kept, url=given)
+        raise CommandError(
+            "rpc.token_file", detail="it is no single printable word", path=kept, url=shlex.quote(given)
+        )
     url = f"{given}/" if _PORTLESS.match(given) else given
-    return RpcTarget(url, address, token, kept, True, look, Egress(environ=context.environ))
+    look = f"loong gateway health{flags}"
+    return RpcTarget(url, address, token, kept, True, look, Egress(environ=context.environ), flags)
 
 
 def _checked(given: str, source: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import one_line
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.rpc_client import READ, RpcClient, least_scope
 from loong_gateway.commands.rpc_target import own_target, rpc_target
@@ -53,6 +54,7 @@ def duration_between(given: str, *, least: float, most: float, unit: str) -> flo
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or not least <= value <= most:
-        expected = f"from {least:g} to {most:g} {unit}"
-        raise CommandError("rpc.bad_time", given=given, expected=expected)
+        expected = f"from {least:.0f} to {most:.0f} {unit}"
+        example = 10_000 if unit == "milliseconds" else 60
+        raise CommandError("rpc.bad_time", given=one_line(given, 60), expected=expected, example=example)
     return value

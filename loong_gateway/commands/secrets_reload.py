@@ -16,6 +16,7 @@ EXAMPLES = ("loong secrets reload", "loong secrets reload --json")
 EXIT_CODES = "0 all could be read; 1 one could not; 2 the gateway could not be asked"
 # A secret may come from a program that takes its time, for each account in turn.
 PATIENCE_S = 60.0
+LATER = "the provider's key is read again by itself; a variable keeps its value until the next start"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +49,8 @@ def _remote(args: argparse.Namespace, context: Context) -> int:
     if context.json:
         context.document(answer)
     else:
-        context.out(f"secrets were read again; {failed} could not be")
+        context.out(f"secrets were read again: {f'{failed} could not be' if failed else 'all could be'}")
+        context.out(LATER)
     return 1 if failed or answer.get("ok") is not True else 0
 
 
@@ -61,7 +63,4 @@ def _lines(accounts: Sequence[dict[str, object]]) -> list[str]:
         for one in accounts
     ]
     lines = lines or ["the gateway serves no channel"]
-    return [
-        *lines,
-        "the provider's key is read again by itself; a variable keeps its value until the next start",
-    ]
+    return [*lines, LATER]

@@ -6,14 +6,20 @@ import ipaddress
 from collections.abc import Mapping
 
 from loong_channels import catalog
+from loong_gateway.config.secrets import is_configured
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, GatewaySettings
 from loong_gateway.config.tables import Table
 from loong_gateway.config.toml_lines import KeyPath
 
 __all__ = ["WILL_NOT_WORK", "syntax_hint", "warn_what_will_not_work"]
 
-# The codes that `warn_what_will_not_work` adds.
-WILL_NOT_WORK = ("config.allow_list.empty", "config.provider.missing", "config.gateway.no_auth")
+# What a start says in its own lines, or is refused for.
+WILL_NOT_WORK = (
+    "config.allow_list.empty",
+    "config.provider.missing",
+    "config.gateway.no_auth",
+    "config.secret.unavailable",
+)
 _NETWORK_MODES = ("lan", "tailnet")
 # Words of the parser, and what to write; the first that fits counts.
 _SYNTAX = (
@@ -91,4 +97,4 @@ def _is_open(gateway: GatewaySettings) -> bool:
 def _has_secret(root: Table, gateway: GatewaySettings) -> bool:
     refs = (gateway.token, gateway.password)
     environ = root.reading.environ
-    return any(ref.form != "absent" or any(environ.get(name) for name in ref.fallback_env) for ref in refs)
+    return any(is_configured(ref, environ) for ref in refs)

@@ -24,6 +24,7 @@ from loong_gateway.config.accounts import read_channels, warn_shared_credentials
 from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
 from loong_gateway.config.hiding import DEEPEST, marked
 from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
+from loong_gateway.config.port_checks import check_auth, check_hook_token, check_origins, check_tools
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
 from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, HTTP_ENDPOINTS, LATER_TABLES, SECTIONS
@@ -241,7 +242,7 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         network=_network(tables["network"], read["network"]),
         logging=LoggingSettings(**read["logging"]),
         cli=CliSettings(**read["cli"]),
-        hooks=_hooks(tables["hooks"], read["hooks"]),
+        hooks=_hooks(tables["hooks"], read["hooks"], gateway),
     )
 
 
@@ -260,14 +261,17 @@ def _gateway(table: Table, values: dict[str, Any], *, dev: bool) -> GatewaySetti
     rate = auth_table.child("rateLimit").read_all(SECTIONS["gateway.auth.rateLimit"])
     _check_bind(table, values)
     _check_proxies(table, values["trusted_proxies"])
-    control_ui, ws, tools = (
-        table.child(name).read_all(SECTIONS[f"gateway.{name}"]) for name in ("controlUi", "ws", "tools")
-    )
+    children = {name: table.child(name) for name in ("controlUi", "ws", "tools")}
+    control_ui, ws, tools = (child.read_all(SECTIONS[f"gateway.{name}"]) for name, child in children.items())
+    auth_mode = auth["mode"] or _auth_mode(auth, table.reading.environ)
+    check_auth(auth_table, auth, auth_mode)
+    check_origins(children["controlUi"], control_ui["allowed_origins"])
+    check_tools(children["tools"], tools["allow"])
     if "port" not in table and dev:
         values["port"] = DEV_PORT
     return GatewaySettings(
         **values,
-        auth_mode=auth["mode"] or _auth_mode(auth, table.reading.environ),
+        auth_mode=auth_mode,
         token=auth["token"],
         password=auth["password"],
         auth_attempts=rate["max_attempts"],
@@ -297,7 +301,7 @@ def _endpoints_off(http: Table) -> frozenset[str]:
     return frozenset(off)
 
 
-def _hooks(table: Table, values: dict[str, Any]) -> HookSettings:
+def _hooks(table: Table, values: dict[str, Any], gateway: GatewaySettings) -> HookSettings:
     path = "/" + str(values["path"]).strip().strip("/")
     if path == "/" or not _HOOK_PATH.fullmatch(path):
         _invalid(table, "path", "must be a path of letters, digits and dashes", 'write: path = "/hooks"')
@@ -309,6 +313,8 @@ def _hooks(table: Table, values: dict[str, Any]) -> HookSettings:
         and not any(table.reading.environ.get(name, "").strip() for name in values["token"].fallback_env)
     ):
         _invalid(table, "enabled", "needs hooks.token", 'write: token = { env = "LOONG_HOOKS_TOKEN" }')
+    if values["enabled"]:
+        check_hook_token(table, values["token"], gateway.secret)
     return HookSettings(**{**values, "path": path})
 
 

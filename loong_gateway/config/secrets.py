@@ -18,7 +18,7 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.snapshot import SecretRef
 
-__all__ = ["SecretUnavailable", "open_to_others", "peek", "resolve", "shape_problem"]
+__all__ = ["SecretUnavailable", "is_configured", "open_to_others", "peek", "resolve", "shape_problem"]
 
 EXEC_TIMEOUT_S = 5.0
 MAX_SECRET_BYTES = 65_536
@@ -44,6 +44,11 @@ def resolve(ref: SecretRef, environ: Mapping[str, str]) -> str:
     if ref.form == "inline":
         return _checked(str(ref.value), "the config", ref)
     return _from_env(ref.fallback_env, ref, environ)
+
+
+def is_configured(ref: SecretRef, environ: Mapping[str, str]) -> bool:
+    """Whether there is something to resolve: a reference, or a variable that stands in for one."""
+    return ref.form != "absent" or any(environ.get(name) for name in ref.fallback_env)
 
 
 def peek(ref: SecretRef, environ: Mapping[str, str]) -> str | None:

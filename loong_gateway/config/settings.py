@@ -17,6 +17,7 @@ __all__ = [
     "HTTP_ENDPOINTS",
     "LATER_CHANNEL_SETTINGS",
     "LATER_TABLES",
+    "PORT_TOOLS",
     "PROVIDER",
     "SECTIONS",
     "Section",
@@ -123,9 +124,20 @@ _WS = Section(
 # What of the HTTP side can be switched off by gateway.http.endpoints.NAME.enabled.
 HTTP_ENDPOINTS = ("chatCompletions", "embeddings", "metrics", "models", "responses", "toolsInvoke", "turn")
 
+# The tools that a build has; gateway.tools chooses among them.
+PORT_TOOLS = ("session_status", "sessions_history", "sessions_list", "time")
+
 _CONTROL_UI = Section(
     "gateway.controlUi",
-    (Setting("allowedOrigins", "texts", (), "further origins that pages may come from", reload="restart"),),
+    (
+        Setting(
+            "allowedOrigins",
+            "texts",
+            (),
+            "exact origins of pages that may open a WebSocket, besides the gateway's own; no CORS headers are sent",
+            reload="restart",
+        ),
+    ),
     later=("allowInsecureAuth", "basePath", "enabled"),
 )
 

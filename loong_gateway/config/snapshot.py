@@ -121,6 +121,11 @@ class GatewaySettings:
     tools_deny: tuple[str, ...] = ()
     socket: bool = False
 
+    @property
+    def secret(self) -> SecretRef:
+        """What a client of the port proves by this mode."""
+        return self.password if self.auth_mode == "password" else self.token
+
 
 @dataclass(frozen=True)
 class ProviderProfile:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from loong_gateway.api.auth import Auth
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import new_secret
-from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.config.secrets import SecretUnavailable, is_configured, resolve
 from loong_gateway.config.snapshot import GatewaySettings, SecretRef
 from loong_gateway.control import SecretsOutcome
 from loong_gateway.logs.redaction import Redactor
@@ -35,7 +35,7 @@ class HeldSecret:
         self._redactor = redactor
         self._guard = threading.Lock()
         self._watchers: list[Callable[[str], None]] = []
-        self._is_configured = _is_configured(self._ref, environ)
+        self._is_configured = is_configured(self._ref, environ)
         try:
             self.value = self._fetch() if self._is_configured else None
         except SecretUnavailable as error:
@@ -46,8 +46,7 @@ class HeldSecret:
     @classmethod
     def of_port(cls, settings: GatewaySettings, environ: Mapping[str, str], redactor: Redactor) -> HeldSecret:
         """The configured token or password of the port; without one only the control token opens it."""
-        ref = settings.password if settings.auth_mode == "password" else settings.token
-        return cls(ref, ("gateway", "auth"), environ, redactor)
+        return cls(settings.secret, ("gateway", "auth"), environ, redactor)
 
     def on_change(self, watcher: Callable[[str], None]) -> None:
         """Call `watcher` with every new value, in the thread that has read it; in the order of these calls."""
@@ -94,7 +93,3 @@ def keep_apart(hooks: Auth, hook: HeldSecret, port: HeldSecret) -> None:
 
     hook.on_change(follow)
     port.on_change(follow)
-
-
-def _is_configured(ref: SecretRef, environ: Mapping[str, str]) -> bool:
-    return ref.form != "absent" or any(environ.get(name) for name in ref.fallback_env)

@@ -325,7 +325,9 @@ def _hook_token(
         return None
     token = HeldSecret(config.hooks.token, ("gateway", "hooks"), environ, redactor)
     if token.value is None or token.value == port.value:
-        raise CommandError("run.hook_token_reused")
+        raise CommandError(
+            "run.hook_token_reused", setting=config.hooks.token.setting, source=config.hooks.token.display
+        )
     return token
 
 

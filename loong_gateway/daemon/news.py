@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from loong_gateway.base.clock import Clock
@@ -9,6 +10,8 @@ from loong_gateway.base.wording import plural
 from loong_gateway.messaging.slot_state import SlotState
 
 __all__ = ["News"]
+
+logger = logging.getLogger("loong.runtime")
 
 
 class News:
@@ -41,6 +44,8 @@ class News:
             self._all_tried = True
             ready = sum(1 for state in states if state.phase == "ready")
             found = f"{ready} of {plural(len(states), 'surface')}" if states else "no surface is enabled"
+            # Whoever watches the log looks for this line; it may be the only one of a quiet day.
+            logger.info("ready in %s: %s", self._took_s(), found)
             self._say(
                 f"ready in {self._took_s()}: {found}. Stop with Ctrl-C; from another shell: {self._stop_command}"
             )

@@ -139,6 +139,7 @@ class Runtime:
         limit = self._engine.config.gateway.crash_loop_boots
         self._life.channels_on = not (limit and early_ends >= limit)
         self._publish()
+        logger.info("log file: %s", parts.desk.log_path)
         replies, messages = self._engine.recover()
         aside = parts.store.set_aside
         resumed = f"{plural(messages, 'message')} and {plural(replies, 'reply', 'replies')} resumed from disk"
@@ -146,6 +147,7 @@ class Runtime:
         news.part("store", f"ok, {resumed}" + (f"; a damaged one was set aside: {aside}" if aside else ""))
         self._listener = parts.listener(self._desk)
         self._listener.start()
+        logger.info("http server listening: %s", parts.bound.url)
         news.part("port", f"{parts.bound.url}, token auth")
         news.part("provider", self._engine.providers.line())
         if not self._life.channels_on:

@@ -10,10 +10,11 @@ from loong_channels import catalog
 from loong_channels.aes import CRYPTO_FIX, can_decrypt
 from loong_channels.contract import ChannelSpec
 from loong_gateway.config.diagnostics import as_lines
-from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.config.secrets import SecretUnavailable, is_configured, peek, resolve
 from loong_gateway.config.selectors import unserved
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.doctor.contract import FAIL, WARN, Check, Inspection, failed, passed, warned
+from loong_gateway.texts import render
 
 # Findings of the validation that a check of its own looks at more closely.
 CHECKED_ELSEWHERE = (
@@ -21,6 +22,7 @@ CHECKED_ELSEWHERE = (
     "config.channel_account.shared_credential",
     "config.allow_list.empty",
     "config.provider.missing",
+    "config.secret.unavailable",
 )
 
 __all__ = ["account_name", "check_configuration", "served_accounts"]
@@ -32,6 +34,7 @@ def check_configuration(inspection: Inspection) -> list[Check]:
     if inspection.config is None:
         return checks
     checks += _provider(inspection, inspection.config)
+    checks += _port_secrets(inspection, inspection.config)
     digests: dict[str, list[str]] = {}
     for spec, account in served_accounts(inspection.config):
         checks += _account(inspection, spec, account, digests)
@@ -112,6 +115,23 @@ def _provider(inspection: Inspection, config: Config) -> list[Check]:
     if profile.api_key.form == "absent" and not profile.api_key.fallback_env:
         return [passed(name, f"{profile.kind} needs no key")]
     return [_secret(name, inspection, profile.api_key)]
+
+
+def _port_secrets(inspection: Inspection, config: Config) -> list[Check]:
+    """The secrets for which a start may be refused: that of the port, and that of the hooks."""
+    refs = {"gateway auth": config.gateway.secret}
+    if config.hooks.enabled:
+        refs["hooks auth"] = config.hooks.token
+    present = {name: ref for name, ref in refs.items() if is_configured(ref, inspection.environ)}
+    checks = [_secret(name, inspection, ref) for name, ref in present.items()]
+    values = [peek(ref, inspection.environ) for ref in present.values()]
+    if len(values) > 1 and values[0] is not None and values[0] == values[1]:
+        token = config.hooks.token
+        message, where, fix, _ = render(
+            "run.hook_token_reused", {"setting": token.setting, "source": token.display}
+        )
+        checks.append(failed("hooks auth", f"{message}: {where}.", fix))
+    return checks
 
 
 def _secret(name: str, inspection: Inspection, ref: SecretRef) -> Check:

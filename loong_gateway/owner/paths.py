@@ -63,6 +63,20 @@ class Places:
         """The command line that runs `verb` on these places, ready to be pasted into the same shell."""
         return f"loong {self.flags}{verb}"
 
+    def spelled(self, fix: str) -> str:
+        """`fix` with the global flags of this command line in every `loong` command that has none of its own."""
+        if not self.flags:
+            return fix
+        # A command begins the text, or stands behind a colon or a gap.
+        marked = f": {fix}"
+        for gap in (": ", "  "):
+            head, *commands = marked.split(f"{gap}loong ")
+            marked = head + "".join(
+                f"{gap}loong {rest}" if rest.startswith("--") else f"{gap}loong {self.flags}{rest}"
+                for rest in commands
+            )
+        return marked[2:]
+
     def not_a_directory(self) -> str | None:
         """The home or state directory when something else stands in its place, else None. Reads, makes nothing."""
         for path in (self.home, self.state):

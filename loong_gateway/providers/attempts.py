@@ -16,6 +16,8 @@ from loong_gateway.providers.errors import AttemptFailed, Failure
 __all__ = ["Cooldowns", "RetryPolicy", "pursue"]
 
 logger = logging.getLogger("loong.provider")
+# A command that keeps no log shows the error itself; Python would print the warning beside it.
+logger.addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 LONGEST_HINT_S = 60.0
@@ -127,8 +129,10 @@ def _try_model(
             tries += 1
             failed.tries = tries
             wait_s = _wait_before_next(failed.failure, tries, used, policy)
+            if wait_s is not None and wait_s >= deadline.remaining():
+                wait_s = None
             _log(failed, wait_s)
-            if wait_s is None or wait_s >= deadline.remaining():
+            if wait_s is None:
                 raise
             if stop.wait(wait_s):
                 raise AttemptFailed(INTERRUPTED) from None
@@ -170,7 +174,8 @@ def _log(failed: AttemptFailed, wait_s: float | None) -> None:
         "code": failure.provider_code or "-",
         "request": failure.request_id or "-",
     }
-    logger.info(
+    logger.log(
+        logging.WARNING if wait_s is None else logging.INFO,
         "attempt failed: %s %s, %s",
         failure.kind,
         " ".join(f"{name}={value}" for name, value in details.items()),

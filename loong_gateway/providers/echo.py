@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Callable
 
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.providers.contract import (
     CallOptions,
     Completion,
@@ -34,6 +35,8 @@ class Echo:
 
     def __init__(self, profile: str) -> None:
         self.profile = profile
+        # One reference, replaced whole.
+        self._last_success_ms: int | None = None
 
     def complete(
         self,
@@ -54,6 +57,7 @@ class Echo:
         if on_text is not None:
             for word in re.findall(r"\s*\S+|\s+$", text):
                 on_text(word)
+        self._last_success_ms = wall_ms()
         words_in = sum(len(m.content.split()) for m in call.messages)
         words_out = len(text.split())
         usage = Usage(words_in, words_out, words_in + words_out)
@@ -83,8 +87,8 @@ class Echo:
         return "built-in"
 
     def health(self) -> Mapping[str, object]:
-        """Nothing can go wrong."""
-        return {}
+        """When it last answered, in milliseconds since the epoch; nothing can go wrong."""
+        return {"last_success_ms": self._last_success_ms}
 
 
 def _calls(options: CallOptions, asked: str) -> tuple[ToolCall, ...]:

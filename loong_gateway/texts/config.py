@@ -105,6 +105,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "chmod 600 {path}",
         2,
     ),
+    "config.secret.unavailable": (
+        "{detail}; with this environment a start is refused",
+        None,
+        "set it where the gateway is started, then: loong doctor",
+        2,
+    ),
     # Accounts and channels
     "config.channel_account.duplicate_id": (
         "{first} and {second} are the same account id {id}",
@@ -184,6 +190,36 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "{given} would open the port without a secret of its own",
         None,
         'write: mode = "token"',
+        2,
+    ),
+    "config.gateway.two_secrets": (
+        "token and password are both set and no mode is; the {used} is used",
+        None,
+        'write: mode = "{used}", or remove one of them',
+        2,
+    ),
+    "config.gateway.short_secret": (
+        "the secret of the port has fewer than {least} characters and can be guessed",
+        None,
+        "make a longer one: openssl rand -hex 24",
+        2,
+    ),
+    "config.gateway.origin_pattern": (
+        '"{given}" allows nothing: origins are compared whole, patterns are not supported',
+        None,
+        'name each: allowedOrigins = ["https://chat.example.org"]',
+        2,
+    ),
+    "config.gateway.unknown_tool": (
+        '"{given}" is no tool{suggestion}',
+        None,
+        "use: {known}",
+        2,
+    ),
+    "config.hooks.token_of_port": (
+        "is the same as {other}: whoever may call a hook could do everything",
+        None,
+        "give the hooks a token of their own",
         2,
     ),
     # Selectors; the sentences are fixed by the operator contract.

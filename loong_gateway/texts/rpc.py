@@ -18,13 +18,13 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "rpc.no_token": (
         "a gateway named by its address needs a token, and there is none",
         "--token-file, env LOONG_GATEWAY_TOKEN",
-        "put it into a file, then: loong gateway health --url ws://127.0.0.1:18789 --token-file token.txt",
+        "put it into a file, then: loong gateway health --url {url} --token-file token.txt",
         2,
     ),
     "rpc.token_file": (
         "the token cannot be read: {detail}",
         "{path}",
-        "put the token alone into that file, then: loong gateway health --url {url} --token-file {path}",
+        "put the token alone into a file, then: loong gateway health --url {url} --token-file token.txt",
         2,
     ),
     "rpc.token_alone": (
@@ -90,7 +90,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "rpc.bad_time": (
         "--timeout {given} is not {expected}",
         None,
-        "loong gateway call --help",
+        "give, for example: --timeout {example}",
         2,
     ),
 }

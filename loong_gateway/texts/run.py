@@ -23,7 +23,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     ),
     "run.hook_token_reused": (
         "the token of the hooks is the secret of the port: whoever may call a hook could do everything",
-        "hooks.token, env LOONG_HOOKS_TOKEN",
+        "{setting} ({source})",
         "give the hooks a token of their own, then: loong gateway run",
         78,
     ),

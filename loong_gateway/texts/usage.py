@@ -12,6 +12,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong --profile default gateway status",
         2,
     ),
+    "usage.not_elsewhere": (
+        "env LOONG_GATEWAY_URL names a gateway elsewhere, and {verb} acts on the one of this host; nothing was done",
+        None,
+        "unset LOONG_GATEWAY_URL, then: {command}",
+        2,
+    ),
     "usage.home": (
         "the home of loong is not a directory",
         "{path}",

@@ -240,3 +240,26 @@ def test_an_enabled_account_that_is_left_out_warns_as_long_as_the_owner_does_not
     assert left_out() == ["telegram/ops is enabled but not served: one account per channel runs."]
     with running_owner(loong, surfaces=[surface(account="ops")]):
         assert left_out() == ["telegram/work is enabled but not served: one account per channel runs."]
+
+
+AUTH = '[gateway.auth]\ntoken = { env = "PORT_SECRET" }\n'
+HOOKS = '[hooks]\nenabled = true\ntoken = { env = "HOOK_SECRET" }\n'
+
+
+def test_a_secret_of_the_port_that_cannot_be_had_fails(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, own_port() + AUTH + HOOKS)
+    found = names(loong, "--skip-model-probe")
+    assert found["gateway auth"] == ("fail", "env PORT_SECRET is not set.")
+    assert found["hooks auth"] == ("fail", "env HOOK_SECRET is not set.")
+    assert "a start is refused" not in loong("doctor", "--skip-model-probe").out
+    loong.environ.update(PORT_SECRET="port-secret-0001", HOOK_SECRET="hook-secret-0001")
+    found = names(loong, "--skip-model-probe")
+    assert (found["gateway auth"][0], found["hooks auth"][0]) == ("pass", "pass")
+
+
+def test_hooks_whose_token_is_the_one_of_the_port_fail(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, own_port() + AUTH + HOOKS)
+    loong.environ.update(PORT_SECRET="port-secret-0001", HOOK_SECRET="port-secret-0001")
+    level, detail = names(loong, "--skip-model-probe")["hooks auth"]
+    assert level == "fail" and "hooks.token (env HOOK_SECRET)" in detail
+    assert "port-secret-0001" not in loong("doctor", "--json", "--skip-model-probe").out

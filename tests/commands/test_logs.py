@@ -17,6 +17,7 @@ import pytest
 from loong_gateway.base.faults import CommandError
 from loong_gateway.commands import logs
 from loong_gateway.commands.common import Context
+from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 
 WORK = "loong.channel.telegram.work"
@@ -62,6 +63,18 @@ def test_without_a_log_it_says_so_and_is_no_failure(home: Home) -> None:
     assert home.run() == [f"No log yet: {home.path} is written while the gateway runs."]
     assert home.run(json_wanted=True) == []
     assert home.stderr.startswith("No log yet")
+
+
+def test_a_running_gateway_that_has_written_nothing_is_not_said_to_be_away(home: Home) -> None:
+    home.places.create()
+    lock = OwnerLock.acquire(home.places)
+    try:
+        assert home.run() == [f"No log yet: the gateway runs and has written nothing to {home.path}."]
+    finally:
+        lock.release()
+    home.write("")
+    assert home.run() == []
+    assert home.stderr == f"No log yet: {home.path} is written while the gateway runs.\n"
 
 
 def test_the_last_lines_are_shown_oldest_first(home: Home) -> None:

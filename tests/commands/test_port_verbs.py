@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from loong_gateway.commands.secrets_reload import LATER
 from tests.commands.loong_cli import ROOT, Loong, Owner, Ran, running_owner
 from tests.fakes.gateway_port import Fault, GatewayPort, Hangup, Silence
 from tests.waiting import wait_until
@@ -108,6 +109,52 @@ def test_a_call_waits_for_the_result_where_it_is_told_to(far: Far) -> None:
     assert (final.code, final.document["status"]) == (0, "ok")
 
 
+@pytest.mark.parametrize(
+    ("method", "meant"), [("helth", "gateway call health"), ("no.such.method", "gateway call health")]
+)
+def test_an_unknown_method_leads_to_the_nearest_one(far: Far, method: str, meant: str) -> None:
+    done = far("gateway", "call", method)
+    assert (done.code, done.err.splitlines()[1]) == (1, f"  fix: loong {meant} --url {far.port.url}")
+
+
+def test_bad_parameters_are_not_mended_by_a_look(far: Far) -> None:
+    far.port.answers["status"] = Fault("INVALID_REQUEST", "invalid status params: at /x: unexpected property")
+    done = far("gateway", "call", "status")
+    assert done.err.splitlines()[1] == "  fix: correct what it names, then ask again"
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "fix"),
+    [
+        (
+            "gateway call health --timeout 0",
+            "--timeout 0 is not from 1 to 86400000 milliseconds",
+            "give, for example: --timeout 10000",
+        ),
+        (
+            "agent -m x --timeout 0",
+            "--timeout 0 is not from 1 to 86400 seconds",
+            "give, for example: --timeout 60",
+        ),
+        (
+            "gateway health --token-file x",
+            "--token-file is for a gateway that --url names; the one of this home has left its token",
+            "loong --profile work gateway health",
+        ),
+        (
+            "gateway health --url ws://[::1]:9",
+            "the gateway at [::1]:9 does not answer: connection refused",
+            "loong --profile work gateway health --url 'ws://[::1]:9'",
+        ),
+    ],
+)
+def test_a_fix_is_one(tmp_path: pathlib.Path, line: str, said: str, fix: str) -> None:
+    environ = {"LOONG_GATEWAY_TOKEN": "port-secret-0001"}
+    done = Loong(tmp_path)("--profile", "work", *line.split(), environ=environ)
+    assert done.code == 2
+    assert done.err == f"error: {said}\n  fix: {fix}\n"
+
+
 # --- health, probe, status
 
 
@@ -151,6 +198,9 @@ def test_status_of_a_gateway_elsewhere(far: Far) -> None:
     done = far("gateway", "status")
     assert (done.code, done.out.splitlines()[1:]) == (0, ["RPC probe: ok", "Owner: loong 1.2.3"])
     assert far("gateway", "status", "--json").document["rpc_probe"] == "ok"
+    far.port.answers["status"] = {"phase": "running", "ready": True, "degradedReasons": ["conflict:wecom=a"]}
+    said = far("gateway", "status").out.splitlines()
+    assert said[2:4] == ["Runtime: running, ready", "Degraded: conflict:wecom=a"]
     far.port.answers["status"] = Fault("UNAVAILABLE", "it drains")
     assert far("gateway", "status").code == 1
     assert far.loong("gateway", "status", environ=nobody(far)).code == 2
@@ -225,14 +275,14 @@ def test_channels_status_of_a_gateway_elsewhere(far: Far) -> None:
     far.port.answers["channels.status"] = {
         "ts": 100_000,
         "channelAccounts": {
-            "telegram": [account(lastInboundAt=40_000, probe={"ok": True, "elapsedMs": 12})],
+            "telegram": [account(lastInboundAt=40_000, phase="ready", probe={"ok": True, "elapsedMs": 12})],
             "wecom": [account(enabled=False, connected=False)],
         },
     }
     done = far("channels", "status", "--probe")
     assert done.code == 0, done.err
     assert done.first_line == "Gateway answers: 2 of 2 accounts as wanted."
-    assert "telegram  work     connected  1 min ago  never     ok 12 ms   -" in done.out
+    assert "telegram  work     enabled   ready  1 min ago  never     ok 12 ms   -" in done.out
     assert far.port.calls[0][1] == {"probe": True, "timeoutMs": 5000}
     far.port.answers["channels.status"] = {
         "ts": 1,
@@ -252,7 +302,7 @@ def test_secrets_reload_elsewhere(far: Far) -> None:
     assert far("secrets", "reload").code == 0
     far.port.answers["secrets.reload"] = {"ok": True, "warningCount": 2}
     done = far("secrets", "reload")
-    assert (done.code, done.out) == (1, "secrets were read again; 2 could not be\n")
+    assert (done.code, done.out) == (1, f"secrets were read again: 2 could not be\n{LATER}\n")
     assert far.loong("secrets", "reload", environ=nobody(far)).code == 2
 
 

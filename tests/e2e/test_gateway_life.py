@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import pty
@@ -39,6 +40,12 @@ def test_a_message_is_answered_and_the_owner_can_be_inspected_and_stopped(world)
     document, code = gateway.status()
     assert (code, document["phase"], document["running"], document["ready"]) == (0, "running", True, True)
     assert document["surfaces"][0]["identity"] == "@test_bot"
+    log = pathlib.Path(gateway.home, "logs", "gateway.log")
+    wait_until(lambda: "ready in " in log.read_text(), what="the line about being ready")
+    said = [json.loads(text)["message"] for text in log.read_text().splitlines()]
+    assert said[0] == f"log file: {log}"
+    assert said[1].startswith("http server listening: http://127.0.0.1:")
+    assert any(text.startswith("ready in ") and text.endswith("1 of 1 surface") for text in said)
     assert gateway.stop() == 0
     document, code = gateway.status()
     assert (code, document["phase"], document["running"]) == (3, "stopped", False)

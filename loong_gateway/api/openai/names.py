@@ -49,15 +49,15 @@ def target_of(model: object, head: RequestHead, config: Config) -> Target:
     agent = header(head, "agent-id")[1]
     if agent is not None and agent not in _AGENTS:
         raise ApiFault(400, "invalid_value", f"Unknown agent '{agent[:LONGEST_SHOWN]}'.")
-    profile, backend = None, None
+    profile: str | None = None
+    backend: str | None = None
     if model not in _AGENT_NAMES:
         profile, backend = _split(model, config)
-        if profile is None or not backend:
-            raise ApiFault(404, "model_not_found", f"Model '{model[:LONGEST_SHOWN]}' not found.", "model")
     given = header(head, "model")[1]
-    if given:
-        named, backend = _split(given, config)
-        profile = named or profile
+    if given and ":" in given:
+        profile, backend = _split(given, config)
+    elif given:
+        backend = given
     settings = config.providers.get(profile or config.active_provider or "")
     timeout_s = DEFAULT_TIMEOUT_S if settings is None else settings.turn_timeout_ms / 1000
     return Target(profile, backend, timeout_s)
@@ -75,7 +75,9 @@ def header(head: RequestHead, name: str) -> tuple[str, str | None]:
     return f"x-{OWN}-{name}", None
 
 
-def _split(text: str, config: Config) -> tuple[str | None, str]:
-    """A profile and a model of it. Names of models may hold colons, so only a known profile counts as one."""
-    profile, colon, model = text.partition(":")
-    return (profile, model) if colon and profile in config.providers else (None, text)
+def _split(text: str, config: Config) -> tuple[str, str]:
+    """A profile and a model of it, whose own name may hold colons. Raises ApiFault for what names no profile."""
+    profile, _, model = text.partition(":")
+    if not model or profile not in config.providers:
+        raise ApiFault(404, "model_not_found", f"Model '{text[:LONGEST_SHOWN]}' not found.", "model")
+    return profile, model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import pytest
@@ -235,3 +236,18 @@ def test_brute_force_never_succeeds_by_number() -> None:
 )
 def test_the_credential_is_read_from_the_field(field: str | None, credential: bytes | None) -> None:
     assert bearer(field) == credential
+
+
+def test_guesses_are_warned_of_once_a_minute_and_peer(caplog: pytest.LogCaptureFixture) -> None:
+    clock = HandClock()
+    auth = new_auth(clock)
+    with caplog.at_level(logging.WARNING, "loong.port"):
+        for _ in range(3):
+            assert judge(auth, "wrong-guess", REMOTE) == "wrong"
+        assert judge(auth, "wrong-guess", LOCAL) == "wrong"
+        clock.now += 60
+        assert judge(auth, "wrong-guess", REMOTE) == "wrong"
+    addresses = [record.getMessage().partition(";")[0] for record in caplog.records]
+    said = [f"a wrong credential came from {address}" for address in ("192.0.2.1", "127.0.0.1", "192.0.2.1")]
+    assert addresses == said
+    assert "wrong-guess" not in caplog.text

@@ -146,6 +146,8 @@ def test_remote_pictures_are_not_fetched(port) -> None:
         ("local:llama3:8b", {}, "local", "llama3:8b"),
         ("loong", {"x_loong_model": "gpt-x"}, None, "gpt-x"),
         ("loong", {"x_openclaw_model": "local:tiny"}, "local", "tiny"),
+        ("loong", {"x_loong_model": "local:llama3:8b"}, "local", "llama3:8b"),
+        ("local:llama3", {"x_loong_model": "gpt-x"}, "local", "gpt-x"),
     ],
 )
 def test_names_of_models(port, model, field, profile, backend) -> None:
@@ -158,6 +160,14 @@ def test_names_of_models(port, model, field, profile, backend) -> None:
 def test_an_unknown_model_is_not_found(port, model) -> None:
     answer = port.chat(model=model)
     assert answer.status == 404 and answer.json["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("field", ["x_loong_model", "x_openclaw_model"])
+@pytest.mark.parametrize("model", ["nowhere:m1", "main:", ":m1", "llama3:8b"])
+def test_a_field_with_an_unknown_profile_is_not_found_either(port, field, model) -> None:
+    answer = port.post(CHAT, chat_body(), **{field: model})
+    assert answer.status == 404 and answer.json["error"]["code"] == "model_not_found"
+    assert not port.runs.requests
 
 
 HISTORY = (

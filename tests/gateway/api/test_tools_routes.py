@@ -11,6 +11,7 @@ from loong_gateway.api.rpc.calls import READ, WRITE, RpcFault
 from loong_gateway.api.rpc.methods_tools import methods
 from loong_gateway.api.rpc.params import BadParam, Params
 from loong_gateway.base.faults import StoreUnwritable
+from loong_gateway.config.settings import PORT_TOOLS
 from loong_gateway.control.tools import ToolRequest
 from loong_gateway.messaging.tools import HARD_DENIED, Tool, Tools
 from loong_gateway.messaging.tools_builtin import built_in_tools
@@ -214,5 +215,6 @@ def test_the_same_over_the_websocket_side() -> None:
 
 def test_the_built_in_tools_are_the_ones_that_are_promised() -> None:
     names = [tool.name for tool in built_in_tools(WholeGateway(), lambda: 0)]
+    assert sorted(names) == sorted(PORT_TOOLS)
     assert tuple(sorted(names)) == ALL
     assert not HARD_DENIED & set(names)

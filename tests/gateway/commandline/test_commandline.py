@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -16,8 +17,9 @@ import pytest
 
 from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
-from loong_gateway.commandline import parser
+from loong_gateway.commandline import elsewhere, parser
 from loong_gateway.commandline.verbs import ALIASES, SELDOM, VERBS, find_verb
+from loong_gateway.owner.paths import resolve_places
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, str(ROOT / "loong.py")]
@@ -179,6 +181,7 @@ def test_hidden_spellings_are_not_in_the_overview() -> None:
     listed = {line.split("  ")[1] for line in loong("--help").stdout.splitlines() if line.startswith("  ")}
     assert listed == {row[0] for row in VERBS} - set(SELDOM)
     assert set(SELDOM) < {row[0] for row in VERBS}
+    assert f"loong gateway {', '.join(name.split()[1] for name in SELDOM)}." in loong("--help").stdout
     grouped = loong("gateway", "--help").stdout
     assert all(verb in grouped for verb in SELDOM)
 
@@ -391,3 +394,63 @@ def test_an_interrupt_ends_quietly_with_130(tmp_path: Path) -> None:
         holder.kill()
         holder.wait(10)
         holder.stdout.close()
+
+
+# -- a gateway elsewhere ----------------------------------------------------------------------------------------------
+
+ELSEWHERE = {"LOONG_GATEWAY_URL": "ws://127.0.0.1:9", "LOONG_GATEWAY_TOKEN": "port-secret-0001"}
+NOT_USED = "LOONG_GATEWAY_URL is not used by this command: it is for the gateway of this host"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gateway stop",
+        "gateway restart",
+        "gateway resume",
+        "gateway channel stop telegram=work",
+        "channels send telegram --target 1 --text x",
+        "telegram-send --target 1 --text x",
+    ],
+)
+def test_what_acts_on_this_host_is_refused_while_another_is_named(line: str, tmp_path: Path) -> None:
+    done = loong("--profile", "work", *line.split(), home=tmp_path, **ELSEWHERE)
+    assert done.returncode == 2 and "nothing was done" in done.stderr
+    assert "unset LOONG_GATEWAY_URL, then: loong --profile work " in done.stderr
+    assert NOT_USED not in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("line", ["status", "channels list", "validate-config", ""])
+def test_what_looks_at_this_host_says_that_another_is_not_asked(line: str, tmp_path: Path) -> None:
+    done = loong(*line.split(), home=tmp_path, **ELSEWHERE)
+    assert done.stderr.splitlines().count(NOT_USED) == 1
+    assert NOT_USED not in loong(*line.split(), home=tmp_path, LOONG_GATEWAY_URL=" ").stderr
+
+
+def test_every_verb_asks_elsewhere_refuses_or_says_so() -> None:
+    refused = set(elsewhere.REFUSED)
+    assert refused < {row[0] for row in VERBS}
+    for verb, name, _ in VERBS:
+        module = importlib.import_module(f"loong_gateway.commands.{name}")
+        flags = argparse.ArgumentParser()
+        module.add_arguments(flags)
+        goes = "--url" in flags.format_help()
+        assert not (goes and verb in refused), verb
+
+
+@pytest.mark.parametrize(
+    ("fix", "spelled"),
+    [
+        ("loong gateway status", "loong --dev gateway status"),
+        (
+            "find it: loong logs    then: loong doctor",
+            "find it: loong --dev logs    then: loong --dev doctor",
+        ),
+        ("loong --dev gateway run", "loong --dev gateway run"),
+        ("pip install 'loong[crypto]'", "pip install 'loong[crypto]'"),
+        ("wait for loong to end", "wait for loong to end"),
+    ],
+)
+def test_a_fix_is_for_the_same_gateway(fix: str, spelled: str) -> None:
+    assert resolve_places({"dev": True}, {"LOONG_HOME": "/h"}).spelled(fix) == spelled
+    assert resolve_places({}, {"LOONG_HOME": "/h"}).spelled(fix) == fix

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from loong_channels.waiting import StopToken
+from loong_gateway.base.clock import wall_ms
 from loong_gateway.config.kinds import KINDS
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.snapshot import SecretRef
@@ -109,6 +110,14 @@ def test_echo_repeats_the_question_whole_and_in_pieces() -> None:
     assert ask(provider).text == f"echo: {QUESTION}"
     assert ask(provider, on_text=pieces.append).text == "".join(pieces)
     assert len(pieces) > 2 and provider.models(deadline=None) == ("echo",)
+
+
+def test_echo_knows_when_it_last_answered() -> None:
+    provider = provider_for(None, kind="echo")
+    assert provider.health()["last_success_ms"] is None
+    began_ms = wall_ms()
+    ask(provider)
+    assert provider.health()["last_success_ms"] >= began_ms
 
 
 def test_echo_heeds_a_stop() -> None:
