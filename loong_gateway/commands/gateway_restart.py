@@ -56,11 +56,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
         began_s = time.monotonic()
         _wait(context, answer.get("instance_id"), patience_s)
         ready = True
+        took = duration(time.monotonic() - began_s)
+        message = f"gateway restarted: ready after {took}, pid {_pid(context)}"
         if not context.json:
-            took = duration(time.monotonic() - began_s)
-            context.out(f"gateway restarted: ready after {took}, pid {_pid(context)}")
+            context.out(message)
     if context.json:
-        context.document({**answer, "ready": ready})
+        context.document({**answer, "message": message, "ready": ready})
     return 0
 
 
