@@ -21,7 +21,7 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import duration, one_line
 from loong_gateway.commands.rpc_target import RpcTarget
 
-__all__ = ["ADMIN", "READ", "WRITE", "RpcClient", "RpcRefused", "least_scope"]
+__all__ = ["ADMIN", "CONNECT_S", "READ", "WRITE", "RpcClient", "RpcRefused", "least_scope"]
 
 PROTOCOL = 4
 READ = "operator.read"
@@ -58,12 +58,16 @@ def least_scope(method: str) -> str:
 
 
 class RpcRefused(CommandError):
-    """Raised when the gateway answered `ok: false`. `said` is its error code, `payload` what stood beside the error."""
+    """Raised when the gateway answered `ok: false`. `said` is its error code, `payload` what stood beside the error.
+
+    `is_between`: it was refused because the gateway starts or stops, and surely not carried out.
+    """
 
     def __init__(self, method: str, look: str, error: Frame, payload: object) -> None:
         self.said = one_line(error.get("code") or "no code", 60)
         self.text = one_line(error.get("message") or "no reason was given", 300)
         self.payload = payload
+        self.is_between = _is_between(error)
         super().__init__("rpc.refused", method=method, detail=self.text, said=self.said, look=look)
 
 
@@ -253,8 +257,23 @@ class RpcClient:
                 look=self._target.look,
             )
         return CommandError(
-            "rpc.not_admitted", address=self._target.address, detail=text, look=self._target.look
+            "rpc.not_admitted",
+            address=self._target.address,
+            detail=text,
+            look=self._target.look,
+            is_between=_is_between(said),
         )
+
+
+def _is_between(error: Frame) -> bool:
+    """Whether a gateway that starts or stops refused something because of that."""
+    details = error.get("details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    return (
+        error.get("code") == "UNAVAILABLE"
+        and error.get("retryable") is True
+        and reason in ("startup-sidecars", "stopping")
+    )
 
 
 def _is_accepted(payload: object) -> bool:

@@ -33,7 +33,8 @@ _PORTLESS = re.compile(r"^wss?://[^/]+$")
 class RpcTarget:
     """A gateway and what opens it. `source` says where the token comes from, `look` is the command to try next.
 
-    `is_remote`: it was named by an address, and nothing of this home may be read or written for it.
+    `is_remote`: it was named by an address, and nothing of this home may be read or written for it. `found` is what
+    `ControlClient.find` said of the one of this home.
     """
 
     url: str
@@ -43,6 +44,7 @@ class RpcTarget:
     is_remote: bool
     look: str
     egress: Egress
+    found: tuple[str, int, str] | None = field(default=None, repr=False)
 
 
 def wants_remote(args: argparse.Namespace, context: Context) -> bool:
@@ -73,6 +75,7 @@ def own_target(context: Context) -> RpcTarget:
         look=context.places.command("gateway status"),
         # The owner of this home listens on this host: there is no proxy in between.
         egress=Egress(proxy="", environ={}),
+        found=(host, port, token),
     )
 
 
