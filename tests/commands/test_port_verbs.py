@@ -351,7 +351,7 @@ def test_following_elsewhere_survives_a_connection_that_ends(far: Far) -> None:
     far.port.answers["logs.tail"] = log
     process = follow(far.loong, **far.named)
     try:
-        out = Lines(process.stdout)
+        out, err = Lines(process.stdout), Lines(process.stderr)
         out.wait_for("line 3")
         far.port.answers["logs.tail"] = Hangup()
         log.add(4)
@@ -359,6 +359,8 @@ def test_following_elsewhere_survives_a_connection_that_ends(far: Far) -> None:
         far.port.answers["logs.tail"] = log
         out.wait_for("line 4")
         assert [line[-6:] for line in out.seen] == ["line 1", "line 2", "line 3", "line 4"]
+        (said,) = err.seen
+        assert "it stops or restarts; it is asked again for " in said
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
