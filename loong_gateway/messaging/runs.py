@@ -114,7 +114,8 @@ class RunTable:
         with self._guard:
             found = [run for run in self._open.values() if _is_meant(run, session, run_id)]
         found = [run for run in found if not run.is_over]
-        for run in found:
+        # The newest first: what waits must not begin because the one before it has ended.
+        for run in reversed(found):
             run.stop.set(reason)
             if run.started_ms is None:
                 self._end_early(run, self._parts.answers.ended(run, "aborted", stop_reason=reason))
