@@ -66,6 +66,7 @@ class Listener:
         self._threads = threads
         self._takeovers = tuple(takeovers)
         self._stop = StopToken()
+        self._accepting_ends = StopToken()
         self._guards = guards or Guards(
             settings.allowed_hosts, settings.allowed_origins, settings.trusted_proxies
         )
@@ -97,13 +98,12 @@ class Listener:
         self._accept_thread = self._threads.spawn("http-accept", self._accept_loop)
 
     def stop(self, deadline: Deadline) -> list[str]:
-        """End the takeovers, refuse newcomers, give running requests half a second, end every connection.
+        """Accept nobody any more, end the takeovers, give running requests half a second, end every connection.
 
         Blocks until the deadline at most; returns the names of threads that outlived it. Repeating is harmless.
         """
-        for takeover in self._takeovers:
-            takeover.close(deadline)
-        self._stop.set("listener stops")
+        # First of all: who comes now waits for the next process where the sockets are handed on to one.
+        self._accepting_ends.set("listener stops")
         with contextlib.suppress(OSError):
             self._wake_writer.send(b"x")
         threads = [] if self._accept_thread is None else [self._accept_thread]
@@ -111,6 +111,9 @@ class Listener:
             self._accept_thread.join(deadline.remaining())
         else:
             self._close_sockets()
+        for takeover in self._takeovers:
+            takeover.close(deadline)
+        self._stop.set("listener stops")
         threads += self._table.close(deadline, grace_s=BUSY_GRACE_S)
         for thread in threads:
             if thread is not threading.current_thread():
@@ -127,7 +130,7 @@ class Listener:
                 for sock in self._sockets:
                     ready.register(sock, selectors.EVENT_READ)
                 ready.register(self._wake_reader, selectors.EVENT_READ)
-                while not self._stop.is_set():
+                while not self._accepting_ends.is_set():
                     for key, _ in ready.select():
                         if isinstance(key.fileobj, socket.socket) and key.fileobj is not self._wake_reader:
                             self._accept_some(key.fileobj)
@@ -160,7 +163,7 @@ class Listener:
             return
         logger.warning("no connection can be accepted: %s", error.strerror)
         self._table.relieve()
-        self._stop.wait(SHORTAGE_WAIT_S)
+        self._accepting_ends.wait(SHORTAGE_WAIT_S)
 
     def _take(self, accepted: socket.socket, address: str) -> None:
         if accepted.family == socket.AF_UNIX:

@@ -31,7 +31,7 @@ def restart_routes(control: ControlPlane) -> list[Route]:
             delay_s = bounded_number(
                 json_object(request.body), "delay_s", default=0.0, minimum=0.0, maximum=LONGEST_DELAY_S
             )
-            outcome = control.request_restart("asked for over the port", delay_s=delay_s)
+            outcome = control.request_restart("over the port", delay_s=delay_s)
         except BadFields as error:
             return error_answer(400, "invalid_request", str(error), shape="control")
         except CommandError as error:

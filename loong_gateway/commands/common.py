@@ -80,16 +80,15 @@ class Context:
         for line in error_lines(error):
             self.err(line)
         if self.json:
-            self.document(
-                {
-                    "error": {
-                        "code": error.code,
-                        "message": error.message,
-                        "fix": error.fix,
-                        "exit_code": error.exit_code,
-                    }
-                }
-            )
+            said: dict[str, object] = {
+                "code": error.code,
+                "message": error.message,
+                "fix": error.fix,
+                "exit_code": error.exit_code,
+            }
+            if error.details:
+                said["findings"] = list(error.details)
+            self.document({"error": said})
         return error.exit_code
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import nearest, one_line
+from loong_gateway.base.wording import one_line
+from loong_gateway.commands import reaching
 from loong_gateway.commands.common import Context, add_target_flags
-from loong_gateway.commands.rpc_client import RpcClient, RpcRefused, least_scope
+from loong_gateway.commands.rpc_client import RpcRefused
 from loong_gateway.commands.rpc_target import rpc_target
 from loong_gateway.commands.rpc_verbs import duration_between
 
@@ -40,24 +42,21 @@ def run(args: argparse.Namespace, context: Context) -> int:
     timeout_s = duration_between(args.timeout, least=1, most=86_400_000, unit="milliseconds") / 1000
     params = _params(args.params)
     method = args.method.strip()
-    target = rpc_target(args, context)
     accepted: list[object] = []
-    with RpcClient.connect(target, [least_scope(method)], timeout_s=min(timeout_s, 5.0)) as client:
-        try:
-            payload = client.call(
-                method,
-                params or None,
-                timeout_s=timeout_s,
-                on_accepted=accepted.append if args.expect_final else None,
-            )
-        except RpcRefused as error:
-            if client.methods and method not in client.methods:
-                meant = nearest(method, client.methods) or "health"
-                error.fix = target.command(f"gateway call {meant}")
-            if error.payload is not None and not context.json:
-                # A run that failed says more beside its error.
-                context.document(error.payload)
-            raise
+    try:
+        payload = reaching.call(
+            functools.partial(rpc_target, args, context),
+            context,
+            method,
+            params or None,
+            timeout_s=timeout_s,
+            on_accepted=accepted.append if args.expect_final else None,
+        )
+    except RpcRefused as error:
+        if error.payload is not None and not context.json:
+            # A run that failed says more beside its error.
+            context.document(error.payload)
+        raise
     context.document(payload)
     return 0
 

@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Ask, say what became of it, wait, and say that the new gateway is ready."""
-    client = ControlClient(context.places)
+    # What one that ends already says is the answer here.
+    client = ControlClient(context.places, patience_s=0.0)
     answer = _ask(client, context, waits=not args.no_wait)
     message = one_line(answer.get("message") or "")
     if not context.json:
@@ -53,11 +54,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
         began_s = time.monotonic()
         _wait(context, answer.get("instance_id"), patience_s)
         ready = True
+        took = duration(time.monotonic() - began_s)
+        message = f"gateway restarted: ready after {took}, pid {_pid(context)}"
         if not context.json:
-            took = duration(time.monotonic() - began_s)
-            context.out(f"gateway restarted: ready after {took}, pid {_pid(context)}")
+            context.out(message)
     if context.json:
-        context.document({**answer, "ready": ready})
+        context.document({**answer, "message": message, "ready": ready})
     return 0
 
 
@@ -106,7 +108,11 @@ def _wait(context: Context, asked: object, patience_s: float) -> None:
         else:
             free_since = now if free_since is None else free_since
             if _has_failed(context) and now - free_since >= FREE_S:
-                raise CommandError("restart.ended", detail=_last_error(context))
+                raise CommandError(
+                    "restart.ended",
+                    detail=_last_error(context),
+                    look=context.places.command("logs --lines 50"),
+                )
         if now >= end:
             raise CommandError(
                 "restart.not_ready",

@@ -8,6 +8,7 @@ from typing import Callable
 
 from loong_channels.waiting import StopToken
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.wording import duration
 from loong_gateway.commands.rpc_client import READ, RpcClient, RpcRefused
 from loong_gateway.commands.rpc_target import RpcTarget
 from loong_gateway.commands.rpc_verbs import table_of
@@ -44,12 +45,13 @@ class PortLog:
     def added(self, stop: StopToken) -> list[bytes]:
         """What was added since the last call. Blocks for `patience_s` while the gateway is away.
 
-        Raises CommandError.
+        That it is away is said once. Raises CommandError.
         """
         params: dict[str, object] = {"limit": MOST_LINES, "maxBytes": MOST_BYTES}
         if self.cursor is not None:
             params["cursor"] = self.cursor
         end = time.monotonic() + self._patience_s
+        is_told = False
         while True:
             try:
                 return self._taken(self._ask(params))
@@ -61,6 +63,9 @@ class PortLog:
                 )
                 if not self._was_connected or not is_away or time.monotonic() >= end:
                     raise
+                if not is_told:
+                    is_told = True
+                    self._warn(f"{error.message}; it is asked again for {duration(self._patience_s)}")
             stop.wait(POLL_S / 2)
 
     def close(self) -> None:

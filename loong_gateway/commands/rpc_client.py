@@ -21,7 +21,7 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import duration, one_line
 from loong_gateway.commands.rpc_target import RpcTarget
 
-__all__ = ["ADMIN", "READ", "WRITE", "RpcClient", "RpcRefused", "least_scope"]
+__all__ = ["ADMIN", "CONNECT_S", "READ", "WRITE", "RpcClient", "RpcRefused", "least_scope"]
 
 PROTOCOL = 4
 READ = "operator.read"
@@ -60,7 +60,10 @@ def least_scope(method: str) -> str:
 
 
 class RpcRefused(CommandError):
-    """Raised when the gateway answered `ok: false`. `said` is its error code, `payload` what stood beside the error."""
+    """Raised when the gateway answered `ok: false`. `said` is its error code, `payload` what stood beside the error.
+
+    `is_between`: it was refused because the gateway starts or stops, and surely not carried out.
+    """
 
     def __init__(self, method: str, look: str, error: Frame, payload: object) -> None:
         self.said = one_line(error.get("code") or "no code", 60)
@@ -69,6 +72,7 @@ class RpcRefused(CommandError):
         if self.said == INVALID_REQUEST:
             # A look at the gateway would show nothing: the question was wrong.
             look = "correct what it names, then ask again"
+        self.is_between = _is_between(error)
         super().__init__("rpc.refused", method=method, detail=self.text, said=self.said, look=look)
 
 
@@ -155,10 +159,17 @@ class RpcClient:
             payload = frame.get("payload")
             if frame["ok"] is not True:
                 error = frame.get("error")
-                raise RpcRefused(method, self._target.look, error if isinstance(error, dict) else {}, payload)
+                raise self._refused(method, error if isinstance(error, dict) else {}, payload)
             if on_accepted is None or not _is_accepted(payload):
                 return payload
             on_accepted(payload)
+
+    def _refused(self, method: str, error: Frame, payload: object) -> RpcRefused:
+        refused = RpcRefused(method, self._target.look, error, payload)
+        if self.methods and method not in self.methods:
+            meant = nearest(method, self.methods) or "health"
+            refused.fix = self._target.command(f"gateway call {meant}")
+        return refused
 
     def _say_hello(self, scopes: Sequence[str], mode: str, deadline: Deadline) -> None:
         waited_s = deadline.remaining()
@@ -265,8 +276,23 @@ class RpcClient:
                 look=self._target.look,
             )
         return CommandError(
-            "rpc.not_admitted", address=self._target.address, detail=text, look=self._target.look
+            "rpc.not_admitted",
+            address=self._target.address,
+            detail=text,
+            look=self._target.look,
+            is_between=_is_between(said),
         )
+
+
+def _is_between(error: Frame) -> bool:
+    """Whether a gateway that starts or stops refused something because of that."""
+    details = error.get("details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    return (
+        error.get("code") == "UNAVAILABLE"
+        and error.get("retryable") is True
+        and reason in ("startup-sidecars", "stopping")
+    )
 
 
 def _is_accepted(payload: object) -> bool:

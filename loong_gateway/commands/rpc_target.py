@@ -33,8 +33,8 @@ _PORTLESS = re.compile(r"^wss?://[^/]+$")
 class RpcTarget:
     """A gateway and what opens it. `source` says where the token comes from, `look` is the command to try next.
 
-    `is_remote`: it was named by an address, and nothing of this home may be read or written for it.
-    `flags` are those that name it, after a verb.
+    `is_remote`: it was named by an address, and nothing of this home may be read or written for it. `flags` are those
+    that name it, after a verb. `found` is what `ControlClient.find` said of the one of this home.
     """
 
     url: str
@@ -45,6 +45,7 @@ class RpcTarget:
     look: str
     egress: Egress
     flags: str = ""
+    found: tuple[str, int, str] | None = field(default=None, repr=False)
 
     def command(self, verb: str) -> str:
         """The command line that asks the same gateway for something else."""
@@ -79,6 +80,7 @@ def own_target(context: Context) -> RpcTarget:
         look=context.places.command("gateway status"),
         # The owner of this home listens on this host: there is no proxy in between.
         egress=Egress(proxy="", environ={}),
+        found=(host, port, token),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 from collections.abc import Mapping
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
+from loong_gateway.commands import reaching
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.rpc_client import READ, RpcClient, least_scope
 from loong_gateway.commands.rpc_target import own_target, rpc_target
 
 __all__ = ["CALL_S", "ask", "duration_between", "status_call", "table_of"]
@@ -27,16 +28,14 @@ def ask(
     timeout_s: float,
 ) -> Mapping[str, object]:
     """One call with the least scope that it needs; its payload, {} for one that is no object. Raises CommandError."""
-    target = rpc_target(args, context)
-    with RpcClient.connect(target, [least_scope(method)], timeout_s=min(timeout_s, 5.0)) as client:
-        return table_of(client.call(method, params, timeout_s=timeout_s))
+    find = functools.partial(rpc_target, args, context)
+    return table_of(reaching.call(find, context, method, params, timeout_s=timeout_s))
 
 
 def status_call(context: Context) -> dict[str, object]:
-    """Ask the owner of this home over the port, as an operator's client would: {ok, error}. Blocks up to 4 s."""
+    """Ask the owner of this home over the port, as an operator's client would: {ok, error}. Blocks up to 6 s."""
     try:
-        with RpcClient.connect(own_target(context), [READ], timeout_s=CALL_S) as client:
-            client.call("status", timeout_s=CALL_S)
+        reaching.call(functools.partial(own_target, context), context, "status", timeout_s=CALL_S)
     except CommandError as error:
         return {"ok": False, "error": error.message}
     return {"ok": True, "error": None}

@@ -15,7 +15,6 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from loong_gateway.base.atomic import remove
 from loong_gateway.owner.files import read_document, reason, retire
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
@@ -83,8 +82,6 @@ class Successor:
         descriptors = [self.lock.fileno, *(sock.fileno() for sock in self.sockets)]
         numbers = ",".join(str(number) for number in (os.getpid(), *descriptors))
         environ = {**os.environ, VARIABLE: numbers}
-        # Nobody answers to it any more; the successor writes its own.
-        remove(self.places.control_token)
         self.lock.beat()
         try:
             for descriptor in descriptors:

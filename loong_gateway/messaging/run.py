@@ -190,6 +190,11 @@ class Run:
             _tell(told_of_end, result)
         return True
 
+    def suspend(self) -> None:
+        """The gateway stops, and the next process begins it again: nothing more is told of it here, nor an end."""
+        with self._guard:
+            self._is_over = True
+
     def _publish(self, result: RunResult) -> None:
         if result.state == "ok":
             self._events.finished(result.text, None if result.usage is None else result.usage.counts())

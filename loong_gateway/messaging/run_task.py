@@ -10,7 +10,7 @@ from loong_gateway.control.runs import RunResult
 from loong_gateway.messaging.delivery import STORE_GATE
 from loong_gateway.messaging.lanes import Later
 from loong_gateway.messaging.run import Run
-from loong_gateway.messaging.run_answers import SHUTDOWN, Answered, RunAnswers
+from loong_gateway.messaging.run_answers import Answered, RunAnswers
 
 __all__ = ["RunTask"]
 
@@ -42,7 +42,7 @@ class RunTask:
                 return None
             answered = self._answers.answer(run, stop)
         if answered is None:
-            self._ended(run, self._answers.ended(run, "aborted", stop_reason=SHUTDOWN))
+            run.suspend()
             return None
         return _KeepTask(self._answers, run, self._ended, answered).run(stop)
 

@@ -167,6 +167,7 @@ class RunTable:
         now_s = self._parts.clock.monotonic_s()
         with self._guard:
             late = [run for run in self._open.values() if run.started_ms is None and run.deadline.expired]
+            late = [run for run in late if not run.is_over]
             self._ends.tick(now_s)
         for run in late:
             result = self._parts.answers.ended(run, "timed_out", error=TIMED_OUT, error_code="timed_out")
@@ -174,7 +175,7 @@ class RunTable:
             self._leave(run, result)
 
     def close(self) -> None:
-        """Admit nothing more, and tell those who wait for a run that will not be begun in this process."""
+        """Admit nothing more, and begin nothing more: who waits for what is not on disk is told that it was aborted."""
         with self._guard:
             self._is_closed = True
             waiting = [run for run in self._open.values() if run.started_ms is None]
@@ -301,7 +302,10 @@ class RunTable:
             self._shut(run)
 
     def _shut(self, run: Run) -> None:
-        # What is durable stays on disk as it is.
+        if run.request.durable:
+            # It stays on disk as it is.
+            run.suspend()
+            return
         self._leave(run, self._parts.answers.ended(run, "aborted", stop_reason=SHUTDOWN))
 
     def _end_early(self, run: Run, result: RunResult) -> None:

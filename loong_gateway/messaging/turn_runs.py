@@ -54,10 +54,8 @@ class TurnRuns:
             turn.events.finished(text)
 
     def given_back(self, seq: int) -> None:
-        """The turn ends because the gateway stops; the message waits for the next start."""
-        turn = self._leave(seq)
-        if turn is not None:
-            turn.events.aborted("shutdown")
+        """The gateway stops, and the message waits for the next start, which begins the run of this name again."""
+        self._leave(seq)
 
     def forget(self, seq: int) -> None:
         """The message was settled elsewhere: whatever was being said does not count."""

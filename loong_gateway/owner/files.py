@@ -89,9 +89,11 @@ def retire(places: Places, document: dict[str, object]) -> str | None:
 
 
 def write_control_token(places: Places) -> str:
-    """Make a fresh random token for local commands, store it 0600 and return it. Raises OSError."""
+    """Make a fresh random token for local commands, store it 0600 and return it. Raises OSError.
+
+    That of the process before a restart is there until this moment: whoever looks finds one.
+    """
     token = new_secret()
-    remove(places.control_token)
     write_private(places.control_token, token.encode() + b"\n")
     return token
 

@@ -54,13 +54,19 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "control.unreachable": (
         "the gateway does not answer on {address}: {detail}",
         None,
-        "loong gateway status",
+        "{look}",
+        2,
+    ),
+    "control.not_yet": (
+        "the gateway is starting or stopping: {detail}",
+        None,
+        "{look}",
         2,
     ),
     "control.no_answer": (
         "the gateway at {address} was asked and did not answer: {detail}",
         None,
-        "loong gateway status",
+        "{look}",
         2,
     ),
     "control.not_running": (
@@ -72,13 +78,13 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "control.refused": (
         "unauthorized: the gateway at {address} refused the control token",
         "{path}",
-        "loong gateway status",
+        "{look}",
         2,
     ),
     "control.failed": (
         "the gateway answered {status}: {detail}",
         None,
-        "loong logs --lines 50",
+        "{look}",
         2,
     ),
     # Reasons of a degraded or unready gateway, by the code that `degraded_reasons` carries.

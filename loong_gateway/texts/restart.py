@@ -36,7 +36,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "restart.ended": (
         "the gateway ended and did not come back: {detail}",
         None,
-        "loong logs --lines 50",
+        "{look}",
         1,
     ),
     "restart.not_ready": (

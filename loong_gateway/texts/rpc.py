@@ -78,7 +78,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "rpc.run_failed": (
         "the run ended without an answer: {detail}",
         None,
-        "loong logs --lines 50",
+        "{look}",
         1,
     ),
     "rpc.bad_params": (

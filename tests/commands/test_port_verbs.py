@@ -93,8 +93,13 @@ def test_a_call_without_an_answer_ends_with_2(far: Far) -> None:
     done = far("gateway", "call", "status", "--timeout", "80")
     assert (done.code, "did not answer within 0.1 s" in done.err) == (2, True)
     far.port.answers["status"] = Hangup()
-    done = far("gateway", "call", "status")
+    done = far("gateway", "call", "status", "--timeout", "150")
     assert (done.code, "it stops or restarts" in done.err) == (2, True)
+    assert len(far.port.calls) > 2
+    far.port.calls.clear()
+    far.port.answers["secrets.reload"] = Hangup()
+    # What may have been done is not asked for twice.
+    assert (far("gateway", "call", "secrets.reload").code, len(far.port.calls)) == (2, 1)
     refused = far.loong("gateway", "call", "status", environ=nobody(far))
     assert (refused.code, "does not answer: " in refused.err) == (2, True)
     wrong = far.loong("gateway", "call", "status", environ={**far.named, "LOONG_GATEWAY_TOKEN": "wrong"})
@@ -227,6 +232,26 @@ def test_agent_prints_the_answer(far: Far) -> None:
     }
     assert scopes == [WRITE]
     assert far("agent", "--message", "hi", "--json").document["result"]["payloads"][0]["text"] == "Hello."
+
+
+def test_agent_waits_over_a_restart(far: Far) -> None:
+    answers = iter(
+        [
+            [{"runId": "r", "status": "accepted"}, Hangup()],
+            {"runId": "r", "status": "in_flight"},
+            run_result("Hello."),
+        ]
+    )
+    far.port.answers["agent"] = lambda _: next(answers)
+    far.port.answers["agent.wait"] = {"runId": "r", "status": "ok"}
+    done = far("agent", "--message", "hi")
+    assert (done.code, done.out) == (0, "Hello.\n")
+    assert done.err == "the gateway restarts; waiting for the run's answer\n"
+    keys = {params.get("idempotencyKey") or params.get("runId") for _, params, _ in far.port.calls}
+    assert ([method for method, _, _ in far.port.calls], len(keys)) == (
+        ["agent", "agent", "agent.wait", "agent"],
+        1,
+    )
 
 
 def test_agent_delivers(far: Far) -> None:
@@ -376,7 +401,7 @@ def test_following_elsewhere_survives_a_connection_that_ends(far: Far) -> None:
     far.port.answers["logs.tail"] = log
     process = follow(far.loong, **far.named)
     try:
-        out = Lines(process.stdout)
+        out, err = Lines(process.stdout), Lines(process.stderr)
         out.wait_for("line 3")
         far.port.answers["logs.tail"] = Hangup()
         log.add(4)
@@ -384,6 +409,8 @@ def test_following_elsewhere_survives_a_connection_that_ends(far: Far) -> None:
         far.port.answers["logs.tail"] = log
         out.wait_for("line 4")
         assert [line[-6:] for line in out.seen] == ["line 1", "line 2", "line 3", "line 4"]
+        (said,) = err.seen
+        assert "it stops or restarts; it is asked again for " in said
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0

@@ -117,6 +117,8 @@ def test_a_configuration_that_would_not_start_is_refused_before_anything_stops(
         assert refused.returncode == 1
         assert "the restart was refused, the gateway goes on as it is: config is invalid: " in refused.stderr
         assert "validate-config" in refused.stderr
+        (finding,) = json.loads(refused.stdout)["error"]["findings"]
+        assert "gateway.port" in finding
         gateway.write_config(PROVIDER + '[gateway]\nauth = { token = { env = "LOONG_NOT_THERE" } }\n')
         refused = gateway.run("gateway", "restart")
         assert (refused.returncode, "LOONG_NOT_THERE" in refused.stderr) == (1, True)

@@ -22,11 +22,13 @@ from .health import HealthBoard
 from .member import Make, Member
 from .presence import Presence
 
-__all__ = ["Hub"]
+__all__ = ["RESTART", "Hub"]
 
 logger = logging.getLogger("loong.rpc")
 
 HEALTH_MS = 60_000
+# How every client is told that the port closes: https://www.iana.org/assignments/websocket/websocket.xhtml
+RESTART = (1012, "service restart")
 SETTLE_S = 0.25
 
 
@@ -100,7 +102,7 @@ class Hub:
         """Let nobody in any more, say good-bye to all, and cut those who do not answer by the deadline. Blocks."""
         with self._changed:
             self._closing = True
-        self.close_all(lambda _: True, 1012, "service restart")
+        self.close_all(lambda _: True, *RESTART)
         with self._changed:
             self._changed.wait_for(lambda: not self._members, deadline.remaining())
         for member in self._members:

@@ -24,6 +24,7 @@ LONGEST_TEXT = 4096
 LONGEST_DELAY_MS = 600_000
 LONGEST_NAME = 256
 MOST_TAGS = 32
+MOST_ISSUES = 32
 # What a presence entry may say, as the protocol names it.
 TEXTS = (
     "host", "ip", "version", "platform", "deviceFamily", "modelIdentifier", "mode", "reason", "deviceId", "instanceId",
@@ -67,16 +68,18 @@ class _Gateway:
         return self._preflight()
 
     def restart(self, call: Call) -> object:
-        reason = call.params.text("reason", longest=LONGEST_NAME) or "requested through the port"
+        reason = call.params.text("reason", longest=LONGEST_NAME) or "over the port"
         delay_ms = call.params.integer("delayMs", minimum=0, maximum=LONGEST_DELAY_MS, default=0)
         assert delay_ms is not None
         state = self._preflight()
         try:
             outcome = self._control.request_restart(one_line(reason), delay_s=delay_ms / 1000)
         except CommandError as error:
-            raise RpcFault("UNAVAILABLE", error.message) from error
+            raise _refusal(error) from error
         status = "scheduled" if outcome == "requested" else "coalesced"
-        return {"ok": True, "status": status, "preflight": state, "restart": {"delayMs": delay_ms}}
+        # Another one may have been asked for before, and none begins soon after the last.
+        due_ms = round((self._control.restart_due_in_s() or 0.0) * 1000)
+        return {"ok": True, "status": status, "preflight": state, "restart": {"delayMs": due_ms}}
 
     def _preflight(self) -> dict[str, object]:
         """What a restart would interrupt: what is on disk goes on after it, but not for who follows it now."""
@@ -132,6 +135,15 @@ class _Gateway:
         except RunRefused as refused:
             raise RpcFault("UNAVAILABLE", str(refused), retryable=True) from refused
         return {"ok": True}
+
+
+def _refusal(error: CommandError) -> RpcFault:
+    """Why there is no restart; a configuration that no start would take is the asker's to mend."""
+    if error.code != "restart.refused":
+        return RpcFault("UNAVAILABLE", error.message)
+    lines = error.details or (error.message,)
+    issues = [{"path": "", "message": one_line(line, 500)} for line in lines[:MOST_ISSUES]]
+    return RpcFault("INVALID_REQUEST", error.message, details={"issues": issues})
 
 
 def _set_heartbeats(call: Call) -> object:

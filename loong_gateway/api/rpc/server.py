@@ -35,7 +35,7 @@ from .connect import PROTOCOL, ConnectRequest, Refused, authenticate, negotiate,
 from .events import CHALLENGE, EVENTS
 from .frames import Frame, Malformed, NotJson, encode, failure, parse_request, success
 from .health import AGENT, HealthBoard
-from .hub import Hub
+from .hub import RESTART, Hub
 from .member import Member
 from .methods import all_methods
 from .presence import Presence
@@ -146,6 +146,8 @@ class RpcServer:
         self._guard = threading.Lock()
         self._secret_changes = 0
         self._handshakes: deque[float] = deque(maxlen=max(1, settings.handshakes_per_s))
+        self._sockets: set[ServerWebSocket] = set()
+        self._is_closed = False
 
     @property
     def takeover(self) -> Takeover:
@@ -157,6 +159,12 @@ class RpcServer:
 
         Blocks, two seconds at most: what then still works on an answer has nobody left to give it to.
         """
+        with self._guard:
+            self._is_closed = True
+            sockets = tuple(self._sockets)
+        # Those in the middle of their handshake are no members of the hub.
+        for socket in sockets:
+            socket.close(*RESTART)
         self._hub.close(deadline.within(CLOSE_GRACE_S))
         rest = deadline.within(THREADS_S)
         self._timers.close(rest)
@@ -189,6 +197,7 @@ class RpcServer:
         with accept(session, self._flusher, limits) as socket:
             self._metrics.add("ws_connections")
             try:
+                self._begin(socket)
                 self._talk(session, socket, deadline)
             except Refused as refused:
                 self._metrics.add(f"ws_refused:{refused.word}")
@@ -196,6 +205,15 @@ class RpcServer:
                 socket.close(refused.code, refused.reason)
             except Closed as closed:
                 logger.debug("a client has left: %d", closed.code)
+            finally:
+                with self._guard:
+                    self._sockets.discard(socket)
+
+    def _begin(self, socket: ServerWebSocket) -> None:
+        with self._guard:
+            if self._is_closed:
+                raise Refused("stopping", None, *RESTART)
+            self._sockets.add(socket)
 
     def _limit_handshakes(self) -> None:
         most = self._settings.handshakes_per_s
@@ -229,7 +247,7 @@ class RpcServer:
         self._health.fresh(FRESH_MS)
         if not self._hub.join(member):
             socket.send(failure(frame.id, STOPPING))
-            raise Refused("stopping", None, 1012, "service restart")
+            raise Refused("stopping", None, *RESTART)
         try:
             if proven == "secret" and changes != self._secret_changes:
                 # It was proven a moment too early to be found among the members.
@@ -257,7 +275,7 @@ class RpcServer:
         request = read_connect(frame.params)
         negotiate(request)
         if self._stopping():
-            raise Refused("stopping", STOPPING, 1012, "service restart")
+            raise Refused("stopping", STOPPING, *RESTART)
         if not self._control.started():
             raise Refused("starting", STARTING, 1013, "gateway starting")
         proven = authenticate(request, self._auth, self._settings.auth_mode, session.peer, session.stop)

@@ -53,6 +53,9 @@ class Control:
         self.restarts.append((reason, delay_s))
         return "requested" if len(self.restarts) == 1 else "already_requested"
 
+    def restart_due_in_s(self) -> float | None:
+        return self.restarts[0][1] if self.restarts else None
+
     def config(self) -> SimpleNamespace:
         return SimpleNamespace(path="/home/instance-1/config.toml")
 
@@ -94,15 +97,23 @@ def test_scopes(control: Control) -> None:
 
 def test_restart(control: Control) -> None:
     first = control.call("gateway.restart.request", reason="new config", delayMs=1500)
-    assert (first["ok"], first["status"]) == (True, "scheduled")
-    assert control.call("gateway.restart.request")["status"] == "coalesced"
-    assert control.restarts == [("new config", 1.5), ("requested through the port", 0.0)]
+    assert (first["ok"], first["status"], first["restart"]) == (True, "scheduled", {"delayMs": 1500})
+    # When it begins, not what this one asked for.
+    again = control.call("gateway.restart.request", delayMs=5000)
+    assert (again["status"], again["restart"]) == ("coalesced", {"delayMs": 1500})
+    assert control.restarts == [("new config", 1.5), ("over the port", 5.0)]
 
 
 def test_a_restart_that_cannot_be(control: Control) -> None:
     control.error = CommandError("run.not_up", phase="stopping")
     fault = refusal(control.methods, "gateway.restart.request")
     assert (fault.code, str(fault)) == ("UNAVAILABLE", control.error.message)
+    control.error = CommandError("restart.refused", detail="config is invalid", where="-", fix="-")
+    control.error.details = ("config.toml:3: gateway.port: not a number",)
+    fault = refusal(control.methods, "gateway.restart.request")
+    assert (fault.code, fault.retryable) == ("INVALID_REQUEST", False)
+    found = fault.details["issues"]
+    assert found == [{"path": "", "message": "config.toml:3: gateway.port: not a number"}]
 
 
 def test_preflight(control: Control) -> None:

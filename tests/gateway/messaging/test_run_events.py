@@ -156,6 +156,23 @@ def test_a_turn_of_a_channel_can_be_aborted(rig):
     assert rig.channel.texts() == []
 
 
+def test_a_turn_that_a_stop_interrupts_is_not_told_to_have_ended(rig):
+    rig.listen()
+    stop = StopToken()
+
+    def cut(call, stop, on_text):
+        stop.set("stopping")
+        raise ProviderFault("interrupted", "stopped")
+
+    rig.provider.script = [cut]
+    seq = rig.put(rig.message("hello"))
+    assert rig.run(TurnTask(rig.turns, seq), stop) is None
+    assert (phases(rig), rig.told("chat"), rig.runs.active()) == (["start"], [], [])
+    # The next process begins the run of this name again.
+    rig.run(TurnTask(rig.turns, seq), StopToken())
+    assert [one["state"] for one in rig.told("chat")] == ["delta", "final"]
+
+
 def test_nobody_is_told_of_a_run_that_is_refused_twice(rig):
     rig.listen()
     rig.ask("a", session=SESSION)

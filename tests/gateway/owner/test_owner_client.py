@@ -111,7 +111,7 @@ def test_a_refused_token_names_its_file_and_never_itself(
 ) -> None:
     Path(places.control_token).write_text("a-wrong-one\n")
     with pytest.raises(CommandError) as caught:
-        ControlClient(places).get("/x")
+        ControlClient(places, patience_s=0).get("/x")
     assert caught.value.code == "control.refused"
     assert caught.value.where == places.control_token
     assert "a-wrong-one" not in str(caught.value)
@@ -124,7 +124,7 @@ def test_without_a_usable_token_nothing_is_asked(
     os.unlink(places.control_token)
     if content is not None:
         Path(places.control_token).write_bytes(content)
-    client = ControlClient(places)
+    client = ControlClient(places, patience_s=0)
     assert not client.available()
     with pytest.raises(CommandError, match="token file"):
         client.get("/x")
@@ -142,10 +142,34 @@ def test_an_owner_without_a_port_cannot_be_asked(places: Places) -> None:
     lock = OwnerLock.acquire(places)
     try:
         files.publish(places, {"pid": os.getpid(), "phase": "starting"})
-        with pytest.raises(CommandError, match="it has not opened a port"):
-            ControlClient(places).get("/x")
+        with pytest.raises(CommandError, match="starting or stopping: it has not opened a port"):
+            ControlClient(places, patience_s=0).get("/x")
     finally:
         lock.release()
+
+
+@pytest.mark.parametrize("missing", ["token", "port", "fresh token"])
+def test_an_owner_that_starts_is_waited_for(
+    places: Places, live: http.server.ThreadingHTTPServer, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = {"pid": os.getpid(), "bind_address": "127.0.0.1", "port": live.server_address[1]}
+    if missing == "port":
+        files.publish(places, {**document, "port": None, "phase": "starting"})
+    elif missing == "token":
+        os.unlink(places.control_token)
+    else:
+        Path(places.control_token).write_text("of-the-process-before\n")
+    looked = threading.Event()
+
+    def wait(*_: object) -> None:
+        # The pause between two looks: by its end the owner has come up.
+        looked.set()
+        files.publish(places, {**document, "phase": "running"})
+        files.keep_control_token(places, live.token)
+
+    monkeypatch.setattr("loong_gateway.owner.client.select.select", wait)
+    assert ControlClient(places).get("/x") == {"got": "", "type": None}
+    assert looked.is_set()
 
 
 def test_a_port_where_nobody_listens_is_told_with_its_address(
@@ -153,4 +177,4 @@ def test_a_port_where_nobody_listens_is_told_with_its_address(
 ) -> None:
     files.publish(places, {"pid": os.getpid(), "bind_address": "127.0.0.1", "port": 1})
     with pytest.raises(CommandError, match=r"does not answer on 127\.0\.0\.1:1: connection refused"):
-        ControlClient(places).get("/x")
+        ControlClient(places, patience_s=0).get("/x")

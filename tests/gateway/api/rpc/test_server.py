@@ -12,7 +12,7 @@ from loong_gateway.api.rpc.calls import ADMIN, DEFERRED, READ, WRITE, Method, Rp
 from loong_gateway.base.bus import GATEWAY_CHANGED, Event
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from tests.gateway.api.port_kit import CONTROL, PATIENCE_S, SECRET
-from tests.gateway.api.rpc.rpc_kit import Held, RpcPort, connect_params
+from tests.gateway.api.rpc.rpc_kit import Held, RpcPort, WsClient, connect_params
 from tests.gateway.api.rpc.schema import HEALTH, PERSON, Each, check
 from tests.waiting import wait_until
 
@@ -423,6 +423,13 @@ def test_a_stop_tells_everybody_and_closes_with_1012(port: RpcPort) -> None:
         stopping.join(PATIENCE_S)
         assert not stopping.is_alive()
     assert port.threads.alive() == []
+
+
+def test_a_client_in_its_handshake_is_told_of_a_stop_as_well(port: RpcPort) -> None:
+    with WsClient(port.url) as client:
+        assert client.next()["event"] == "connect.challenge"
+        port.listener.stop(Deadline(PATIENCE_S))
+        assert client.closed() == (1012, "service restart")
 
 
 def test_a_changed_secret_closes_those_who_came_in_by_the_old_one(port: RpcPort) -> None:
