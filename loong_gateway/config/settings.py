@@ -125,7 +125,7 @@ _WS = Section(
 HTTP_ENDPOINTS = ("chatCompletions", "embeddings", "metrics", "models", "responses", "toolsInvoke", "turn")
 
 # The tools that a build has; gateway.tools chooses among them.
-PORT_TOOLS = ("session_status", "sessions_history", "sessions_list", "time")
+PORT_TOOLS = ("channels_status", "models_list", "session_status", "sessions_history", "sessions_list", "time")
 
 _CONTROL_UI = Section(
     "gateway.controlUi",
