@@ -18,7 +18,7 @@ from loong_channels.waiting import Deadline
 from loong_channels.web_socket import Closed, HandshakeRefused, WebSocket
 from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import duration, one_line
+from loong_gateway.base.wording import duration, nearest, one_line
 from loong_gateway.commands.rpc_target import RpcTarget
 
 __all__ = ["ADMIN", "CONNECT_S", "READ", "WRITE", "RpcClient", "RpcRefused", "least_scope"]

@@ -47,10 +47,7 @@ def answer_end(call: Call, result: RunResult) -> None:
 
 
 def wait_payload(result: RunResult) -> dict[str, object]:
-    """The answer to `agent.wait` when the run has ended, or will not end in this process."""
-    if result.state == "aborted" and result.stop_reason == "shutdown":
-        # What was accepted is on disk and goes on in the next process: for who waits, it has not ended.
-        return {"runId": result.run_id, "status": "timeout", "stopReason": "shutdown"}
+    """The answer to `agent.wait` when the run has ended."""
     payload: dict[str, object] = {"runId": result.run_id}
     if result.state == "ok":
         payload["status"] = "ok"
