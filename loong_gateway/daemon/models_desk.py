@@ -92,9 +92,12 @@ class ModelsDesk:
                 listed = _Listed(self._clock.monotonic_s(), kind=fault.kind, error=str(fault))
             with self._guard:
                 before = self._known.get(profile.id)
-                # A list outlives a fault that says nothing about the key.
-                if listed.error and before is not None and before.names and listed.kind not in _REFUSED:
-                    listed = _Listed(0.0, before.names)
+                # What was known outlives a fault that says nothing about the key: a list, and that the key was refused.
+                if listed.error and before is not None and listed.kind not in _REFUSED:
+                    if before.names:
+                        listed = _Listed(0.0, before.names)
+                    elif before.kind in _REFUSED:
+                        listed = before
                 self._known[profile.id] = listed
 
         return ask
