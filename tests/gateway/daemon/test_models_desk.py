@@ -101,6 +101,8 @@ def test_a_refused_key_and_a_silent_service() -> None:
     with desk(ONE) as (made, service, _):
         service.status = 401
         assert rows(made) == [("m2", "main", False, "auth_rejected")]
+        service.status = 500
+        assert rows(made) == [("m2", "main", False, "auth_rejected")]
         service.status, service.names = 200, None
         assert rows(made, timeout_s=0.05) == [("m2", "main", False, "auth_rejected")]
 
