@@ -28,7 +28,8 @@ setup(
     ),
     install_requires=[
         "urllib3>=2.6,<3",
-        "websocket-client>=1.9",
+        # From 1.9 on the wheel carries half a megabyte of its own tests.
+        "websocket-client>=1.8,<1.9",
         "tomli>=2.4",
     ],
     extras_require={

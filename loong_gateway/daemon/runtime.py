@@ -8,6 +8,7 @@ otherwise.
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import threading
@@ -155,6 +156,9 @@ class Runtime:
                 "channels", f"off: {plural(early_ends, 'start')} in a row ended early; look: loong logs"
             )
         self._engine.start(channels=self._life.channels_on)
+        # What was made for the start stays: to look through it for garbage again and again would cost a tenth more CPU.
+        gc.collect()
+        gc.freeze()
         self._life.phase = "running"
         self._changed.set()
         self._report_changes()
