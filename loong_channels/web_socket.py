@@ -280,7 +280,7 @@ def _shake_hands(
         raise Refused("a header holds characters that cannot be sent", code="header")
     try:
         library.connect(url, socket=wire, header=lines, suppress_origin=True, redirect_limit=0)  # type: ignore[no-untyped-call]
-        if library.getstatus() != 101:
+        if library.getstatus() != 101:  # type: ignore[no-untyped-call]
             raise _refused(library, peer)
     except websocket.WebSocketBadStatusException as error:
         raise HandshakeRefused(peer, error.status_code, dict(error.resp_headers or {})) from None
@@ -300,7 +300,9 @@ def _shake_hands(
 
 def _refused(library: _Library, peer: str) -> HandshakeRefused:
     # Redirects among them, which are not followed: a credential goes where the config says, or nowhere.
-    return HandshakeRefused(peer, library.getstatus() or 0, dict(library.getheaders() or {}))
+    status = library.getstatus()  # type: ignore[no-untyped-call]
+    fields = library.getheaders()  # type: ignore[no-untyped-call]
+    return HandshakeRefused(peer, status or 0, dict(fields or {}))
 
 
 def _close_words(data: bytes) -> tuple[int, str]:
