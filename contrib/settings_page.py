@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loong_channels.catalog import gateway_channels, spec
 from loong_channels.settings import Setting
-from loong_gateway.config.settings import CHANNEL_COMMON, PROVIDER, SECTIONS
+from loong_gateway.config.settings import CHANNEL_COMMON, NAMED_SECTIONS, PROVIDER, SECTIONS
 
 HEAD = """# Configuration
 
@@ -92,6 +92,8 @@ def page() -> str:
     for section in SECTIONS.values():
         if section.settings and section is not PROVIDER:
             parts.append(f"## [{section.path}]\n\n{table(section.settings)}")
+    for path, section in NAMED_SECTIONS.items():
+        parts.append(f"## [{path}.NAME]\n\n{table(section.settings)}")
     for name in gateway_channels():
         parts.append(
             f"## [{name}] and [{name}.accounts.ID]\n\n{table((*CHANNEL_COMMON, *spec(name).settings))}"

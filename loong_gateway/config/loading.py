@@ -21,9 +21,12 @@ import tomli
 from loong_channels import catalog
 from loong_channels.settings import Setting
 from loong_gateway.config.accounts import read_channels, warn_shared_credentials
+from loong_gateway.config.acp_settings import read_acp
+from loong_gateway.config.audit_settings import read_audit
 from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_mean, finding
 from loong_gateway.config.hiding import DEEPEST, marked
 from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
+from loong_gateway.config.mcp_settings import read_mcp
 from loong_gateway.config.port_checks import check_auth, check_hook_token, check_origins, check_tools
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
@@ -44,11 +47,14 @@ from loong_gateway.config.snapshot import (
     WsSettings,
 )
 from loong_gateway.config.tables import Reading, Table
+from loong_gateway.config.tool_settings import read_tools
 from loong_gateway.config.webhooks import check_webhooks, is_reserved
 
 __all__ = ["MAX_CONFIG_BYTES", "ConfigInvalid", "about_file", "load", "parse", "validate", "validate_source"]
 
 MAX_CONFIG_BYTES = 1 << 20
+# What has a module of its own.
+_READ_ELSEWHERE = ("acp", "audit", "mcp", "tools")
 _BIND_MODES = ("loopback", "lan", "tailnet", "auto", "custom", "localhost")
 _HOOK_PATH = re.compile(r"(/[A-Za-z0-9_-]+)+")
 _REFUSED_AUTH = ("none", "trusted-proxy")
@@ -219,7 +225,7 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
     _warn_unknown_tables(root)
     for place in marked(root.raw):
         root.reading.findings.add("config.value.redacted", place, {}, at_value=True)
-    tables = {name: root.child(name) for name in SECTIONS if "." not in name}
+    tables = {name: root.child(name) for name in SECTIONS if "." not in name and name not in _READ_ELSEWHERE}
     read = {name: table.read_all(SECTIONS[name]) for name, table in tables.items()}
     providers, active = read_providers(root, dev=dev)
     channels = read_channels(root)
@@ -243,6 +249,10 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         logging=LoggingSettings(**read["logging"]),
         cli=CliSettings(**read["cli"]),
         hooks=_hooks(tables["hooks"], read["hooks"], gateway),
+        tools=read_tools(root),
+        mcp=read_mcp(root),
+        acp=read_acp(root),
+        audit=read_audit(root),
     )
 
 

@@ -16,6 +16,7 @@ from loong_gateway.config.settings import (
     CHANNEL_COMMON,
     HTTP_ENDPOINTS,
     LATER_TABLES,
+    NAMED_SECTIONS,
     PROVIDER,
     SECTIONS,
 )
@@ -128,7 +129,11 @@ def _section(path: str) -> Node:
     section = SECTIONS[path]
     children = _settings(section.settings) | _unread(section.later)
     for name in section.tables:
-        if f"{path}.{name}" in SECTIONS:
+        named = NAMED_SECTIONS.get(f"{path}.{name}")
+        if named is not None:
+            own = Node(ANY, children=_settings(named.settings) | _unread(named.later))
+            children[name] = Node(name, children={ANY: own})
+        elif f"{path}.{name}" in SECTIONS:
             children[name] = _section(f"{path}.{name}")
         elif name == "http":
             children[name] = _endpoints()

@@ -6,9 +6,12 @@ settings are in its spec. `later` are names that are accepted without being read
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from loong_channels.settings import Setting
+from loong_gateway.config.acp_settings import ACP_BACKEND, ACP_SECTIONS
+from loong_gateway.config.audit_settings import AUDIT_SECTIONS
+from loong_gateway.config.mcp_settings import MCP_SECTIONS, MCP_SERVER
+from loong_gateway.config.section import Section, number, seconds
+from loong_gateway.config.tool_settings import TOOL_SECTIONS
 
 __all__ = [
     "ACTIVE_PROVIDER",
@@ -17,10 +20,10 @@ __all__ = [
     "HTTP_ENDPOINTS",
     "LATER_CHANNEL_SETTINGS",
     "LATER_TABLES",
+    "NAMED_SECTIONS",
     "PORT_TOOLS",
     "PROVIDER",
     "SECTIONS",
-    "Section",
 ]
 
 DEV_PORT = 19001
@@ -28,31 +31,11 @@ _DAY_S = 86_400
 _YEAR_S = 366 * _DAY_S
 
 
-@dataclass(frozen=True)
-class Section:
-    """One table of the config. `tables` are its known sub-tables, `later` names accepted and not read."""
-
-    path: str
-    settings: tuple[Setting, ...]
-    tables: tuple[str, ...] = ()
-    later: tuple[str, ...] = ()
-
-
-def _number(
-    name: str, default: float, low: float, high: float, text: str, reload: str = "hot", kind: str = "int"
-) -> Setting:
-    return Setting(name, kind, default, text, minimum=low, maximum=high, reload=reload)
-
-
-def _seconds(name: str, default: float, low: float, high: float, text: str) -> Setting:
-    return _number(name, default, low, high, text, "restart", "float")
-
-
 _GATEWAY = Section(
     "gateway",
     (
         Setting("mode", "choice", None, "local runs here", choices=("local", "remote"), reload="restart"),
-        _number("port", 18789, 0, 65535, "port of the gateway; 0 takes a free one", "restart"),
+        number("port", 18789, 0, 65535, "port of the gateway; 0 takes a free one", "restart"),
         Setting(
             "bind",
             "text",
@@ -76,9 +59,9 @@ _GATEWAY = Section(
             "whether programs of this user may also call at gateway.sock in the state directory",
             reload="restart",
         ),
-        _number("workers", 64, 1, 256, "conversations answered at the same time", "restart"),
-        _seconds("drain_s", 25.0, 0, 3600, "how long a stop waits for turns in progress"),
-        _number(
+        number("workers", 64, 1, 256, "conversations answered at the same time", "restart"),
+        seconds("drain_s", 25.0, 0, 3600, "how long a stop waits for turns in progress"),
+        number(
             "crash_loop_boots",
             5,
             0,
@@ -86,13 +69,13 @@ _GATEWAY = Section(
             "crashed starts in a row before channels stay off; 0 = off",
             "restart",
         ),
-        _seconds("header_timeout_s", 10.0, 0.1, 600, "how long a request may take to send its head"),
-        _seconds("body_timeout_s", 30.0, 0.1, 3600, "how long a request may take to send its body"),
-        _seconds("keepalive_s", 15.0, 0, 3600, "how long an idle connection is kept"),
-        _number("max_unauthenticated", 64, 1, 10_000, "connections without proof, in all", "restart"),
-        _number("max_per_peer", 16, 1, 10_000, "connections without proof, per address", "restart"),
-        _number("max_clients", 256, 1, 10_000, "connections with proof", "restart"),
-        _number(
+        seconds("header_timeout_s", 10.0, 0.1, 600, "how long a request may take to send its head"),
+        seconds("body_timeout_s", 30.0, 0.1, 3600, "how long a request may take to send its body"),
+        seconds("keepalive_s", 15.0, 0, 3600, "how long an idle connection is kept"),
+        number("max_unauthenticated", 64, 1, 10_000, "connections without proof, in all", "restart"),
+        number("max_per_peer", 16, 1, 10_000, "connections without proof, per address", "restart"),
+        number("max_clients", 256, 1, 10_000, "connections with proof", "restart"),
+        number(
             "handshakes_per_s",
             0,
             0,
@@ -108,16 +91,16 @@ _GATEWAY = Section(
 _WS = Section(
     "gateway.ws",
     (
-        _number(
+        number(
             "max_preauth_bytes", 65_536, 1024, 1 << 20, "largest message before a client has proven itself"
         ),
-        _number("max_payload_bytes", 26_214_400, 65_536, 256 << 20, "largest message of a client"),
-        _number(
+        number("max_payload_bytes", 26_214_400, 65_536, 256 << 20, "largest message of a client"),
+        number(
             "max_buffered_bytes", 52_428_800, 65_536, 1 << 30, "what may wait for a client that reads slowly"
         ),
-        _number("tick_interval_ms", 30_000, 100, 600_000, "how often every client hears a tick"),
-        _number("ping_interval_ms", 25_000, 100, 600_000, "how often every client is pinged"),
-        _number("handshake_timeout_ms", 15_000, 100, 600_000, "how long a client may take to prove itself"),
+        number("tick_interval_ms", 30_000, 100, 600_000, "how often every client hears a tick"),
+        number("ping_interval_ms", 25_000, 100, 600_000, "how often every client is pinged"),
+        number("handshake_timeout_ms", 15_000, 100, 600_000, "how long a client may take to prove itself"),
     ),
 )
 
@@ -200,9 +183,9 @@ _AUTH = Section(
 _RATE_LIMIT = Section(
     "gateway.auth.rateLimit",
     (
-        _number("maxAttempts", 10, 1, 1_000_000, "failed proofs within the window before a lockout"),
-        _number("windowMs", 60_000, 100, 86_400_000, "length of the window"),
-        _number("lockoutMs", 300_000, 0, 86_400_000, "length of the lockout"),
+        number("maxAttempts", 10, 1, 1_000_000, "failed proofs within the window before a lockout"),
+        number("windowMs", 60_000, 100, 86_400_000, "length of the window"),
+        number("lockoutMs", 300_000, 0, 86_400_000, "length of the lockout"),
         Setting(
             "exemptLoopback", "bool", True, "whether callers of this host are slowed instead of locked out"
         ),
@@ -227,7 +210,7 @@ _SECTIONS = (
                 "what of a conversation the model is shown",
                 choices=("window_only", "window_plus_summary", "profile_plus_window"),
             ),
-            _number("sliding_window", 12, 1, 128, "turns of history the model is shown"),
+            number("sliding_window", 12, 1, 128, "turns of history the model is shown"),
         ),
         later=(
             "backend",
@@ -249,11 +232,11 @@ _SECTIONS = (
                 "what happens to a part whose fate is unknown",
                 choices=("resend", "hold"),
             ),
-            _number("max_attempts", 3, 1, 100, "failed turns before a message is given up"),
-            _number("max_crash_attempts", 10, 1, 1000, "process deaths before a message is given up"),
-            _number("reply_ttl_s", 3600, 1, _YEAR_S, "how long a reply is worth sending"),
-            _number("push_ttl_s", 86_400, 1, _YEAR_S, "how long a message of our own is worth sending"),
-            _number("max_inbound_age_s", 3600, 1, _YEAR_S, "from which age a waiting message is old"),
+            number("max_attempts", 3, 1, 100, "failed turns before a message is given up"),
+            number("max_crash_attempts", 10, 1, 1000, "process deaths before a message is given up"),
+            number("reply_ttl_s", 3600, 1, _YEAR_S, "how long a reply is worth sending"),
+            number("push_ttl_s", 86_400, 1, _YEAR_S, "how long a message of our own is worth sending"),
+            number("max_inbound_age_s", 3600, 1, _YEAR_S, "from which age a waiting message is old"),
             Setting(
                 "max_inbound_age_policy",
                 "choice",
@@ -267,26 +250,26 @@ _SECTIONS = (
                 "Sorry, I could not answer this message. Please try again later.",
                 "what a conversation is told when a message is given up",
             ),
-            _number("retention_days", 7, 1, 3650, "how long finished rows are kept"),
-            _number("retention_rows", 100_000, 1000, 100_000_000, "how many finished rows are kept"),
+            number("retention_days", 7, 1, 3650, "how long finished rows are kept"),
+            number("retention_rows", 100_000, 1000, 100_000_000, "how many finished rows are kept"),
         ),
     ),
     Section(
         "limits",
         (
-            _number("sender_per_min", 0, 0, 100_000, "messages per person and minute; 0 = no limit"),
-            _number(
+            number("sender_per_min", 0, 0, 100_000, "messages per person and minute; 0 = no limit"),
+            number(
                 "conversation_per_min", 0, 0, 100_000, "messages per conversation and minute; 0 = no limit"
             ),
-            _number("lane_waiting", 100, 1, 100_000, "messages that may wait in one conversation"),
-            _number("total_waiting", 10_000, 1, 10_000_000, "messages that may wait in all"),
+            number("lane_waiting", 100, 1, 100_000, "messages that may wait in one conversation"),
+            number("total_waiting", 10_000, 1, 10_000_000, "messages that may wait in all"),
         ),
     ),
     Section(
         "media",
         (
-            _number("max_files", 4, 0, 20, "files of one message that are fetched for the model; 0 = none"),
-            _number("max_bytes", 20 << 20, 1024, 100 << 20, "largest file that is fetched"),
+            number("max_files", 4, 0, 20, "files of one message that are fetched for the model; 0 = none"),
+            number("max_bytes", 20 << 20, 1024, 100 << 20, "largest file that is fetched"),
         ),
     ),
     Section(
@@ -322,7 +305,10 @@ _SECTIONS = (
         later=("enabled", "personality", "prompt_pack_id", "system_prompt_addendum"),
     ),
 )
-SECTIONS = {section.path: section for section in _SECTIONS}
+SECTIONS = {
+    section.path: section
+    for section in (*_SECTIONS, *TOOL_SECTIONS, *MCP_SECTIONS, *ACP_SECTIONS, *AUDIT_SECTIONS)
+}
 
 PROVIDER = Section(
     "provider",
@@ -348,7 +334,7 @@ PROVIDER = Section(
             choices=("none", "minimal", "low", "medium", "high", "xhigh"),
         ),
         Setting("headers", "headers", {}, "sent with every request"),
-        _number("temperature", 0.2, 0, 2, "how freely the model writes", kind="float"),
+        number("temperature", 0.2, 0, 2, "how freely the model writes", kind="float"),
         Setting(
             "max_tokens", "int", None, "longest answer in tokens; absent = the service decides", 1, 10_000_000
         ),
@@ -395,6 +381,9 @@ PROVIDER = Section(
     ),
 )
 
+# Tables that hold one table for each name that the operator chooses.
+NAMED_SECTIONS = {"mcp.servers": MCP_SERVER, "acp.backends": ACP_BACKEND}
+
 ACTIVE_PROVIDER = Setting("active_provider", "text", None, "which of providers answers")
 
 # What every channel block has besides the settings of its spec; the first three are the block's alone.
@@ -410,16 +399,13 @@ CHANNEL_COMMON = (
 
 # Tables and values that other versions of loong read: known names, not read here.
 LATER_TABLES = (
-    "acp",
     "agents",
-    "audit",
     "bindings",
     "control_plane",
     "conversation",
     "cron",
     "feishu_integration",
     "last_provider",
-    "mcp",
     "meta",
     "outbound_http",
     "plugins",
@@ -427,7 +413,6 @@ LATER_TABLES = (
     "secrets",
     "session",
     "skills",
-    "tools",
     "ui",
 )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from loong_gateway.config.agent_snapshot import AcpSettings, AuditSettings, McpServer, ToolSettings
+
 __all__ = [
     "AccountConfig",
     "ChannelConfig",
@@ -271,6 +273,10 @@ class Config:
     logging: LoggingSettings
     cli: CliSettings
     hooks: HookSettings
+    tools: ToolSettings = field(default_factory=ToolSettings)
+    mcp: Mapping[str, McpServer] = field(default_factory=dict)
+    acp: AcpSettings = field(default_factory=AcpSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     warnings: tuple[Diagnostic, ...] = ()
 
     @property

@@ -12,7 +12,7 @@ from loong_gateway.base.wording import nearest
 from loong_gateway.config.casting import Problem, cast, kind_of
 from loong_gateway.config.diagnostics import Findings, dotted
 from loong_gateway.config.secret_refs import RefCast, is_blank, pointer_problem, read_ref
-from loong_gateway.config.settings import Section
+from loong_gateway.config.section import Section
 from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.config.toml_lines import KeyPath
 

@@ -30,9 +30,9 @@ from loong_gateway.daemon.parts import DeskParts, LifeState
 from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.restarts import Restarts
 from loong_gateway.messaging.engine import Engine
-from loong_gateway.messaging.tools import Tools
-from loong_gateway.messaging.tools_builtin import built_in_tools
 from loong_gateway.providers.contract import Embeddings
+from loong_gateway.tools.desk import Tools
+from loong_gateway.tools.looks import built_in_tools
 
 __all__ = ["Desk"]
 

@@ -9,8 +9,8 @@ from loong_gateway.base.bus import Bus
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.control.sessions import SessionInfo, SessionPage, Transcript, TranscriptMessage
-from loong_gateway.messaging.tools import Tools
-from loong_gateway.messaging.tools_builtin import built_in_tools
+from loong_gateway.tools.desk import Tools
+from loong_gateway.tools.looks import built_in_tools
 from tests.gateway.api.port_kit import Port, SmallGateway
 from tests.gateway.api.small_runs import NOW_MS, SmallRuns
 from tests.gateway.config.reading import valid

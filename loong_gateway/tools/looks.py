@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping
 
 from loong_gateway.control import ControlPlane
-from loong_gateway.messaging.tools import BadArgument, Tool
+from loong_gateway.tools.desk import BadArgument, Tool
 
 __all__ = ["built_in_tools"]
 

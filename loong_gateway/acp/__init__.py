@@ -1,0 +1,1 @@
+"""Outside agents that answer in place of the model: processes that speak the Agent Client Protocol."""

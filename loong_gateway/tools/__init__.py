@@ -1,0 +1,1 @@
+"""Tools: what the model and the port may have done, behind one place that decides."""
