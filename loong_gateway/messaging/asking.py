@@ -9,7 +9,10 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import Config
+from loong_gateway.control.agents import Agents
+from loong_gateway.control.origin import Origin
 from loong_gateway.messaging.conversation import Question, build_call
+from loong_gateway.messaging.tool_rounds import ToolRounds
 from loong_gateway.providers.contract import Completion, Provider
 from loong_gateway.providers.fault_counts import faults_counted
 from loong_gateway.storage import transcripts
@@ -43,18 +46,22 @@ class Asking:
         *,
         config: Callable[[], Config],
         provider: ProviderOf,
+        rounds: ToolRounds,
+        agents: Agents,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._store = store
         self._config = config
         self._provider = provider
+        self._rounds = rounds
+        self._agents = agents
         self._metrics = metrics
         self._clock = clock
 
     def complete(
         self,
-        session: str | None,
+        origin: Origin,
         question: Question,
         deadline: Deadline,
         stop: StopToken,
@@ -62,17 +69,25 @@ class Asking:
         profile: str | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> Answer:
-        """The answer, streamed to `on_text`. Blocks; raises ProviderFault and StoreUnwritable."""
+        """The answer, of an agent that is meant for such turns or else of the model, streamed to `on_text`.
+
+        Blocks; raises ProviderFault and StoreUnwritable.
+        """
         config = self._config()
         begun_in, history = (
-            (None, []) if session is None else self._history(session, config.memory.sliding_window)
+            (None, [])
+            if origin.session is None
+            else self._history(origin.session, config.memory.sliding_window)
         )
-        call = build_call(config, history, question)
         begin_s = self._clock.monotonic_s()
         try:
+            agent = self._agents.choose(origin, question.text)
+            if agent is not None:
+                return Answer(agent.complete(deadline=deadline, stop=stop, on_text=on_text), begun_in)
+            call = build_call(config, history, question)
             with faults_counted(self._metrics, profile or config.active_provider, stop):
-                completion = self._provider(profile).complete(
-                    call, deadline=deadline, stop=stop, on_text=on_text
+                completion = self._rounds.complete(
+                    self._provider(profile), call, origin, deadline=deadline, stop=stop, on_text=on_text
                 )
             return Answer(completion, begun_in)
         finally:

@@ -25,7 +25,10 @@ from loong_gateway.config.outside import resolve_account
 from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
+from loong_gateway.control.agents import NoAgents
+from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.logs.redaction import Redactor
+from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.channel_control import ChannelControl
 from loong_gateway.messaging.channel_holder import OpenChannel
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
@@ -41,6 +44,7 @@ from loong_gateway.messaging.runs import RunParts, RunTable
 from loong_gateway.messaging.session_desk import SessionDesk
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
+from loong_gateway.messaging.tool_rounds import ToolRounds
 from loong_gateway.messaging.turn_requests import turn
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
@@ -68,6 +72,7 @@ class EngineParts:
     changed: Callable[[], None]
     outgoing: Outgoing
     webhooks: Webhooks = field(default_factory=Webhooks)
+    audit: Audit = field(default_factory=NoAudit)
 
 
 @dataclass(frozen=True)
@@ -116,24 +121,17 @@ class Engine:
             metrics=self.metrics,
             clock=parts.clock,
         )
+        self._asking = self._make_asking()
         self.turns = Turns(
             parts.store,
             self.delivery,
             self.supervisor,
-            sources=TurnSources(lambda: self.config, self.providers.provider, lambda: _status_line(self)),
+            sources=TurnSources(lambda: self.config, self._asking, lambda: _status_line(self)),
             runs=TurnRuns(self._events),
             metrics=self.metrics,
             clock=parts.clock,
         )
-        self._intake = Intake(
-            parts.store,
-            self.lanes,
-            config=lambda: self.config,
-            turn_task=self.turns.task,
-            delivery_task=lambda group: DeliveryTask(self.delivery, group),
-            metrics=self.metrics,
-            clock=parts.clock,
-        )
+        self._intake = self._make_intake()
         self._slot_services = self._make_slot_services()
         self._sends = OperatorSends(
             parts.store,
@@ -145,7 +143,7 @@ class Engine:
             outgoing=parts.outgoing,
             clock=parts.clock,
         )
-        self.runs = _runs_of(self, parts, self._sends, self._events)
+        self.runs = _runs_of(self, parts, self._sends, self._asking, self._events)
         self.sessions = SessionDesk(parts.store, parts.clock, self.bus)
 
     def _make_providers(self) -> ProfilesInUse:
@@ -154,6 +152,29 @@ class Engine:
             environ=self._parts.environ,
             resolve_secret=self.resolve_secret,
             metrics=self.metrics,
+        )
+
+    def _make_asking(self) -> Asking:
+        parts = self._parts
+        return Asking(
+            parts.store,
+            config=lambda: self.config,
+            provider=self.providers.provider,
+            rounds=ToolRounds(),
+            agents=NoAgents(),
+            metrics=self.metrics,
+            clock=parts.clock,
+        )
+
+    def _make_intake(self) -> Intake:
+        return Intake(
+            self._parts.store,
+            self.lanes,
+            config=lambda: self.config,
+            turn_task=self.turns.task,
+            delivery_task=lambda group: DeliveryTask(self.delivery, group),
+            metrics=self.metrics,
+            clock=self._parts.clock,
         )
 
     def _make_slot_services(self) -> SlotServices:
@@ -344,14 +365,15 @@ class Engine:
         return channel
 
 
-def _runs_of(engine: Engine, parts: EngineParts, sends: OperatorSends, events: MakeEvents) -> RunTable:
+def _runs_of(
+    engine: Engine, parts: EngineParts, sends: OperatorSends, asking: Asking, events: MakeEvents
+) -> RunTable:
     answers = RunAnswers(
         parts.store,
         sends,
         config=lambda: engine.config,
-        provider=engine.providers.provider,
+        asking=asking,
         obey=engine.turns.obey,
-        metrics=engine.metrics,
         clock=parts.clock,
     )
     return RunTable(

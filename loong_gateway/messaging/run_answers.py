@@ -11,11 +11,11 @@ from typing import Any
 from loong_channels.waiting import StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import SendRequest
+from loong_gateway.control.origin import Origin
 from loong_gateway.control.runs import ReplyTarget, RunRequest, RunResult
-from loong_gateway.messaging.asking import Answer, Asking, ProviderOf
+from loong_gateway.messaging.asking import Answer, Asking
 from loong_gateway.messaging.chat_commands import ChatCommand, parse_command
 from loong_gateway.messaging.conversation import Question
 from loong_gateway.messaging.operator_sends import OperatorSends
@@ -58,15 +58,14 @@ class RunAnswers:
         sends: OperatorSends,
         *,
         config: Callable[[], Config],
-        provider: ProviderOf,
+        asking: Asking,
         obey: Obey,
-        metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._store = store
         self._sends = sends
         self._config = config
-        self._asking = Asking(store, config=config, provider=provider, metrics=metrics, clock=clock)
+        self._asking = asking
         self._obey = obey
         self._clock = clock
 
@@ -179,7 +178,7 @@ class RunAnswers:
             options=request.options,
         )
         answer = self._asking.complete(
-            request.session,
+            Origin(request.origin, f"run:{request.run_id}", request.session),
             question,
             run.deadline,
             stop,

@@ -15,7 +15,8 @@ from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.notices import Notices
 from loong_gateway.config.snapshot import Config
-from loong_gateway.messaging.asking import Asking, ProviderOf
+from loong_gateway.control.origin import Origin
+from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.attachments import Attachments
 from loong_gateway.messaging.chat_commands import (
     HELP_TEXT,
@@ -73,10 +74,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TurnSources:
-    """Where a turn gets what may change between two turns; `provider` raises ProviderFault when there is none."""
+    """Where a turn gets what may change between two turns, and its answer."""
 
     config: Callable[[], Config]
-    provider: ProviderOf
+    asking: Asking
     status_line: Callable[[], str]
 
 
@@ -99,9 +100,7 @@ class Turns:
         self._delivery = delivery
         self._surfaces = surfaces
         self._config = sources.config
-        self._asking = Asking(
-            store, config=sources.config, provider=sources.provider, metrics=metrics, clock=clock
-        )
+        self._asking = sources.asking
         self._attachments = Attachments(sources.config, metrics)
         self._status_line = sources.status_line
         self._metrics = metrics
@@ -214,6 +213,7 @@ class Turns:
     def _ask(self, surface: Surface, row: InboxRow, session: str, stop: StopToken) -> Outcome:
         inbound = row.inbound
         deadline = Deadline(self.limit_s)
+        origin = Origin("chat", f"inbox:{row.seq}", session, inbound.address, inbound.sender_id)
         events = self.runs.begun(row.seq, session, stop)
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
@@ -229,7 +229,7 @@ class Turns:
             with surface.typing(inbound.address):
                 question = self._attachments.question(row, surface, deadline, stop)
                 on_text = None if preview is None else show
-                answer = self._asking.complete(session, question, deadline, stop, on_text=on_text)
+                answer = self._asking.complete(origin, question, deadline, stop, on_text=on_text)
         except BaseException:
             if preview is not None:
                 preview.abandon()

@@ -117,7 +117,8 @@ class ProviderCall:
 class Completion:
     """The whole answer. `truncated` says that the model stopped at its length limit.
 
-    With `tool_calls` the model waits for their results, and `text` may be empty.
+    With `tool_calls` the model waits for their results, and `text` may be empty. `profile` is who answered in the end,
+    "" where only one could.
     """
 
     text: str
@@ -125,6 +126,7 @@ class Completion:
     usage: Usage | None = None
     truncated: bool = False
     tool_calls: tuple[ToolCall, ...] = ()
+    profile: str = ""
 
 
 @dataclass(frozen=True)

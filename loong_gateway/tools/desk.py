@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
+from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.config.snapshot import Config
+from loong_gateway.control.origin import Origin
 from loong_gateway.control.tools import ToolInfo, ToolOutcome, ToolRequest
+from loong_gateway.tools.contract import BadArgument, Tool, ToolContext, ToolFailed
 
-__all__ = ["HARD_DENIED", "BadArgument", "Tool", "Tools"]
+__all__ = ["HARD_DENIED", "Tools"]
 
 logger = logging.getLogger("loong.tools")
 
@@ -34,25 +36,6 @@ HARD_DENIED = frozenset(
 )
 
 
-class BadArgument(Exception):
-    """Raised by a tool for arguments that make no sense. `str()` names the argument, never its value."""
-
-
-@dataclass(frozen=True)
-class Tool:
-    """`run` is given the checked arguments and the session of the request; it may block, and returns JSON values.
-
-    `arguments` are JSON Schemas by name; only `type` ("string", "integer", "boolean"), `minimum`, `maximum`,
-    `maxLength` and `default` are read. `required` must be there.
-    """
-
-    name: str
-    description: str
-    run: Callable[[Mapping[str, object], str | None], Mapping[str, object]]
-    arguments: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    required: frozenset[str] = frozenset()
-
-
 class Tools:
     """Implements control.ToolDesk. Thread-safe; the tools are fixed, what is allowed is read at each call."""
 
@@ -68,9 +51,13 @@ class Tools:
                 {}, error_code="not_found", error=f"Tool not available: {_shown(request.name)}"
             )
         try:
-            result = tool.run(_checked(tool, request.arguments), request.session)
+            origin = Origin(request.entry, f"call:{request.idempotency_key or ''}", request.session)
+            context = ToolContext(origin, Deadline(self._config().tools.timeout_s), StopToken())
+            result = tool.run(_checked(tool, request.arguments), context)
         except BadArgument as error:
             return ToolOutcome({}, error_code="invalid_request", error=str(error))
+        except ToolFailed as error:
+            return ToolOutcome({}, error_code="failed", error=str(error))
         except StoreUnwritable:
             return ToolOutcome({}, error_code="failed", error="the store cannot be read now")
         except Exception:

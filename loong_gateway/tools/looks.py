@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping
 
 from loong_gateway.control import ControlPlane
-from loong_gateway.tools.desk import BadArgument, Tool
+from loong_gateway.tools.contract import BadArgument, Tool, ToolContext
 
 __all__ = ["built_in_tools"]
 
@@ -63,7 +63,7 @@ class _Looks:
         self._control = control
         self._now_ms = now_ms
 
-    def time(self, _given: Mapping[str, object], _session: str | None) -> Mapping[str, object]:
+    def time(self, _given: Mapping[str, object], _context: ToolContext) -> Mapping[str, object]:
         now_ms = self._now_ms()
         here = datetime.datetime.fromtimestamp(now_ms / 1000).astimezone()
         return {
@@ -73,8 +73,8 @@ class _Looks:
             "timezone": here.tzname(),
         }
 
-    def session_status(self, given: Mapping[str, object], session: str | None) -> Mapping[str, object]:
-        key = self._key(given, session)
+    def session_status(self, given: Mapping[str, object], context: ToolContext) -> Mapping[str, object]:
+        key = self._key(given, context)
         page = self._control.sessions.list(limit=200, search=key)
         row = next((one for one in page.rows if one.key == key), None)
         return {
@@ -86,7 +86,7 @@ class _Looks:
             "activeRuns": len(self._control.runs.active(key)),
         }
 
-    def sessions_list(self, given: Mapping[str, object], _session: str | None) -> Mapping[str, object]:
+    def sessions_list(self, given: Mapping[str, object], _context: ToolContext) -> Mapping[str, object]:
         page = self._control.sessions.list(limit=_number(given["limit"]), search=str(given["search"]))
         rows = [
             {
@@ -102,8 +102,8 @@ class _Looks:
         ]
         return {"count": len(rows), "total": page.total, "sessions": rows}
 
-    def sessions_history(self, given: Mapping[str, object], session: str | None) -> Mapping[str, object]:
-        key = self._key(given, session)
+    def sessions_history(self, given: Mapping[str, object], context: ToolContext) -> Mapping[str, object]:
+        key = self._key(given, context)
         told = self._control.sessions.history(key, limit=_number(given["limit"]), max_bytes=1 << 20)
         return {
             "sessionKey": key,
@@ -112,7 +112,7 @@ class _Looks:
             "hasMore": told.has_more,
         }
 
-    def channels_status(self, _given: Mapping[str, object], _session: str | None) -> Mapping[str, object]:
+    def channels_status(self, _given: Mapping[str, object], _context: ToolContext) -> Mapping[str, object]:
         status = self._control.status()
         surfaces = status.get("surfaces")
         return {
@@ -124,15 +124,15 @@ class _Looks:
             ],
         }
 
-    def models_list(self, _given: Mapping[str, object], _session: str | None) -> Mapping[str, object]:
+    def models_list(self, _given: Mapping[str, object], _context: ToolContext) -> Mapping[str, object]:
         found = self._control.models(refresh=False, timeout_s=MODELS_S)
         return {"models": [dict(one) for one in found]}
 
-    def _key(self, given: Mapping[str, object], session: str | None) -> str:
+    def _key(self, given: Mapping[str, object], context: ToolContext) -> str:
         named = given.get("sessionKey")
         if named is None:
-            if session is not None:
-                return session
+            if context.session is not None:
+                return context.session
             named = MAIN
         key = self._control.sessions.resolve(str(named))
         if key is None:

@@ -13,7 +13,8 @@ from loong_gateway.api.rpc.params import BadParam, Params
 from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.config.settings import PORT_TOOLS
 from loong_gateway.control.tools import ToolRequest
-from loong_gateway.tools.desk import HARD_DENIED, Tool, Tools
+from loong_gateway.tools.contract import Tool
+from loong_gateway.tools.desk import HARD_DENIED, Tools
 from loong_gateway.tools.looks import built_in_tools
 from tests.gateway.api.port_kit import SECRET, Answer, Port, request
 from tests.gateway.api.whole_port import WholeGateway, whole_port

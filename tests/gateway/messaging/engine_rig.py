@@ -14,11 +14,14 @@ from loong_gateway.base.bus import Bus
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.loading import validate_source
+from loong_gateway.control.agents import NoAgents
+from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.delivery import Delivery, DeliveryTask
 from loong_gateway.messaging.lanes import Lanes, Later
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.run_events import RunEvents
 from loong_gateway.messaging.sessions import session_key
+from loong_gateway.messaging.tool_rounds import ToolRounds
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.providers.contract import Completion
@@ -170,11 +173,20 @@ class Rig:
             metrics=self.metrics,
             clock=self.clock,
         )
+        self.asking = Asking(
+            self.store,
+            config=lambda: self.config,
+            provider=lambda _=None: self.provider,
+            rounds=ToolRounds(),
+            agents=NoAgents(),
+            metrics=self.metrics,
+            clock=self.clock,
+        )
         self.turns = Turns(
             self.store,
             self.delivery,
             self.surface,
-            sources=TurnSources(lambda: self.config, lambda _=None: self.provider, lambda: "all is well"),
+            sources=TurnSources(lambda: self.config, self.asking, lambda: "all is well"),
             runs=TurnRuns(self.make_events),
             metrics=self.metrics,
             clock=self.clock,

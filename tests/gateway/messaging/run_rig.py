@@ -64,9 +64,8 @@ class RunRig(Rig):
             self.store,
             sends,
             config=lambda: self.config,
-            provider=lambda _=None: self.provider,
+            asking=self.asking,
             obey=self.turns.obey,
-            metrics=self.metrics,
             clock=self.clock,
         )
         self.runs = RunTable(
