@@ -319,6 +319,13 @@ PROVIDER = Section(
         Setting("endpoint", "url", None, "full address of the chat call"),
         Setting("models_endpoint", "url", None, "full address of the model list"),
         Setting("chat_completions_path", "text", None, "path of the chat call below base_url"),
+        Setting(
+            "wire_api",
+            "choice",
+            "chat_completions",
+            "protocol of services of OpenAI's shape; responses falls back where there is none",
+            choices=("chat_completions", "responses"),
+        ),
         Setting("allow_plain_http", "bool", False, "accept http:// to a host that is not this one"),
         Setting("api_key", "secret", None, "key of the service"),
         Setting("images", "bool", False, "whether the model is shown the pictures that come with messages"),
@@ -377,7 +384,6 @@ PROVIDER = Section(
         "tool_schema_disabled_model_hints",
         "tool_schema_mode",
         "tool_schema_strict_model_hints",
-        "wire_api",
     ),
 )
 

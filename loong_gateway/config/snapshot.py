@@ -157,6 +157,7 @@ class ProviderProfile:
     model_catalog_stale_if_error_ms: int
     images: bool = False
     embedding_model: str | None = None
+    wire_api: str = "chat_completions"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Mapping
-from typing import Callable
+from typing import Any, Callable
 
 from loong_channels.egress import Egress
 from loong_channels.net import HttpClient
@@ -14,6 +14,7 @@ from loong_gateway.config.kinds import KINDS, canonical
 from loong_gateway.config.outside import egress_of
 from loong_gateway.config.secrets import resolve
 from loong_gateway.config.snapshot import Config, ProviderProfile, SecretRef
+from loong_gateway.providers.access import Access
 from loong_gateway.providers.contract import Provider, ProviderFault
 from loong_gateway.providers.credentials import Credential
 from loong_gateway.providers.echo import Echo
@@ -22,7 +23,13 @@ from loong_gateway.texts import render
 
 __all__ = ["build_provider", "provider_of"]
 
-_PROTOCOLS = {"openai_chat": ("loong_gateway.providers.openai_chat", "OpenAIChat")}
+_SERVICE = ("loong_gateway.providers.service", "HttpProvider")
+_PROTOCOLS = {
+    "openai_chat": ("loong_gateway.providers.openai_chat", "OpenAIChat"),
+    "openai_responses": ("loong_gateway.providers.openai_responses", "OpenAIResponses"),
+    "anthropic_messages": ("loong_gateway.providers.anthropic_messages", "AnthropicMessages"),
+    "bedrock_converse": ("loong_gateway.providers.bedrock_converse", "BedrockConverse"),
+}
 
 
 def build_provider(
@@ -49,8 +56,11 @@ def build_provider(
         required=not kind.key_optional,
     )
     http = HttpClient(egress, user_agent=f"loong/{VERSION}")
-    module, name = _PROTOCOLS[kind.protocol]
-    made: Provider = getattr(importlib.import_module(module), name)(profile, kind, http, credential)
+    protocols = [kind.protocol]
+    if profile.wire_api == "responses" and kind.protocol == "openai_chat":
+        protocols.insert(0, "openai_responses")
+    wires = [_load(*_PROTOCOLS[name])(profile, kind) for name in protocols]
+    made: Provider = _load(*_SERVICE)(profile, kind, http, Access(profile, kind, credential), wires)
     return made
 
 
@@ -67,6 +77,10 @@ def provider_of(
         raise _fault("provider.missing", config=config.path)
     egress = egress_of(config.network, environ)
     return build_provider(profile, egress=egress, environ=environ, resolve_secret=resolve_secret)
+
+
+def _load(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
 
 
 def _fault(code: str, **values: object) -> ProviderFault:

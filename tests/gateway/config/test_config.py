@@ -727,7 +727,6 @@ def test_names_of_other_parts_and_builds_do_not_warn() -> None:
     [telegram.accounts.a.acp]
     working_directory = "x"
     [provider]
-    wire_api = "chat_completions"
     profile_cooldown_ms = 5
     """
     assert check(text) == []

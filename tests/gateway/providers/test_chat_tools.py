@@ -7,7 +7,7 @@ import json
 import pytest
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.providers.chat_payload import shorten
+from loong_gateway.providers.adaptations import shorten
 from loong_gateway.providers.contract import (
     CallOptions,
     Embeddings,
