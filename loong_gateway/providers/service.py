@@ -15,8 +15,8 @@ from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.access import Access
 from loong_gateway.providers.adaptations import Adaptations
 from loong_gateway.providers.answer import AnswerStream, parse_json
-from loong_gateway.providers.asking import Asking, Counts
 from loong_gateway.providers.attempts import Cooldowns, RetryPolicy, pursue
+from loong_gateway.providers.call_state import CallState, Counts
 from loong_gateway.providers.catalog import Catalog, Model, choose, read_models
 from loong_gateway.providers.contract import Completion, Embeddings, ProviderCall, ProviderFault
 from loong_gateway.providers.embedding import BATCH_TEXTS, embedding_payload, joined, read_embeddings
@@ -93,7 +93,7 @@ class HttpProvider:
         on_text: Callable[[str], None] | None = None,
     ) -> Completion:
         """See Provider."""
-        turn = Asking(
+        turn = CallState(
             list(call.messages),
             deadline.within(self._settings.turn_timeout_ms / 1000),
             stop,
@@ -125,7 +125,7 @@ class HttpProvider:
             raise provider_fault(
                 AttemptFailed(Failure("not_supported", code)), self._access.subject(url or self._wire.url)
             )
-        turn = Asking(
+        turn = CallState(
             [], deadline.within(self._settings.turn_timeout_ms / 1000), stop, None, hidden=tuple(texts)
         )
         parts = [texts[start : start + BATCH_TEXTS] for start in range(0, len(texts), BATCH_TEXTS)]
@@ -137,7 +137,7 @@ class HttpProvider:
 
     def models(self, *, deadline: Deadline) -> Sequence[str]:
         """See Provider."""
-        turn = Asking([], deadline, StopToken(), None)
+        turn = CallState([], deadline, StopToken(), None)
         listed = self._reported(lambda: self._fetch_models(turn), self._models_url)
         return tuple(model.id for model in listed)
 
@@ -154,7 +154,7 @@ class HttpProvider:
         """Close the kept connections; calls in progress go on."""
         self._http.close()
 
-    def _candidates(self, wanted: str, turn: Asking) -> list[str]:
+    def _candidates(self, wanted: str, turn: CallState) -> list[str]:
         settings = self._settings
         if wanted.lower() != AUTO:
             return [wanted]
@@ -177,10 +177,10 @@ class HttpProvider:
             raise AttemptFailed(Failure("model_mismatch", "provider.models_empty"))
         return names
 
-    def _fetch_models(self, turn: Asking) -> list[Model]:
+    def _fetch_models(self, turn: CallState) -> list[Model]:
         return self._pursue([""], lambda _: self._ask_models(turn), turn)
 
-    def _pursue(self, models: Sequence[str], attempt: Callable[[str], _T], turn: Asking) -> _T:
+    def _pursue(self, models: Sequence[str], attempt: Callable[[str], _T], turn: CallState) -> _T:
         return pursue(
             models,
             attempt,
@@ -208,7 +208,7 @@ class HttpProvider:
         method: str,
         url: str,
         key: str,
-        turn: Asking,
+        turn: CallState,
         *,
         accept: str = "application/json",
         payload: Mapping[str, object] | None = None,
@@ -224,7 +224,7 @@ class HttpProvider:
             gap_s=GAP_S,
         )
 
-    def _ask_models(self, turn: Asking) -> list[Model]:
+    def _ask_models(self, turn: CallState) -> list[Model]:
         models: list[Model] = []
         query = self._wire.models_query(None)
         for _ in range(MAX_MODEL_PAGES):
@@ -235,7 +235,7 @@ class HttpProvider:
                 break
         return models
 
-    def _ask_page(self, url: str, turn: Asking) -> object:
+    def _ask_page(self, url: str, turn: CallState) -> object:
         key = self._access.key()
         try:
             with self._http.stream(self._call("GET", url, key, turn)) as answer:
@@ -244,7 +244,7 @@ class HttpProvider:
         except Fault as fault:
             raise AttemptFailed(classify_fault(fault)) from fault
 
-    def _ask(self, model: str, turn: Asking) -> Completion:
+    def _ask(self, model: str, turn: CallState) -> Completion:
         wire = self._wire
         key = self._access.key()
         without = self._adaptations.of(model)
@@ -268,12 +268,12 @@ class HttpProvider:
         return completion
 
     def _embed_part(
-        self, url: str, model: str, texts: Sequence[str], dimensions: int | None, turn: Asking
+        self, url: str, model: str, texts: Sequence[str], dimensions: int | None, turn: CallState
     ) -> Embeddings:
         payload = embedding_payload(model, texts, dimensions)
         return self._pursue([model], lambda _: self._ask_vectors(url, payload, turn), turn)
 
-    def _ask_vectors(self, url: str, payload: dict[str, Any], turn: Asking) -> Embeddings:
+    def _ask_vectors(self, url: str, payload: dict[str, Any], turn: CallState) -> Embeddings:
         key = self._access.key()
         call = self._call("POST", url, key, turn, payload=payload)
         try:
@@ -289,7 +289,9 @@ class HttpProvider:
             raise AttemptFailed(none) from failed
         return read_embeddings(body, count=len(payload["input"]), model=payload["model"])
 
-    def _check_status(self, answer: HttpStream, key: str, turn: Asking, asked: _Asked | None = None) -> None:
+    def _check_status(
+        self, answer: HttpStream, key: str, turn: CallState, asked: _Asked | None = None
+    ) -> None:
         """Return for an answer worth reading; raises AttemptFailed for any other, having changed what can be."""
         if 200 <= answer.status < 300:
             if "html" in answer.headers.get("content-type", "").lower():
@@ -341,7 +343,7 @@ class _Asked:
     request: Request
 
 
-def _read_stream(answer: HttpStream, stream: AnswerStream, turn: Asking) -> Completion:
+def _read_stream(answer: HttpStream, stream: AnswerStream, turn: CallState) -> Completion:
     try:
         for chunk in answer.chunks():
             for piece in stream.feed(chunk):
