@@ -58,13 +58,12 @@ def _row(
 # fmt: off
 _ROWS = (
     _row("anthropic", "https://api.anthropic.com", "/v1/messages", "/v1/models",
-         aliases="anthropic_compatible", env="ANTHROPIC_API_KEY", auth="x-api-key", protocol="anthropic_messages",
-         in_build=True),
+         aliases="anthropic_compatible", env="ANTHROPIC_API_KEY", auth="x-api-key", protocol="anthropic_messages"),
     _row("bailian_coding", "https://coding.dashscope.aliyuncs.com/v1", "/chat/completions", "/models",
          aliases="bailian_coding_compatible", env="BAILIAN_API_KEY"),
     _row("bedrock", "https://bedrock-runtime.<region>.amazonaws.com", "/model/{modelId}/converse",
          "https://bedrock.<region>.amazonaws.com/foundation-models",
-         aliases="aws-bedrock aws_bedrock", env="AWS_BEARER_TOKEN_BEDROCK", protocol="bedrock_converse", in_build=True),
+         aliases="aws-bedrock aws_bedrock", env="AWS_BEARER_TOKEN_BEDROCK", protocol="bedrock_converse"),
     _row("byteplus", "https://ark.ap-southeast.bytepluses.com/api/v3", "/chat/completions", "/models",
          aliases="byteplus_compatible", env="BYTEPLUS_API_KEY ARK_API_KEY", never="/api/coding", in_build=True),
     _row("byteplus_coding", "https://ark.ap-southeast.bytepluses.com/api/coding/v3", "/chat/completions", "/models",

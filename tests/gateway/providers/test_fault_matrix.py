@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shutil
 import socket
@@ -16,7 +15,7 @@ import pytest
 
 from loong_channels.egress import Egress
 from loong_channels.waiting import Deadline
-from loong_gateway.providers.contract import Provider, ProviderCall, ProviderFault
+from loong_gateway.providers.contract import Message, Provider, ProviderCall, ProviderFault
 from tests.fakes.certificates import make_certificates, server_context
 from tests.fakes.faults import HTML_502
 from tests.fakes.http_server import Call, PeerGone
@@ -30,7 +29,7 @@ Ask = Callable[[Provider], object]
 Script = Callable[[Call], None]
 # No fault may take longer, whatever the machine does meanwhile; the deadlines below are far shorter.
 AT_MOST_S = 30.0
-SHORT_S = 0.3
+SHORT_S = 0.1
 PIECE = b"x" * 65536
 
 
@@ -49,6 +48,12 @@ def fake(protocol: Protocol) -> Iterator[FakeModel]:
 
 @pytest.fixture
 def provider(protocol: Protocol, fake: FakeModel) -> Provider:
+    return protocol.provider(fake.origin, retry_max_attempts=1)
+
+
+@pytest.fixture
+def trying(protocol: Protocol, fake: FakeModel) -> Provider:
+    """One that tries again."""
     return protocol.provider(fake.origin, retry_max_attempts=2)
 
 
@@ -130,9 +135,9 @@ def test_a_long_wait_that_was_asked_for_ends_at_once_and_is_told(
 @pytest.mark.parametrize(
     "header", [("Retry-After", "0.01"), ("Retry-After", formatdate(0, usegmt=True)), ("retry-after-ms", "10")]
 )
-def test_a_short_wait_is_kept(provider: Provider, fake: FakeModel, header: tuple[str, str]) -> None:
+def test_a_short_wait_is_kept(trying: Provider, fake: FakeModel, header: tuple[str, str]) -> None:
     fake.fault("status", status=429, headers=(header,))
-    assert answers_after_one_more(provider, fake)
+    assert answers_after_one_more(trying, fake)
 
 
 def answers_after_one_more(provider: Provider, fake: FakeModel) -> bool:
@@ -140,41 +145,44 @@ def answers_after_one_more(provider: Provider, fake: FakeModel) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "asked"),
+    ("fault", "kind", "asked", "pieces"),
     [
-        ("reset", "transport_failure", whole),
-        ("hang_up", "transport_failure", whole),
-        ("lost", "transport_failure", whole),
-        ("lost", "transport_failure", streamed),
-        ("broken_stream", "transport_failure", streamed),
-        ("truncated", "response_decode_failure", whole),
-        ("truncated", "transport_failure", streamed),
-        ("no_done", "transport_failure", streamed),
-        ("error_in_stream", "provider_overloaded", streamed),
-        ("null", "response_shape_invalid", whole),
-        ("empty", "response_decode_failure", whole),
-        ("html_200", "response_decode_failure", whole),
-        ("html_200", "response_decode_failure", streamed),
-        ("empty_choices", "response_shape_invalid", whole),
-        ("empty_choices", "response_shape_invalid", streamed),
-        ("error_200", "provider_overloaded", whole),
-        ("error_200", "provider_overloaded", streamed),
+        ("reset", "transport_failure", whole, 0),
+        ("hang_up", "transport_failure", whole, 0),
+        ("lost", "transport_failure", whole, 0),
+        ("lost", "transport_failure", streamed, 0),
+        ("broken_stream", "transport_failure", streamed, 0),
+        ("broken_stream", "transport_failure", streamed, 1),
+        ("truncated", "response_decode_failure", whole, 0),
+        ("truncated", "transport_failure", streamed, 0),
+        ("no_done", "transport_failure", streamed, 0),
+        ("error_in_stream", "provider_overloaded", streamed, 0),
+        ("error_in_stream", "provider_overloaded", streamed, 1),
+        ("null", "response_shape_invalid", whole, 0),
+        ("empty", "response_decode_failure", whole, 0),
+        ("html_200", "response_decode_failure", whole, 0),
+        ("html_200", "response_decode_failure", streamed, 0),
+        ("empty_choices", "response_shape_invalid", whole, 0),
+        ("empty_choices", "response_shape_invalid", streamed, 0),
+        ("error_200", "provider_overloaded", whole, 0),
+        ("error_200", "provider_overloaded", streamed, 0),
     ],
 )
-@pytest.mark.parametrize("pieces", [0, 1])
 def test_an_answer_that_is_none(
     protocol: Protocol, provider: Provider, fake: FakeModel, fault: str, kind: str, asked: Ask, pieces: int
 ) -> None:
-    if fault == "no_done" and protocol.name == "chat":
-        pytest.skip("there a reason to stop is enough, and it came")
     fake.fault(fault, times=None, pieces=pieces)
+    if (protocol.name, fault) == ("chat", "no_done"):
+        # There a reason to stop is enough, and it came.
+        assert getattr(asked(provider), "text", "") == "re: hi there, you"
+        return
     assert fault_of(provider, asked).kind == kind
     assert answers_again(provider, fake)
 
 
-def test_a_stream_that_breaks_before_its_text_is_tried_again(provider: Provider, fake: FakeModel) -> None:
+def test_a_stream_that_breaks_before_its_text_is_tried_again(trying: Provider, fake: FakeModel) -> None:
     fake.fault("broken_stream", pieces=0)
-    assert getattr(streamed(provider), "text", "") == "re: hi there, you" and len(fake.calls) == 2
+    assert getattr(streamed(trying), "text", "") == "re: hi there, you" and len(fake.calls) == 2
 
 
 @pytest.mark.parametrize(
@@ -233,13 +241,13 @@ def test_garbage(provider: Provider, fake: FakeModel, asked: Ask) -> None:
 
 
 @pytest.mark.parametrize("asked", [whole, streamed])
-def test_a_hundred_megabytes_end_early(provider: Provider, fake: FakeModel, asked: Ask) -> None:
+def test_a_hundred_megabytes_end_early(trying: Provider, fake: FakeModel, asked: Ask) -> None:
     sent = [0]
     fake.scripts += [endless(type_of(fake, asked), b"data: ", sent)] * 2
-    assert fault_of(provider, asked).kind == "response_decode_failure"
+    assert fault_of(trying, asked).kind == "response_decode_failure"
     # Two tries of 8 MiB at most, and what the sockets hold.
     assert sent[0] < 48 << 20
-    assert answers_again(provider, fake)
+    assert answers_again(trying, fake)
 
 
 def test_a_page_without_a_name(provider: Provider, fake: FakeModel) -> None:
@@ -303,7 +311,7 @@ def test_many_at_once_are_not_touched_by_the_fault_of_one(provider: Provider, fa
     ends: list[str] = []
 
     def one(text: str) -> None:
-        call = ProviderCall((*HI.messages[:1], HI.messages[1].__class__("user", text)))
+        call = ProviderCall((*HI.messages[:1], Message("user", text)))
         try:
             ends.append(ask(provider, call).text)
         except ProviderFault as fault:
@@ -318,7 +326,7 @@ def test_many_at_once_are_not_touched_by_the_fault_of_one(provider: Provider, fa
 
 
 def test_a_conversation_goes_on_after_every_fault(
-    protocol: Protocol, provider: Provider, fake: FakeModel, tmp_path: pathlib.Path
+    provider: Provider, fake: FakeModel, tmp_path: pathlib.Path
 ) -> None:
     with rig_at(tmp_path / "store.db") as rig:
         rig.provider = provider  # type: ignore[assignment]
@@ -330,5 +338,4 @@ def test_a_conversation_goes_on_after_every_fault(
             fake.clear_faults()
             rig.ask(f"found {number}")
             assert rig.channel.texts()[-1] == f"re: found {number}"
-    assert fake.refused == [], json.dumps(fake.refused)
-    assert protocol.double is type(fake)
+    assert fake.refused == []
