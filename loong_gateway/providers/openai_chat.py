@@ -20,6 +20,8 @@ from loong_gateway.providers.wire import Request
 
 __all__ = ["OpenAIChat", "data_url", "set_only"]
 
+# What makes no sense without tools.
+_WITH_TOOLS = ("tool_choice", "parallel_tool_calls")
 _PASSED_ON = ("top_p", "seed", "presence_penalty", "frequency_penalty", "response_format")
 
 
@@ -33,6 +35,7 @@ class OpenAIChat:
         self.url = chat_url(profile, kind)
         self._profile = profile
         self._cap = kind.cap_parameter
+        self._thinking = kind.thinking
 
     def request(
         self,
@@ -62,17 +65,25 @@ class OpenAIChat:
             body["stop"] = list(stop_at)
         effort = options.reasoning_effort or profile.reasoning_effort
         if effort:
-            if "reasoning_effort" in without:
-                body["reasoning"] = {"effort": effort}
-            else:
-                body["reasoning_effort"] = effort
+            body.update(self._effort(effort, without))
         body.update(_further(options))
         if stream and "stream" not in without:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
         for name in without:
             body.pop(name, None)
+        if "tools" in without:
+            for name in _WITH_TOOLS:
+                body.pop(name, None)
         return Request(self.url, body, "stream" in body, body.keys())
+
+    def _effort(self, effort: str, without: frozenset[str]) -> dict[str, Any]:
+        if self._thinking:
+            # https://platform.moonshot.ai/docs
+            return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+        if "reasoning_effort" in without:
+            return {"reasoning": {"effort": effort}}
+        return {"reasoning_effort": effort}
 
     def read(self, body: bytes, *, model: str, hide: Iterable[str]) -> Completion:
         """See Wire."""

@@ -12,7 +12,8 @@ import pytest
 from loong_channels.telegram.spec import SPEC
 from loong_gateway.config.diagnostics import WARNINGS, as_lines
 from loong_gateway.config.loading import MAX_CONFIG_BYTES, ConfigInvalid, load, validate, validate_source
-from loong_gateway.config.settings import PROVIDER, SECTIONS
+from loong_gateway.config.provider_settings import PROVIDER
+from loong_gateway.config.settings import SECTIONS
 from loong_gateway.config.snapshot import Diagnostic
 from loong_gateway.owner.paths import Places, resolve_places
 from loong_gateway.texts.config import TEXTS
