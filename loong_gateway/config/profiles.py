@@ -173,7 +173,7 @@ def _check_region(table: Table, kind: Kind, values: Mapping[str, object]) -> Non
         values["base_url"] or values["endpoint"]
     ):
         table.add(
-            "config.provider.region_missing", kind=kind.name, names=", ".join(REGION_ENV), name=REGION_ENV[0]
+            "config.provider.region_missing", kind=kind.name, names=", ".join(REGION_ENV), first=REGION_ENV[0]
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Protocol
 
 from loong_gateway.providers.contract import Completion, ToolCall, Usage
 from loong_gateway.providers.errors import AttemptFailed, Failure, classify_answer, shape_failure
-from loong_gateway.providers.sse import SseDecoder, SseEvent, SseOversize
+from loong_gateway.providers.sse import SseDecoder, SseEvent
 
 __all__ = [
     "AnswerStream",
@@ -87,14 +87,17 @@ class Draft:
     """What has come of an answer so far. Not thread-safe.
 
     `finish` is why the model stopped, None before: "length" and "content_filter" matter, all others are equal.
-    `refusal` is what the model said in place of an answer. `done` says that nothing can follow.
+    `refusal` is what the model said in place of an answer. `counted` are counts of tokens of which `usage` is made
+    where they come in parts. `done` says that nothing can follow.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, hide: Iterable[str]) -> None:
         self.model = model
+        self._hide = tuple(hide)
         self.text: list[str] = []
         self.refusal: list[str] = []
         self.calls = ToolCalls()
+        self.counted: dict[str, Any] = {}
         self.usage: Usage | None = None
         self.finish: str | None = None
         self.done = False
@@ -108,6 +111,22 @@ class Draft:
         """Add to the text; what is none is left out."""
         if isinstance(text, str) and text:
             self.text.append(text)
+
+    def check_error(self, document: dict[str, Any]) -> None:
+        """A status of 200 with an error inside is an error; its own code tells which, else it is the server's.
+
+        Raises AttemptFailed.
+        """
+        error = document.get("error")
+        if not error:
+            return
+        code = error.get("code") if isinstance(error, dict) else None
+        name = (code or error.get("type")) if isinstance(error, dict) else None
+        status = _STATUSES.get(str(name).lower(), 500)
+        if isinstance(code, int) and 400 <= code < 600:
+            status = code
+        body = json.dumps(document).encode()
+        raise AttemptFailed(classify_answer(status, {}, body, hide=self._hide))
 
     def completion(self) -> Completion:
         """The answer. Raises AttemptFailed when it was filtered or nothing is in it."""
@@ -124,7 +143,7 @@ class Draft:
 
 
 class Decoder(Protocol):
-    """Bytes in, events out. Raises SseOversize for more than any model would write."""
+    """Bytes in, events out. Raises ValueError for broken bytes and for more than any model would write."""
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """Take the next bytes; returns the events they complete."""
@@ -149,10 +168,9 @@ class AnswerStream:
         mark_ends: bool = False,
     ) -> None:
         self._take_one = take
-        self._hide = tuple(hide)
         self._decoder = decoder or SseDecoder()
         self._mark_ends = mark_ends
-        self._draft = Draft(model)
+        self._draft = Draft(model, hide)
 
     @property
     def done(self) -> bool:
@@ -167,9 +185,10 @@ class AnswerStream:
     def feed(self, chunk: bytes) -> list[str]:
         """Take bytes of the body; returns the pieces of text in them. Raises AttemptFailed."""
         try:
-            return self._take(self._decoder.feed(chunk))
-        except SseOversize as error:
+            events = self._decoder.feed(chunk)
+        except ValueError as error:
             raise AttemptFailed(shape_failure(str(error), decode=True)) from None
+        return self._take(events)
 
     def finish(self) -> tuple[list[str], Completion]:
         """The body has ended, or `done` is True; returns the last pieces and the whole. Raises AttemptFailed."""
@@ -189,11 +208,10 @@ class AnswerStream:
             if event.data.strip() == END_MARK:
                 draft.done = True
                 break
-            body = event.data.encode("utf-8", "replace")
-            document = _parse_object(body)
-            if event.name == "error" and "error" not in document:
+            document = _parse_object(event.data.encode("utf-8", "replace"))
+            if "error" in (event.name, document.get("type")) and "error" not in document:
                 document = {"error": document}
-            _raise_error_member(document, body, self._hide)
+            draft.check_error(document)
             self._take_one(draft, document)
         return draft.text[before:]
 
@@ -203,8 +221,8 @@ def read_whole(
 ) -> Completion:
     """The completion in a whole answer of status 200. Raises AttemptFailed."""
     document = _parse_object(body)
-    _raise_error_member(document, body, hide)
-    draft = Draft(model)
+    draft = Draft(model, hide)
+    draft.check_error(document)
     take(draft, document)
     return draft.completion()
 
@@ -248,19 +266,6 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise AttemptFailed(shape_failure("the answer is not a JSON object"))
     return document
-
-
-def _raise_error_member(document: dict[str, Any], body: bytes, hide: Iterable[str]) -> None:
-    """A status of 200 with an error inside is an error; its own code tells which, else it is the server's."""
-    error = document.get("error")
-    if not error:
-        return
-    code = error.get("code") if isinstance(error, dict) else None
-    name = (code or error.get("type")) if isinstance(error, dict) else None
-    status = _STATUSES.get(str(name).lower(), 500)
-    if isinstance(code, int) and 400 <= code < 600:
-        status = code
-    raise AttemptFailed(classify_answer(status, {}, body, hide=hide))
 
 
 def _broken(detail: str, *, started: bool) -> Failure:

@@ -19,9 +19,10 @@ LOOK_AGAIN_S = 30.0
 
 
 class KeyRing:
-    """All keys of a profile: a token first, where there is one. Thread-safe; `_guard` is held while secrets are fetched.
+    """All keys of a profile: a token first, where there is one. Thread-safe.
 
-    `token` and `keys` say where they come from; both may be absent only where none is `required`.
+    `_guard` protects what is known, and is held while secrets are fetched. `token` and `keys` say where they
+    come from; both may be absent only where none is `required`.
     """
 
     def __init__(
@@ -51,13 +52,12 @@ class KeyRing:
         `optional` says that this call works without. Raises ProviderFault of kind secret_missing.
         Blocks only for the first fetch; later ones are made by one caller while the others use what is known.
         """
-        if not self._fetched or self._clock() - self._read_at >= LOOK_AGAIN_S:
-            if self._guard.acquire(blocking=not self._fetched):
-                try:
-                    if not self._fetched or self._clock() - self._read_at >= LOOK_AGAIN_S:
-                        self._fetch(optional=optional)
-                finally:
-                    self._guard.release()
+        if self._is_due() and self._guard.acquire(blocking=not self._fetched):
+            try:
+                if self._is_due():
+                    self._fetch(optional=optional)
+            finally:
+                self._guard.release()
         known = self._known
         keys = self.keys()
         return self.health.order(keys, _tokens(self._refs, known)) or [""]
@@ -88,6 +88,9 @@ class KeyRing:
             count = f"{len(known)} keys set" if known and len(known) > 1 else "set" if known else "not set"
             parts.append(f"{ref.display}, {count}")
         return "; ".join(parts)
+
+    def _is_due(self) -> bool:
+        return not self._fetched or self._clock() - self._read_at >= LOOK_AGAIN_S
 
     def _fetch(self, *, optional: bool) -> None:
         self._read_at = self._clock()

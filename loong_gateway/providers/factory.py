@@ -44,7 +44,8 @@ def build_provider(
     """The provider of a profile. Connects to nothing and reads no secret yet.
 
     `resolve_secret` fetches a secret and may remember it for redaction; it raises SecretUnavailable. Left out, secrets
-    come from where `environ` and the references say; without `health` what is known of its keys ends with it. Raises ProviderFault for a kind or an address that cannot be used.
+    come from where `environ` and the references say; without `health` what is known of its keys ends with it.
+    Raises ProviderFault for a kind or an address that cannot be used.
     """
     kind = KINDS[canonical(profile.kind) or profile.kind]
     if kind.protocol == "echo":

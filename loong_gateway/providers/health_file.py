@@ -55,10 +55,8 @@ class HealthFile:
             return {}
         try:
             content = read_private(self._path, MAX_BYTES)
-            profiles = json.loads(content)["profiles"] if content else {}
-            if not isinstance(profiles, dict):
-                raise TypeError
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            profiles = json.loads(content)["profiles"].items() if content else ()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             logger.warning("%s holds nothing usable; the keys of providers start as new", self._path)
             return {}
-        return {name: keys for name, keys in profiles.items() if isinstance(keys, Mapping)}
+        return {name: keys for name, keys in profiles if isinstance(keys, Mapping)}

@@ -20,8 +20,6 @@ from loong_gateway.providers.wire import Request
 
 __all__ = ["OpenAIChat", "data_url", "set_only"]
 
-# What makes no sense without tools.
-_WITH_TOOLS = ("tool_choice", "parallel_tool_calls")
 _PASSED_ON = ("top_p", "seed", "presence_penalty", "frequency_penalty", "response_format")
 
 
@@ -72,9 +70,6 @@ class OpenAIChat:
             body["stream_options"] = {"include_usage": True}
         for name in without:
             body.pop(name, None)
-        if "tools" in without:
-            for name in _WITH_TOOLS:
-                body.pop(name, None)
         return Request(self.url, body, "stream" in body, body.keys())
 
     def _effort(self, effort: str, without: frozenset[str]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.access import Access
 from loong_gateway.providers.adaptations import Adaptations
 from loong_gateway.providers.answer import AnswerStream, parse_json
-from loong_gateway.providers.asking import Asking, Counts
 from loong_gateway.providers.attempts import Cooldowns, Keys, RetryPolicy, pursue
+from loong_gateway.providers.call_state import CallState, Counts
 from loong_gateway.providers.catalog import Catalog, Model, choose, read_models
 from loong_gateway.providers.contract import Completion, Embeddings, ProviderCall, ProviderFault
 from loong_gateway.providers.embedding import BATCH_TEXTS, embedding_payload, joined, read_embeddings
@@ -98,7 +98,7 @@ class HttpProvider:
         on_text: Callable[[str], None] | None = None,
     ) -> Completion:
         """See Provider."""
-        turn = Asking(
+        turn = CallState(
             list(call.messages),
             deadline.within(self._settings.turn_timeout_ms / 1000),
             stop,
@@ -130,7 +130,7 @@ class HttpProvider:
             raise provider_fault(
                 AttemptFailed(Failure("not_supported", code)), self._access.subject(url or self._wire.url)
             )
-        turn = Asking(
+        turn = CallState(
             [], deadline.within(self._settings.turn_timeout_ms / 1000), stop, None, hidden=tuple(texts)
         )
         parts = [texts[start : start + BATCH_TEXTS] for start in range(0, len(texts), BATCH_TEXTS)]
@@ -142,7 +142,7 @@ class HttpProvider:
 
     def models(self, *, deadline: Deadline) -> Sequence[str]:
         """See Provider."""
-        turn = Asking([], deadline, StopToken(), None)
+        turn = CallState([], deadline, StopToken(), None)
         listed = self._reported(lambda: self._fetch_models(turn), self._models_url)
         return tuple(model.id for model in listed)
 
@@ -159,7 +159,7 @@ class HttpProvider:
         """Close the kept connections; calls in progress go on."""
         self._http.close()
 
-    def _candidates(self, wanted: str, turn: Asking) -> list[str]:
+    def _candidates(self, wanted: str, turn: CallState) -> list[str]:
         settings = self._settings
         if wanted.lower() != AUTO:
             return [wanted]
@@ -183,7 +183,7 @@ class HttpProvider:
             raise AttemptFailed(Failure("model_mismatch", "provider.models_empty"))
         return names
 
-    def _fetch_models(self, turn: Asking) -> list[Model]:
+    def _fetch_models(self, turn: CallState) -> list[Model]:
         keys = _ListKeys(self._access) if self._row.open_list else self._access
         return self._pursue([""], lambda _, key: self._ask_models(key, turn), turn, keys)
 
@@ -191,7 +191,7 @@ class HttpProvider:
         self,
         models: Sequence[str],
         attempt: Callable[[str, str], _T],
-        turn: Asking,
+        turn: CallState,
         keys: Keys | None = None,
     ) -> _T:
         return pursue(
@@ -222,7 +222,7 @@ class HttpProvider:
         method: str,
         url: str,
         key: str,
-        turn: Asking,
+        turn: CallState,
         *,
         accept: str = "application/json",
         payload: Mapping[str, object] | None = None,
@@ -238,7 +238,7 @@ class HttpProvider:
             gap_s=GAP_S,
         )
 
-    def _ask_models(self, key: str, turn: Asking) -> list[Model]:
+    def _ask_models(self, key: str, turn: CallState) -> list[Model]:
         models: list[Model] = []
         query = self._wire.models_query(None)
         for _ in range(MAX_MODEL_PAGES):
@@ -249,7 +249,7 @@ class HttpProvider:
                 break
         return models
 
-    def _ask_page(self, url: str, key: str, turn: Asking) -> object:
+    def _ask_page(self, url: str, key: str, turn: CallState) -> object:
         try:
             with self._http.stream(self._call("GET", url, key, turn)) as answer:
                 self._check_status(answer, key, turn)
@@ -257,11 +257,14 @@ class HttpProvider:
         except Fault as fault:
             raise AttemptFailed(classify_fault(fault)) from fault
 
-    def _ask(self, model: str, key: str, turn: Asking) -> Completion:
+    def _ask(self, model: str, key: str, turn: CallState) -> Completion:
         wire = self._wire
         without = self._adaptations.of(model)
         streams = turn.on_text is not None
-        request = wire.request(model, turn.messages, turn.options, stream=streams, without=without)
+        options = turn.options
+        if "tools" in without:
+            options = replace(options, tools=(), tool_choice=None, parallel_tool_calls=None)
+        request = wire.request(model, turn.messages, options, stream=streams, without=without)
         hide = turn.hidden(key)
         accept = wire.accept if request.streams else "application/json"
         call = self._call("POST", request.url, key, turn, accept=accept, payload=request.body)
@@ -280,12 +283,12 @@ class HttpProvider:
         return completion
 
     def _embed_part(
-        self, url: str, model: str, texts: Sequence[str], dimensions: int | None, turn: Asking
+        self, url: str, model: str, texts: Sequence[str], dimensions: int | None, turn: CallState
     ) -> Embeddings:
         payload = embedding_payload(model, texts, dimensions)
         return self._pursue([model], lambda _, key: self._ask_vectors(url, payload, key, turn), turn)
 
-    def _ask_vectors(self, url: str, payload: dict[str, Any], key: str, turn: Asking) -> Embeddings:
+    def _ask_vectors(self, url: str, payload: dict[str, Any], key: str, turn: CallState) -> Embeddings:
         call = self._call("POST", url, key, turn, payload=payload)
         try:
             with self._http.stream(call) as answer:
@@ -300,7 +303,9 @@ class HttpProvider:
             raise AttemptFailed(none) from failed
         return read_embeddings(body, count=len(payload["input"]), model=payload["model"])
 
-    def _check_status(self, answer: HttpStream, key: str, turn: Asking, asked: _Asked | None = None) -> None:
+    def _check_status(
+        self, answer: HttpStream, key: str, turn: CallState, asked: _Asked | None = None
+    ) -> None:
         """Return for an answer worth reading; raises AttemptFailed for any other, having changed what can be."""
         if 200 <= answer.status < 300:
             if "html" in answer.headers.get("content-type", "").lower():
@@ -317,7 +322,8 @@ class HttpProvider:
         elif asked is not None and self._next_wire(asked, failure):
             again = True
         elif asked is not None and failure.parameter:
-            again = self._adaptations.learn(asked.model, failure.parameter, asked.request.optional)
+            sent = {*asked.request.optional, *(("tools",) if turn.options.tools else ())}
+            again = self._adaptations.learn(asked.model, failure.parameter, sent)
         elif failure.text == "provider.context_length":
             again = turn.shorten()
         if not again and _may_be_images(failure) and turn.drop_images():
@@ -365,7 +371,7 @@ class _Asked:
     request: Request
 
 
-def _read_stream(answer: HttpStream, stream: AnswerStream, turn: Asking) -> Completion:
+def _read_stream(answer: HttpStream, stream: AnswerStream, turn: CallState) -> Completion:
     try:
         for chunk in answer.chunks():
             for piece in stream.feed(chunk):

@@ -182,7 +182,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "config.provider.region_missing": (
         "needs a region for kind {kind}, and none of {names} is set",
         None,
-        "set {name}, or write base_url",
+        "set {first}, or write base_url",
         2,
     ),
     "config.provider.unknown_fallback": (

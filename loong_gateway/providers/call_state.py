@@ -13,10 +13,10 @@ from loong_gateway.providers.adaptations import shorten
 from loong_gateway.providers.contract import CallOptions, Message
 from loong_gateway.providers.errors import Failure
 
-__all__ = ["Asking", "Counts"]
+__all__ = ["CallState", "Counts"]
 
 
-class Asking:
+class CallState:
     """One call of `complete`, `embed` or `models`, over all its attempts. Used by one thread."""
 
     def __init__(
