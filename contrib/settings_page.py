@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from loong_channels.catalog import gateway_channels, spec
 from loong_channels.settings import Setting
-from loong_gateway.config.settings import CHANNEL_COMMON, NAMED_SECTIONS, PROVIDER, SECTIONS
+from loong_gateway.config.provider_settings import PROVIDER
+from loong_gateway.config.settings import CHANNEL_COMMON, NAMED_SECTIONS, SECTIONS
 
 HEAD = """# Configuration
 

@@ -285,7 +285,8 @@ class Engine:
     def resolve_secret(self, ref: SecretRef) -> str:
         """The secret that `ref` leads to, remembered for redaction. Blocks; raises SecretUnavailable."""
         value = secrets.resolve(ref, self._parts.environ)
-        self._parts.redactor.register(value)
+        for part in secrets.parts_of(value, several=ref.several):
+            self._parts.redactor.register(part)
         return value
 
     def problems(self) -> list[str]:

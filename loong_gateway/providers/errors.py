@@ -44,6 +44,7 @@ _MODEL_WORDS = (
     "model does not exist",
     "model identifier",
 )
+_NEXT_KEY = ("auth_rejected", "rate_limited", "provider_overloaded")
 _CONTEXT_WORDS = ("maximum context length", "context length exceeded", "context window")
 _OPTIONAL = (
     "temperature",
@@ -52,6 +53,7 @@ _OPTIONAL = (
     "max_tokens",
     "reasoning_effort",
     "reasoning",
+    "thinking",
     "stop",
     "top_p",
     "seed",
@@ -61,6 +63,7 @@ _OPTIONAL = (
     "stream_options",
     "store",
     "stream",
+    "tools",
 )
 _UNWANTED = re.compile(
     r"unsupported|not (?:be )?support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|extra "
@@ -90,6 +93,11 @@ class Failure:
     retry: str = "no"
     next_model: bool = False
     retry_after_s: float | None = None
+
+    @property
+    def next_key(self) -> bool:
+        """Whether another key of the same profile may help; never once something was shown to the reader."""
+        return self.kind in _NEXT_KEY and self.text != "provider.broken_stream"
 
 
 @dataclass(frozen=True)
@@ -158,13 +166,15 @@ class AttemptFailed(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """What an error text is about: names and places, no secrets. `source` says where the key came from."""
+    """What an error text is about: names and places, no secrets. `source` says where the key came from,
+    `elsewhere` is the root of the same service in another region."""
 
     profile: str
     where: str
     setting: str
     source: str
     url: str
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,6 +204,9 @@ def provider_fault(failed: AttemptFailed, subject: Subject) -> ProviderFault:
             "detail": failure.detail or "no reason given",
             "hint": hint,
             "tries": f" after {failed.tries} tries" if failed.tries > 1 else "",
+            "region": f'; a key of the other region needs base_url = "{subject.elsewhere}"'
+            if subject.elsewhere
+            else "",
         },
     )
     return ProviderFault(

@@ -33,6 +33,7 @@ class OpenAIChat:
         self.url = chat_url(profile, kind)
         self._profile = profile
         self._cap = kind.cap_parameter
+        self._thinking = kind.thinking
 
     def request(
         self,
@@ -62,10 +63,7 @@ class OpenAIChat:
             body["stop"] = list(stop_at)
         effort = options.reasoning_effort or profile.reasoning_effort
         if effort:
-            if "reasoning_effort" in without:
-                body["reasoning"] = {"effort": effort}
-            else:
-                body["reasoning_effort"] = effort
+            body.update(self._effort(effort, without))
         body.update(_further(options))
         if stream and "stream" not in without:
             body["stream"] = True
@@ -73,6 +71,14 @@ class OpenAIChat:
         for name in without:
             body.pop(name, None)
         return Request(self.url, body, "stream" in body, body.keys())
+
+    def _effort(self, effort: str, without: frozenset[str]) -> dict[str, Any]:
+        if self._thinking:
+            # https://platform.moonshot.ai/docs
+            return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+        if "reasoning_effort" in without:
+            return {"reasoning": {"effort": effort}}
+        return {"reasoning_effort": effort}
 
     def read(self, body: bytes, *, model: str, hide: Iterable[str]) -> Completion:
         """See Wire."""

@@ -15,7 +15,7 @@ from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.access import Access
 from loong_gateway.providers.adaptations import Adaptations
 from loong_gateway.providers.answer import AnswerStream, parse_json
-from loong_gateway.providers.attempts import Cooldowns, RetryPolicy, pursue
+from loong_gateway.providers.attempts import Cooldowns, Keys, RetryPolicy, pursue
 from loong_gateway.providers.call_state import CallState, Counts
 from loong_gateway.providers.catalog import Catalog, Model, choose, read_models
 from loong_gateway.providers.contract import Completion, Embeddings, ProviderCall, ProviderFault
@@ -77,10 +77,15 @@ class HttpProvider:
             profile.retry_max_backoff_ms / 1000,
         )
         self._adaptations = Adaptations()
-        self._cooldowns = Cooldowns()
+        self._cooldowns = Cooldowns(
+            profile.model_candidate_cooldown_ms / 1000,
+            profile.model_candidate_cooldown_max_ms / 1000,
+            profile.model_candidate_cooldown_max_entries,
+        )
         self._catalog = Catalog(
             fresh_s=profile.model_catalog_cache_ttl_ms / 1000,
             stale_s=profile.model_catalog_stale_if_error_ms / 1000,
+            most=profile.model_catalog_cache_max_entries,
         )
         self._counts = Counts()
 
@@ -104,7 +109,7 @@ class HttpProvider:
         def work() -> Completion:
             wanted = (call.model or self._settings.model).strip()
             models = self._cooldowns.order(self._candidates(wanted, turn))
-            return self._pursue(models, lambda model: self._ask(model, turn), turn)
+            return self._pursue(models, lambda model, key: self._ask(model, key, turn), turn)
 
         return self._reported(work, self._wire.url)
 
@@ -146,9 +151,9 @@ class HttpProvider:
         return self._models_url
 
     def health(self) -> Mapping[str, object]:
-        """See Provider: counts, the time of the last success and last failure, seconds left per cooling model."""
+        """See Provider: counts, the times of the last success and failure, the keys, seconds left per cooling model."""
         cooling = {model: round(left, 1) for model, left in self._cooldowns.remaining().items()}
-        return {**self._counts.snapshot(), "cooldowns_s": cooling}
+        return {**self._counts.snapshot(), "keys": self._access.health(), "cooldowns_s": cooling}
 
     def close(self) -> None:
         """Close the kept connections; calls in progress go on."""
@@ -169,21 +174,30 @@ class HttpProvider:
                 key, lambda: self._fetch_models(turn), deadline=turn.deadline, stop=turn.stop
             )
         except AttemptFailed as failed:
-            if settings.preferred_models and failed.failure.kind != "interrupted":
-                return list(settings.preferred_models)
+            known = list(settings.preferred_models or self._row.auto_models)
+            if known and failed.failure.kind not in ("interrupted", "auth_rejected"):
+                return known
             raise
-        names = choose(models, settings.preferred_models)
+        names = choose(models, settings.preferred_models) or list(self._row.auto_models)
         if not names:
             raise AttemptFailed(Failure("model_mismatch", "provider.models_empty"))
         return names
 
     def _fetch_models(self, turn: CallState) -> list[Model]:
-        return self._pursue([""], lambda _: self._ask_models(turn), turn)
+        keys = _ListKeys(self._access) if self._row.open_list else self._access
+        return self._pursue([""], lambda _, key: self._ask_models(key, turn), turn, keys)
 
-    def _pursue(self, models: Sequence[str], attempt: Callable[[str], _T], turn: CallState) -> _T:
+    def _pursue(
+        self,
+        models: Sequence[str],
+        attempt: Callable[[str, str], _T],
+        turn: CallState,
+        keys: Keys | None = None,
+    ) -> _T:
         return pursue(
             models,
             attempt,
+            keys=keys or self._access,
             policy=self._policy,
             deadline=turn.deadline,
             stop=turn.stop,
@@ -224,19 +238,18 @@ class HttpProvider:
             gap_s=GAP_S,
         )
 
-    def _ask_models(self, turn: CallState) -> list[Model]:
+    def _ask_models(self, key: str, turn: CallState) -> list[Model]:
         models: list[Model] = []
         query = self._wire.models_query(None)
         for _ in range(MAX_MODEL_PAGES):
-            page = self._ask_page(self._models_url + (query and f"?{query}"), turn)
+            page = self._ask_page(self._models_url + (query and f"?{query}"), key, turn)
             models += read_models(page)
             query = self._wire.models_query(page)
             if not query:
                 break
         return models
 
-    def _ask_page(self, url: str, turn: CallState) -> object:
-        key = self._access.key()
+    def _ask_page(self, url: str, key: str, turn: CallState) -> object:
         try:
             with self._http.stream(self._call("GET", url, key, turn)) as answer:
                 self._check_status(answer, key, turn)
@@ -244,12 +257,14 @@ class HttpProvider:
         except Fault as fault:
             raise AttemptFailed(classify_fault(fault)) from fault
 
-    def _ask(self, model: str, turn: CallState) -> Completion:
+    def _ask(self, model: str, key: str, turn: CallState) -> Completion:
         wire = self._wire
-        key = self._access.key()
         without = self._adaptations.of(model)
         streams = turn.on_text is not None
-        request = wire.request(model, turn.messages, turn.options, stream=streams, without=without)
+        options = turn.options
+        if "tools" in without:
+            options = replace(options, tools=(), tool_choice=None, parallel_tool_calls=None)
+        request = wire.request(model, turn.messages, options, stream=streams, without=without)
         hide = turn.hidden(key)
         accept = wire.accept if request.streams else "application/json"
         call = self._call("POST", request.url, key, turn, accept=accept, payload=request.body)
@@ -271,10 +286,9 @@ class HttpProvider:
         self, url: str, model: str, texts: Sequence[str], dimensions: int | None, turn: CallState
     ) -> Embeddings:
         payload = embedding_payload(model, texts, dimensions)
-        return self._pursue([model], lambda _: self._ask_vectors(url, payload, turn), turn)
+        return self._pursue([model], lambda _, key: self._ask_vectors(url, payload, key, turn), turn)
 
-    def _ask_vectors(self, url: str, payload: dict[str, Any], turn: CallState) -> Embeddings:
-        key = self._access.key()
+    def _ask_vectors(self, url: str, payload: dict[str, Any], key: str, turn: CallState) -> Embeddings:
         call = self._call("POST", url, key, turn, payload=payload)
         try:
             with self._http.stream(call) as answer:
@@ -304,11 +318,12 @@ class HttpProvider:
         if failure.text == "provider.auth_rejected":
             if not key:
                 failure = replace(failure, text="provider.key_missing")
-            again = self._access.refused(key)
+            self._access.refused(key)
         elif asked is not None and self._next_wire(asked, failure):
             again = True
         elif asked is not None and failure.parameter:
-            again = self._adaptations.learn(asked.model, failure.parameter, asked.request.optional)
+            sent = {*asked.request.optional, *(("tools",) if turn.options.tools else ())}
+            again = self._adaptations.learn(asked.model, failure.parameter, sent)
         elif failure.text == "provider.context_length":
             again = turn.shorten()
         if not again and _may_be_images(failure) and turn.drop_images():
@@ -332,6 +347,19 @@ class HttpProvider:
         self._wire = self._wires[place]
         logger.info("there is no %s here (HTTP %d); asking otherwise from now on", end, failure.status)
         return True
+
+
+class _ListKeys:
+    """The keys for a list that is shown to everybody: they are sent where they are known, and nobody is kept out."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self.using = access.using
+        self.judged = access.judged
+
+    def ordered(self) -> list[str]:
+        """See Keys."""
+        return self._access.ordered(listing=True)
 
 
 @dataclass(frozen=True)
