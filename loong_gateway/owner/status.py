@@ -95,6 +95,9 @@ _PROVIDER_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
     ("last_success_ms", _NUMBER, None),
     ("last_failure_ms", _NUMBER, None),
     ("last_error", _TEXT, None),
+    ("answered_by", _TEXT, None),
+    ("keys", (dict,), None),
+    ("cooldowns_s", (dict,), None),
 )
 _INBOX_STATES = ("new", "claimed", "failed", "rejected")
 _OUTBOX_STATES = ("queued", "sending", "unknown", "failed", "expired")
