@@ -45,7 +45,7 @@ class CallState:
 
     def judged(self, failure: Failure) -> Failure:
         """The failure as it counts for this turn: what the reader has seen cannot be taken back."""
-        if not self._delivered or failure.kind == "interrupted":
+        if not self._delivered or failure.kind in ("interrupted", "request_rejected"):
             return failure
         return replace(failure, text="provider.broken_stream", retry="no", next_model=False)
 

@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 from loong_channels.faults import BadAnswer, Fault, Interrupted, TimedOut, Unreachable
@@ -36,12 +36,20 @@ DETAIL_CHARS = 300
 HIDE_MIN_CHARS = 6
 LONGEST_WAIT_S = 86_400.0
 
+_MODEL_WORDS = (
+    "only supports",
+    "only available",
+    "this endpoint",
+    "/v1/responses",
+    "model does not exist",
+    "model identifier",
+)
 _NEXT_KEY = ("auth_rejected", "rate_limited", "provider_overloaded")
-_MODEL_WORDS = ("only supports", "only available", "this endpoint", "/v1/responses", "model does not exist")
 _CONTEXT_WORDS = ("maximum context length", "context length exceeded", "context window")
 _OPTIONAL = (
     "temperature",
     "max_completion_tokens",
+    "max_output_tokens",
     "max_tokens",
     "reasoning_effort",
     "reasoning",
@@ -53,6 +61,7 @@ _OPTIONAL = (
     "frequency_penalty",
     "parallel_tool_calls",
     "stream_options",
+    "store",
     "stream",
     "tools",
 )
@@ -62,6 +71,7 @@ _UNWANTED = re.compile(
 )
 # A server may quote the beginning of a picture that it did not like.
 _PICTURE = re.compile(r"data:image/[\w.+-]+;base64,[\w+/=]*")
+_REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid")
 _REQUEST_ID = re.compile(r"[Rr]equest id:\s*([\w.-]{4,80})")
 
 
@@ -240,7 +250,10 @@ def classify_answer(
 ) -> Failure:
     """What an error answer means; `hide` are texts that must not show up in the detail (key, messages)."""
     error = read_error(body)
-    request_id = headers.get("x-request-id") or headers.get("request-id") or ""
+    request_id = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), "")
+    if not error.code:
+        # Amazon's services say it beside the body.
+        error = replace(error, code=headers.get("x-amzn-errortype", "").partition(":")[0])
     tail = _REQUEST_ID.search(error.message)
     if not request_id and tail:
         request_id = tail.group(1)
