@@ -98,6 +98,7 @@ _PROVIDER_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
     ("answered_by", _TEXT, None),
     ("keys", (dict,), None),
     ("cooldowns_s", (dict,), None),
+    ("fallbacks", (list,), []),
 )
 _INBOX_STATES = ("new", "claimed", "failed", "rejected")
 _OUTBOX_STATES = ("queued", "sending", "unknown", "failed", "expired")

@@ -106,19 +106,25 @@ class ProfilesInUse:
         )
 
     def facts(self) -> Mapping[str, object] | None:
-        """The active one as status shows it; None when none is configured."""
+        """The active one as status shows it, with those that stand in for it; None when none is configured."""
         profile = self._active()
         if profile is None:
             return None
+        shown = self._facts_of(profile)
+        stand_in = self._stand_in
+        if stand_in is not None:
+            shown["answered_by"] = stand_in
+            shown["last_error"] = f"{shown['last_error'] or 'it failed'}; {stand_in} answers instead"
+        config = self._config()
+        others = [config.providers[name] for name in config.fallback_providers]
+        return {**shown, "fallbacks": [self._facts_of(one) for one in others]}
+
+    def _facts_of(self, profile: ProviderProfile) -> dict[str, object]:
         built = self._providers.get(profile.id)
         health = {} if built is None else built.health()
         shown = {name: health.get(name) for name in ("last_success_ms", "last_failure_ms", "last_error")}
         shown["keys"] = _counted(health.get("keys"))
         shown["cooldowns_s"] = health.get("cooldowns_s") or {}
-        stand_in = self._stand_in
-        if stand_in is not None:
-            shown["answered_by"] = stand_in
-            shown["last_error"] = f"{shown['last_error'] or 'it failed'}; {stand_in} answers instead"
         return {"profile": profile.id, "kind": profile.kind, "model": profile.model, **shown}
 
     def fails(self) -> bool:
