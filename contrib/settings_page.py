@@ -53,7 +53,8 @@ without them. WeCom encrypts its files: `pip install 'loong[crypto]'` opens them
 
 ## Providers
 
-`[provider]` for one, or `[providers.ID]` for several and `active_provider = "ID"`.
+`[provider]` for one, or `[providers.ID]` for several and `active_provider = "ID"`; `fallback_providers = ["ID"]` names
+those that are asked when it fails. Kinds, keys and errors are described in [providers.md](providers.md).
 """
 
 

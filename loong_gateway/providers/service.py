@@ -175,7 +175,7 @@ class HttpProvider:
             )
         except AttemptFailed as failed:
             known = list(settings.preferred_models or self._row.auto_models)
-            if known and failed.failure.kind not in ("interrupted", "auth_rejected"):
+            if known and failed.failure.kind != "interrupted":
                 return known
             raise
         names = choose(models, settings.preferred_models) or list(self._row.auto_models)
