@@ -73,7 +73,7 @@ class AnthropicMessages:
             "stream": stream or None,
         }
         functions = functions_of(messages, options)
-        if functions:
+        if functions and "tools" not in without:
             body["tools"] = [
                 {
                     "name": one.name,

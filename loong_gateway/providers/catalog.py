@@ -73,6 +73,7 @@ def _can_chat(entry: dict[str, Any], name: str) -> bool:
     endpoints = entry.get("supported_endpoint_types")
     modalities = entry.get("modalities")
     outputs = modalities.get("output_modalities") if isinstance(modalities, dict) else None
+    outputs = outputs or entry.get("outputModalities")
     refusals = (
         isinstance(tasks, list) and bool(tasks) and "TextGeneration" not in tasks,
         str(entry.get("domain") or "").lower().startswith(_NOT_CHAT_DOMAINS),
@@ -80,7 +81,7 @@ def _can_chat(entry: dict[str, Any], name: str) -> bool:
         and bool(endpoints)
         and not any("chat" in str(e).lower() for e in endpoints),
         entry.get("supports_chat") is False or entry.get("chat_completion") is False,
-        isinstance(outputs, list) and bool(outputs) and "text" not in outputs,
+        isinstance(outputs, list) and bool(outputs) and not {"text", "TEXT"} & {str(one) for one in outputs},
         any(word in name.lower() for word in _NOT_CHAT_WORDS),
     )
     return not any(refusals)

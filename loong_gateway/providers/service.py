@@ -342,7 +342,8 @@ class HttpProvider:
         place = self._wires.index(asked.wire) + 1
         end = asked.wire.url.rstrip("/").rpartition("/")[2]
         absent = failure.text == "provider.wrong_address" or failure.status == 501
-        if place >= len(self._wires) or not (absent or f"/{end}" in failure.detail):
+        named = failure.status in (400, 404, 422) and f"/{end}" in failure.detail
+        if place >= len(self._wires) or not (absent or named):
             return False
         self._wire = self._wires[place]
         logger.info("there is no %s here (HTTP %d); asking otherwise from now on", end, failure.status)

@@ -20,6 +20,7 @@ from loong_gateway.providers.contract import (
 )
 from tests.fakes.model import KEY, FakeModel
 from tests.fakes.model_anthropic import FakeAnthropic
+from tests.fakes.model_bedrock import FakeBedrock
 from tests.fakes.model_responses import FakeResponses
 from tests.gateway.providers.protocol_rig import HI, LOOK, MUST_LOOK, PROTOCOLS, Protocol, every_protocol
 from tests.gateway.providers.provider_rig import ask
@@ -159,6 +160,25 @@ def test_models_are_listed(protocol: Protocol, provider: Provider, fake: FakeMod
 
 def test_auto_asks_a_listed_model(protocol: Protocol, fake: FakeModel) -> None:
     assert ask(protocol.provider(fake.origin, model="auto"), HI).text == "re: hi there, you"
+
+
+def test_auto_leaves_out_what_bedrock_lists_for_other_purposes() -> None:
+    with FakeBedrock(models=("embed-1", "test-model")) as fake:
+        provider = PROTOCOLS[3].provider(fake.origin, model="auto")
+        assert ask(provider, HI).model == "test-model" and len(fake.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "words", ["temperature: Extra inputs are not permitted", "temperature is deprecated"]
+)
+def test_a_model_without_temperature_is_asked_without(
+    protocol: Protocol, provider: Provider, fake: FakeModel, words: str
+) -> None:
+    fake.fault("status", status=400, description=words)
+    for _ in range(2):
+        assert ask(provider, HI).text == "re: hi there, you"
+    warm = [call.body.get("inferenceConfig", call.body).get("temperature") for call in fake.calls]
+    assert warm == [0.2, None, None], protocol.name
 
 
 def test_a_refused_stream_is_asked_for_as_a_whole(provider: Provider, fake: FakeModel) -> None:
