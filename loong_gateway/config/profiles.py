@@ -152,9 +152,6 @@ def _check_base_url(table: Table, kind: Kind, base_url: str | None, endpoint: st
         if kind.own_base_url and endpoint is None and "base_url" not in table:
             detail = f"is needed for kind {kind.name}"
             fix = 'write the root of the API: base_url = "https://HOST/v1"'
-    elif "<" in base_url:
-        detail = "still holds a placeholder"
-        fix = "put your own values where the < > stand"
     elif kind.never and kind.never in base_url:
         detail = f"is the coding lane; kind {kind.name} would bill it as ordinary use"
         fix = f'write: kind = "{kind.name}_coding"'

@@ -16,6 +16,7 @@ __all__ = ["HealthFile"]
 logger = logging.getLogger("loong.provider")
 
 MAX_BYTES = 1 << 20
+MAX_PROFILES = 256
 
 
 class HealthFile:
@@ -27,14 +28,15 @@ class HealthFile:
         self._stored: dict[str, Any] | None = None
         self._shared: dict[str, KeyHealth] = {}
 
-    def share(self, profile: str, health: KeyHealth) -> None:
-        """Give `health` what is known of the keys of a profile, and keep it from now on. Reads the file once."""
+    def share(self, profile: str, health: KeyHealth) -> KeyHealth:
+        """What is known of the keys of a profile, kept from now on: in `health`, or where it is already. Reads the file
+        once."""
         stored = self._stored
         if stored is None:
             stored = self._stored = self._read()
         health.load(stored.get(profile))
         with self._guard:
-            self._shared[profile] = health
+            return self._shared.setdefault(profile, health)
 
     def keep(self) -> None:
         """Write the file if something changed. A file that cannot be written is no reason to fail."""
@@ -44,7 +46,8 @@ class HealthFile:
         if self._path is None or not any(changed):
             return
         known = {**(self._stored or {}), **{name: health.dump() for name, health in shared.items()}}
-        document = {"schema_version": 1, "profiles": {name: keys for name, keys in known.items() if keys}}
+        kept = [(name, keys) for name, keys in known.items() if keys][-MAX_PROFILES:]
+        document = {"schema_version": 1, "profiles": dict(kept)}
         try:
             write_private(self._path, json.dumps(document).encode(), durable=False)
         except OSError as error:

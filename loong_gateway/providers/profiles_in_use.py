@@ -24,7 +24,7 @@ MOST_SHOWN = 8
 
 
 class ProfilesInUse:
-    """Thread-safe; `_guard` protects the table while a provider is built. `resolve_secret` raises SecretUnavailable."""
+    """Thread-safe; `_guard` protects the table. `resolve_secret` raises SecretUnavailable."""
 
     def __init__(
         self,
@@ -63,22 +63,22 @@ class ProfilesInUse:
         self._health.keep()
 
     def _built(self, name: str) -> Provider:
-        config = self._config()
         with self._guard:
-            if name not in self._providers:
-                self._providers[name] = provider_of(
-                    config,
-                    environ=self._environ,
-                    resolve_secret=self._resolve_secret,
-                    name=name,
-                    health=self._health_of,
-                )
-            return self._providers[name]
+            known = self._providers.get(name)
+        if known is not None:
+            return known
+        made = provider_of(
+            self._config(),
+            environ=self._environ,
+            resolve_secret=self._resolve_secret,
+            name=name,
+            health=self._health_of,
+        )
+        with self._guard:
+            return self._providers.setdefault(name, made)
 
     def _health_of(self, profile: ProviderProfile) -> KeyHealth:
-        health = KeyHealth(rules_of(profile, KINDS[profile.kind]))
-        self._health.share(profile.id, health)
-        return health
+        return self._health.share(profile.id, KeyHealth(rules_of(profile, KINDS[profile.kind])))
 
     def _answered(self, name: str) -> None:
         self._stand_in = None if name == self._config().active_provider else name

@@ -466,7 +466,7 @@ FINDINGS = [
         "config.value.invalid",
         "provider.base_url",
         (3, 12),
-        "",
+        "still holds a placeholder",
     ),
     (
         "[provider]\nkind = 'volcengin'",
