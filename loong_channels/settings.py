@@ -18,7 +18,7 @@ class Setting:
     `minimum` and `maximum` bound numbers; a value outside is an error, or moved to the bound with a warning when
     `clamp`. `reload` says what a change needs: "hot" (read at use), "channel" (its account restarts) or "restart"
     (the process does). For a secret, `env` is the variable tried when the config says nothing, and the key
-    `<name>_env` may name another.
+    `<name>_env` may name another; `several` allows more than one in it, separated by `,` or `;` or a new line.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     reload: str = "hot"
     env: str | None = None
+    several: bool = False
 
 
 def host_and_port(text: str) -> tuple[str, int]:

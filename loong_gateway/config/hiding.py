@@ -13,8 +13,9 @@ from typing import Any
 
 from loong_channels import catalog
 from loong_channels.settings import Setting
+from loong_gateway.config.provider_settings import PROVIDER
 from loong_gateway.config.secret_refs import is_blank, read_ref
-from loong_gateway.config.settings import PROVIDER, SECTIONS
+from loong_gateway.config.settings import SECTIONS
 from loong_gateway.config.tables import fold
 from loong_gateway.config.toml_lines import KeyPath, layout
 from loong_gateway.config.toml_text import document_text, same

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 
 from loong_channels import catalog
 from loong_channels.settings import Setting
+from loong_gateway.config.provider_settings import ACTIVE_PROVIDER, FALLBACK_PROVIDERS, PROVIDER
 from loong_gateway.config.settings import (
-    ACTIVE_PROVIDER,
     CHANNEL_COMMON,
     HTTP_ENDPOINTS,
     LATER_TABLES,
     NAMED_SECTIONS,
-    PROVIDER,
     SECTIONS,
 )
 from loong_gateway.config.tables import fold
@@ -89,7 +88,7 @@ def root() -> Node:
     provider = _settings(PROVIDER.settings) | _unread(PROVIDER.later)
     tables["provider"] = Node("provider", children=provider)
     tables["providers"] = Node("providers", children={ANY: Node(ANY, children=provider)})
-    tables[ACTIVE_PROVIDER.name] = Node(ACTIVE_PROVIDER.name, ACTIVE_PROVIDER)
+    tables.update(_settings((ACTIVE_PROVIDER, FALLBACK_PROVIDERS)))
     for name in catalog.gateway_channels():
         own = _settings((*CHANNEL_COMMON, *catalog.spec(name).settings))
         account = Node(ANY, children={key: node for key, node in own.items() if key != "default_account"})
