@@ -15,8 +15,8 @@ __all__ = [
     "ChildPipes",
     "NotStarted",
     "child_environment",
-    "exit_words",
     "has_ended",
+    "reap",
     "signal_group",
     "start_child",
 ]
@@ -78,7 +78,16 @@ def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> No
         os.killpg(process.pid, number)
 
 
-def exit_words(code: int) -> str:
+def reap(process: subprocess.Popen[bytes], wait_s: float) -> str:
+    """Kill what is left of its group and collect it: how it ended, in words. Blocks up to `wait_s`."""
+    signal_group(process, signal.SIGKILL)
+    try:
+        return _exit_words(process.wait(wait_s))
+    except subprocess.TimeoutExpired:
+        return "no end: the system does not let go of it"
+
+
+def _exit_words(code: int) -> str:
     """How a child ended, from its return code: `exit code 3`, `signal SIGKILL`."""
     if code >= 0:
         return f"exit code {code}"

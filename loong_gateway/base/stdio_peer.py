@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import signal
-import subprocess
 import threading
 import time
 from collections import deque
@@ -19,7 +18,7 @@ from typing import Callable
 
 from loong_channels.waiting import Deadline, StopToken
 
-from .child_process import ChildPipes, Lines, NotStarted, Tail, exit_words, signal_group, start_child
+from .child_process import ChildPipes, Lines, NotStarted, Tail, reap, signal_group, start_child
 from .pool import Pool
 from .strict_json import read_json
 from .threads import ThreadRegistry
@@ -377,13 +376,7 @@ class StdioPeer:
 
     def _finish(self) -> None:
         """Reap it, say so to whoever waits, give everything back."""
-        signal_group(self._process, signal.SIGKILL)
-        try:
-            code = self._process.wait(GRACE_S)
-            words = exit_words(code)
-        except subprocess.TimeoutExpired:
-            logger.warning("%s cannot be ended", self._name)
-            words = "it cannot be ended"
+        words = reap(self._process, GRACE_S)
         last = one_line(next((line for line in reversed(self._tail.lines()) if line), ""), 200)
         with self._guard:
             seen = self._verdict
@@ -395,6 +388,8 @@ class StdioPeer:
             self._outgoing.clear()
             self._pipes.close()
         logger.debug("%s is gone (%s)", self._name, words)
+        # Nothing waits here: a thread that rests is only told not to.
+        self._answers.close(Deadline(0))
         for answer in waiting:
             answer.come.set()
 
