@@ -20,7 +20,7 @@ MCP_SERVER = Section(
         Setting("enabled", "bool", True, "whether the server is used", reload="restart"),
         Setting("command", "text", None, "program to start, by name or path", reload="restart"),
         Setting("args", "texts", (), "its arguments", reload="restart"),
-        Setting("cwd", "path", None, "its working directory; absent = the home of loong", reload="restart"),
+        Setting("cwd", "path", None, "its working directory; absent = that of the config", reload="restart"),
         Setting(
             "env",
             "env",

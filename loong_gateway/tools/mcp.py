@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.child_process import child_environment
@@ -16,12 +17,13 @@ from loong_gateway.base.stdio_peer import PeerFailed, PeerProgram
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.agent_snapshot import McpServer
-from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.secrets import SecretUnavailable, resolve
 from loong_gateway.config.snapshot import Config, SecretRef
+from loong_gateway.logs.redaction import Redactor
 from loong_gateway.tools.contract import Tool, ToolContext, ToolFailed
 from loong_gateway.tools.mcp_client import McpClient, RemoteTool
 
-__all__ = ["McpServers", "ServerWorld", "is_wanted", "program_of"]
+__all__ = ["McpServers", "ServerWorld", "is_wanted", "look_once"]
 
 logger = logging.getLogger("loong.mcp")
 
@@ -31,7 +33,9 @@ LONGEST_PAUSE_S = 60.0
 STEADY_S = 60.0
 # A list that changed is read again within this.
 REFRESH_S = 5.0
+CLOSE_S = 3.0
 LONGEST_ERROR = 400
+PROBLEM = "mcp_failed"
 STOPPED, STARTING, READY, FAILED = "stopped", "starting", "ready", "failed"
 
 
@@ -41,7 +45,6 @@ class ServerWorld:
 
     threads: ThreadRegistry
     environ: Mapping[str, str]
-    home: str
     secret: Callable[[SecretRef], str]
     scrub: Callable[[str], str]
     clock: Callable[[], float] = time.monotonic
@@ -54,7 +57,7 @@ def is_wanted(config: Config, name: str) -> bool:
     return server.enabled and any(one.startswith(f"mcp.{name}.") for one in listed)
 
 
-def program_of(server: McpServer, world: ServerWorld) -> PeerProgram:
+def _program_of(server: McpServer, world: ServerWorld, cwd: str) -> PeerProgram:
     """What to start, with the secrets of its environment. Blocks; raises SecretUnavailable."""
     env = {
         name: world.secret(value) if isinstance(value, SecretRef) else str(value)
@@ -62,7 +65,29 @@ def program_of(server: McpServer, world: ServerWorld) -> PeerProgram:
     }
     command = (server.command or "", *server.args)
     given = child_environment(server.pass_env, env, world.environ)
-    return PeerProgram(f"mcp:{server.name}", command, server.cwd or world.home, given)
+    return PeerProgram(f"mcp:{server.name}", command, cwd, given)
+
+
+def look_once(config: Config, name: str, environ: Mapping[str, str]) -> Mapping[str, object]:
+    """Start a server that is enabled, whether a list allows it or not, and end it again: its row of `facts`.
+
+    Blocks up to its `startup_timeout_ms`.
+    """
+    redactor = Redactor()
+
+    def secret(ref: SecretRef) -> str:
+        value = resolve(ref, environ)
+        redactor.register(value)
+        return value
+
+    alone = replace(
+        config, tools=replace(config.tools, allow=(f"mcp.{name}.*",)), mcp={name: config.mcp[name]}
+    )
+    servers = McpServers(lambda: alone, ServerWorld(ThreadRegistry(), environ, secret, redactor.scrub))
+    servers.tools()
+    row = {**servers.facts()[0], "allowed": is_wanted(config, name)}
+    servers.close(Deadline(CLOSE_S))
+    return row
 
 
 class McpServers:
@@ -73,7 +98,7 @@ class McpServers:
         self._world = world
         self._stop = StopToken()
         self._servers = {
-            name: _Server(server, world, self._stop)
+            name: _Server(server, server.cwd or os.path.dirname(config().path), world, self._stop)
             for name, server in config().mcp.items()
             if server.enabled
         }
@@ -114,7 +139,7 @@ class McpServers:
 
     def problems(self) -> list[str]:
         """Machine codes: `mcp_failed:NAME` for each wanted server that does not run although it was needed."""
-        return [f"mcp_failed:{server.name}" for server in self._wanted() if server.has_failed()]
+        return [f"{PROBLEM}:{server.name}" for server in self._wanted() if server.has_failed()]
 
     def close(self, deadline: Deadline) -> None:
         """End all of them and start none any more. Blocks; a call that still runs is interrupted."""
@@ -133,10 +158,11 @@ class McpServers:
 class _Server:
     """One server through all of its lives. `_changed` protects everything; nothing blocks while it is held."""
 
-    def __init__(self, settings: McpServer, world: ServerWorld, stop: StopToken) -> None:
+    def __init__(self, settings: McpServer, cwd: str, world: ServerWorld, stop: StopToken) -> None:
         self.name = settings.name
         self.startup_s = settings.startup_timeout_ms / 1000
         self._settings = settings
+        self._cwd = cwd
         self._world = world
         self._stop = stop
         self._changed = threading.Condition()
@@ -225,7 +251,7 @@ class _Server:
     def _start(self) -> None:
         client, error = None, ""
         try:
-            program = program_of(self._settings, self._world)
+            program = _program_of(self._settings, self._world, self._cwd)
             client = McpClient(program, self._world.threads, Deadline(self.startup_s), self._stop)
         except SecretUnavailable as fault:
             error = f"a secret of its environment cannot be had: {fault.message}"

@@ -35,7 +35,10 @@ class Bench:
         self.now = 100.0
         self.threads = ThreadRegistry()
         self.config = SimpleNamespace(
-            mcp={}, tools=SimpleNamespace(allow=()), gateway=SimpleNamespace(tools_allow=())
+            path=str(directory / "config.toml"),
+            mcp={},
+            tools=SimpleNamespace(allow=()),
+            gateway=SimpleNamespace(tools_allow=()),
         )
         self.secrets: list[str] = []
         self.servers: McpServers | None = None
@@ -67,7 +70,7 @@ class Bench:
                 text = text.replace(one, "***")
             return text
 
-        world = ServerWorld(self.threads, environ, str(self.directory), secret, scrub, lambda: self.now)
+        world = ServerWorld(self.threads, environ, secret, scrub, lambda: self.now)
         self.servers = McpServers(lambda: self.config, world)  # type: ignore[arg-type,return-value]
         return self.servers
 
