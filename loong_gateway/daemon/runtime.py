@@ -194,7 +194,8 @@ class Runtime:
 
     def _look(self) -> None:
         self._engine.tick()
-        self._parts.desk.tool_servers.tick()
+        if self._parts.desk.tool_servers.tick():
+            self._changed.set()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
         self._restarts.look()

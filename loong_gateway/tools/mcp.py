@@ -74,6 +74,8 @@ def look_once(config: Config, name: str, environ: Mapping[str, str]) -> Mapping[
     Blocks up to its `startup_timeout_ms`.
     """
     redactor = Redactor()
+    # What a command has to say of it stands in the row.
+    logging.getLogger("loong").addHandler(logging.NullHandler())
 
     def secret(ref: SecretRef) -> str:
         value = resolve(ref, environ)
@@ -97,6 +99,8 @@ class McpServers:
         self._config = config
         self._world = world
         self._stop = StopToken()
+        # For the one thread that ticks.
+        self._told: list[str] = []
         self._servers = {
             name: _Server(server, server.cwd or os.path.dirname(config().path), world, self._stop)
             for name, server in config().mcp.items()
@@ -117,14 +121,17 @@ class McpServers:
             gather(self._world.threads, "mcp", {id(one): one.care for one in due}, Deadline(longest))
         return [tool for server in wanted for tool in server.tools()]
 
-    def tick(self) -> None:
-        """Start again in the background what died and was in use. Never blocks."""
+    def tick(self) -> bool:
+        """Start again in the background what died and was in use; True when `problems` changed. Never blocks."""
         for server in self._wanted():
             if server.is_due_again() and not self._stop.is_set():
                 try:
                     self._world.threads.spawn(f"mcp-start:{server.name}", server.care)
                 except RuntimeError:
                     logger.warning("no thread for the server %s: the system gives no more", server.name)
+
+        before, self._told = self._told, self.problems()
+        return before != self._told
 
     def facts(self) -> Sequence[Mapping[str, object]]:
         """How each configured server is, by name. `last_error` is one line without secrets."""
