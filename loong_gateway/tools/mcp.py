@@ -110,7 +110,8 @@ class McpServers:
     def tools(self) -> list[Tool]:
         """What the wanted servers offer, as `mcp.SERVER.TOOL`.
 
-        Blocks while one of them is being started, up to its `startup_timeout_ms`; one that failed is left out.
+        Blocks while one of them is started for the first time, up to its `startup_timeout_ms`; one that failed is
+        left out until it runs again.
         """
         wanted = self._wanted()
         due = [server for server in wanted if server.needs_care()]
@@ -182,12 +183,15 @@ class _Server:
         self._last_error: str | None = None
 
     def needs_care(self) -> bool:
-        """Whether a turn should wait for it: it starts, may be started, or lists its tools anew."""
+        """Whether a turn should wait for it: it was not needed before, or lists its tools anew.
+
+        For one that failed nobody waits: it is started again in the background.
+        """
         self._look()
         with self._changed:
             if self._state == READY:
                 return self._client is not None and self._client.is_stale
-            return self._state == STARTING or self._world.clock() >= self._next_try
+            return self._failures == 0 and not self._stop.is_set()
 
     def is_due_again(self) -> bool:
         """Whether it failed and may be tried again."""

@@ -25,7 +25,7 @@ logger = logging.getLogger("loong.mcp")
 
 PROTOCOL = "2025-06-18"
 KNOWN_PROTOCOLS = (PROTOCOL, "2025-03-26", "2024-11-05")
-LIMITS = PeerLimits(waiting_messages=32)
+LIMITS = PeerLimits(waiting_messages=32, waiting_bytes=8 << 20)
 MOST_PAGES = 50
 MOST_TOOLS = 128
 LONGEST_NAME = 64

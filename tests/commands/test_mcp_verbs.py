@@ -23,7 +23,7 @@ def test_list_starts_each_once_and_says_how_it_went(tmp_path: pathlib.Path) -> N
     assert (ran.code, ran.err) == (1, "")
     assert ran.out.splitlines() == [
         "bad: failed: it ended with exit code 1; its last words: no module named nothing",
-        "good: ready, 8 tools; not used: tools.allow names none of its tools (mcp.good.*)",
+        "good: ready, 9 tools; not used: tools.allow names none of its tools (mcp.good.*)",
         "off: switched off",
     ]
     rows = loong("list-mcp-servers", "--json").document["servers"]
@@ -53,7 +53,7 @@ def test_the_doctor_starts_each_server(tmp_path: pathlib.Path) -> None:
     assert found["tool server bad"][0] == "fail" and "no module named nothing" in found["tool server bad"][1]
     assert found["tool server good"] == (
         "warn",
-        "it offers 8 tools, and tools.allow names none of them, so it is not used.",
+        "it offers 9 tools, and tools.allow names none of them, so it is not used.",
     )
     assert found["tool server gone"] == (
         "fail",

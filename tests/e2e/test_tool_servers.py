@@ -51,7 +51,7 @@ def test_a_tool_server_lives_and_dies_beside_the_gateway(tmp_path: pathlib.Path)
         # It is started again by itself.
         gateway.wait_status(lambda status: status["degraded_reasons"] == [])
         shown = gateway.run("runtime", "mcp", "show", "one")
-        assert shown.stdout.startswith("one: ready, 8 tools, started again 1 time"), shown.stdout
+        assert shown.stdout.startswith("one: ready, 9 tools, started again 1 time"), shown.stdout
         assert "still here" in json.dumps(invoke("mcp.one.echo", text="still here"))
         pids += [int(line.split()[1]) for line in state.read_text().splitlines() if line.startswith("began")]
         assert gateway.stop() == 0

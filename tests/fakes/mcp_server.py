@@ -64,7 +64,9 @@ class Server:
             ]
             return {"tools": [*odd, {"nothing": 1}, 7]}
         if params.get("cursor") == "2":
-            return {"tools": [tool("wait"), tool("die"), tool("pid"), tool("leak"), *self.extra]}
+            return {
+                "tools": [tool("wait"), tool("die"), tool("pid"), tool("leak"), tool("flood"), *self.extra]
+            }
         first = [tool("echo", annotations={"readOnlyHint": True}), tool("blocks"), tool("fail"), tool("grow")]
         return {"tools": first, "nextCursor": "2"}
 
@@ -97,6 +99,8 @@ class Server:
             sys.stderr.write(f"password is {os.environ.get('FAKE_SECRET')}\n")
             sys.stderr.flush()
             os._exit(4)
+        while name == "flood":
+            say({"method": "notifications/progress", "params": {"progress": "x" * 8000}})
         if name == "wait":
             note("waits")
             return None

@@ -111,7 +111,7 @@ def fact(servers: McpServers, name: str = "one") -> Mapping[str, Any]:
 def test_offers_the_tools_of_every_page_and_calls_them(bench: Bench) -> None:
     servers = bench.open(one={"read_only": ("blocks",)})
     tools = named(servers)
-    assert next(iter(tools)) == "mcp.one.echo" and len(tools) == 8
+    assert next(iter(tools)) == "mcp.one.echo" and len(tools) == 9
     echo = tools["mcp.one.echo"]
     assert echo.description == "does echo"
     assert echo.schema == {"type": "object", "properties": {"text": {"type": "string"}}}
@@ -179,17 +179,19 @@ def test_dies_and_is_started_again_after_growing_pauses(bench: Bench) -> None:
     with pytest.raises(ToolFailed, match="SIGKILL"):
         call(named(servers)["mcp.one.die"])
     assert servers.problems() == ["mcp_failed:one"]
-    assert named(servers) == {}
+    assert servers.tick() and named(servers) == {} and not servers.tick()
     bench.now += 1.0
-    tools = named(servers)
+    servers.tick()
+    wait_until(lambda: fact(servers)["state"] == "ready")
     assert servers.problems() == [] and fact(servers)["restarts"] == 1
+    tools = named(servers)
     with pytest.raises(ToolFailed):
         call(tools["mcp.one.die"])
     assert servers.problems() == ["mcp_failed:one"]
     bench.now += 1.0
-    assert named(servers) == {}
+    servers.tick()
+    assert fact(servers)["state"] == "failed"
     bench.now += 1.0
-    # Without a turn, too.
     servers.tick()
     wait_until(lambda: fact(servers)["state"] == "ready")
     with pytest.raises(ToolFailed, match="SIGKILL"):
@@ -271,6 +273,23 @@ def test_a_call_that_is_given_up_is_cancelled_there(bench: Bench) -> None:
     thread.join(20)
     assert done.is_set()
     wait_until(lambda: sum(line.startswith("cancelled") for line in bench.noted()) == 2)
+
+
+def test_a_flood_costs_the_flooding_server_alone(bench: Bench) -> None:
+    servers = bench.open(one={}, two={}, allow=("mcp.one.*", "mcp.two.*"))
+    tools = named(servers)
+    with pytest.raises(ToolFailed, match="more than anybody can read"):
+        call(tools["mcp.one.flood"])
+    assert call(tools["mcp.two.echo"], text="x") == {"text": "x"}
+    assert servers.problems() == ["mcp_failed:one"]
+
+
+def test_nobody_waits_for_a_server_that_failed_before(bench: Bench) -> None:
+    servers = bench.open(one={"mode": "hang", "startup_timeout_ms": 100})
+    assert named(servers) == {}
+    begun = len(bench.noted())
+    bench.now += 3600
+    assert named(servers) == {} and len(bench.noted()) == begun
 
 
 def test_closing_ends_calls_and_starts(bench: Bench) -> None:
