@@ -65,8 +65,9 @@ def start_child(
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether it ended. It is not reaped by this, so that its number still names its group. Never blocks."""
-    if process.returncode is not None:
-        return True
+    if process.returncode is not None or not hasattr(os, "waitid"):
+        # A system without that call: the number may be somebody else's a moment later.
+        return process.poll() is not None
     with contextlib.suppress(ChildProcessError):
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     return True

@@ -260,19 +260,18 @@ class _Server:
             client.close(deadline)
 
     def _start(self) -> None:
-        client, error = None, ""
+        client, error, words = None, "", ""
         try:
             program = _program_of(self._settings, self._world, self._cwd)
             client = McpClient(program, self._world.threads, Deadline(self.startup_s), self._stop)
         except SecretUnavailable as fault:
             error = f"a secret of its environment cannot be had: {fault.message}"
         except PeerFailed as failed:
-            error = str(failed)
+            error, words = failed.message, str(failed)
         except Exception:
             # Whoever waits for this start must not wait for ever.
             logger.exception("the start of the server %s failed", self.name)
             error = "internal error"
-        error = one_line(self._world.scrub(error), LONGEST_ERROR)
         with self._changed:
             if client is not None:
                 self._client, self._state, self._begun_at = client, READY, self._world.clock()
@@ -280,7 +279,7 @@ class _Server:
             elif self._stop.is_set():
                 self._state = STOPPED
             else:
-                self._fail(error)
+                self._fail(words or error)
             self._changed.notify_all()
         if client is not None:
             logger.info("the server %s is ready, it offers %d tools", self.name, len(client.tools))
@@ -295,17 +294,17 @@ class _Server:
                 return
             if self._world.clock() - self._begun_at >= STEADY_S:
                 self._failures = 0
-            error = one_line(self._world.scrub(str(failure)), LONGEST_ERROR)
-            self._fail(error)
+            self._fail(str(failure))
             self._client = None
-        logger.warning("the server %s died: %s", self.name, error)
+        # Its own words may be somebody's message: they stand in `facts` alone.
+        logger.warning("the server %s died: %s", self.name, failure.message)
 
     def _fail(self, error: str) -> None:
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
         self._next_try = self._world.clock() + pause_s
         self._state = FAILED
-        self._last_error = error
+        self._last_error = one_line(self._world.scrub(error), LONGEST_ERROR)
 
     def _tool(self, offered: RemoteTool) -> Tool:
         return Tool(

@@ -40,9 +40,10 @@ def start() -> Iterator[Start]:
     yield begin
     for peer in peers:
         peer.close(Deadline(1.0))
+    assert threads.join_all(Deadline(15)) == []
+    for peer in peers:
         with pytest.raises(ProcessLookupError):
             os.kill(peer.pid, 0)
-    assert threads.join_all(Deadline(10)) == []
     if before:
         assert len(os.listdir("/proc/self/fd")) <= len(before)
 
