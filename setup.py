@@ -40,6 +40,7 @@ setup(
             "anthropic==2.11.0",
             "botocore==1.44.5",
             "lark-oapi==1.7.5",
+            "mcp==2.3.0",
             "openai==3.52.0",
             "wecom-aibot-python-sdk==1.0.2",
         ],

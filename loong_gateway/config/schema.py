@@ -52,6 +52,7 @@ _TYPES: Mapping[str, Mapping[str, object]] = {
     "ids": {"type": "array", "items": {"type": ["string", "integer"]}},
     "int_ids": {"type": "array", "items": {"type": ["integer", "string"]}},
     "headers": {"type": "object", "additionalProperties": _TEXT},
+    "env": {"type": "object", "additionalProperties": _SECRET},
     "secret": _SECRET,
 }
 

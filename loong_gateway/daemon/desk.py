@@ -57,6 +57,7 @@ class Desk:
         self._life = life
         self._loop = loop
         self._tools = Tools(self.config, built_in_tools(self, wall_ms))
+        self._tools.add(parts.tool_servers.tools)
         self._restarts = restarts
 
     @property
@@ -176,6 +177,10 @@ class Desk:
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
         """See control.ControlPlane."""
         return self._parts.models.models(refresh=refresh, timeout_s=timeout_s)
+
+    def tool_servers(self) -> Sequence[Mapping[str, object]]:
+        """See control.ControlPlane."""
+        return self._parts.tool_servers.facts()
 
     def embed(
         self,

