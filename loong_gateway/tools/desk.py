@@ -110,7 +110,17 @@ def _check(name: str, value: object, schema: Mapping[str, object]) -> None:
     elif kind == "boolean":
         if not isinstance(value, bool):
             raise BadArgument(f"args.{name}: must be true or false")
+    elif kind == "array":
+        most = schema.get("maxItems", 64)
+        if not isinstance(value, list) or not isinstance(most, int) or len(value) > most:
+            raise BadArgument(f"args.{name}: must be a list of at most {most} items")
+        for item in value:
+            _check(f"{name}[]", item, {"type": "string", **_object(schema.get("items"))})
     elif isinstance(value, bool) or not isinstance(value, int):
         raise BadArgument(f"args.{name}: must be a whole number")
     elif isinstance(lowest, int) and isinstance(highest, int) and not lowest <= value <= highest:
         raise BadArgument(f"args.{name}: must be from {lowest} to {highest}")
+
+
+def _object(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
