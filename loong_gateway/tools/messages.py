@@ -22,7 +22,8 @@ def message_tools(control: ControlPlane) -> list[Tool]:
 
     def send(given: Mapping[str, object], context: ToolContext) -> Mapping[str, object]:
         target, text = str(given["target"]), str(given["text"])
-        if target not in control.config().tools.messages.targets:
+        settings = control.config().tools.messages
+        if not settings.enabled or target not in settings.targets:
             raise BadArgument("args.target: is none of tools.messages.targets")
         channel, account, conversation = target.split(":", 2)
         try:
