@@ -52,6 +52,9 @@ class SmallInternet:
 
     def _route(self, address: tuple) -> tuple[str, int]:
         self.connected.append(address[0])
+        if address[0] == PUBLIC and address[1] == 443:
+            # Nobody speaks TLS there, and nothing listens at this port.
+            return "127.0.0.1", 1
         if address[0] == PUBLIC:
             return "127.0.0.1", self.server.port
         return "127.0.0.1", self.canary.port
