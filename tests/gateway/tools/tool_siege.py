@@ -101,6 +101,7 @@ class Siege:
         self.outside.mkdir()
         for path in (
             self.outside / "canary",
+            self.outside / "linked",
             self.outside / "a.txt",
             self.root / "home/config.toml",
             self.root / "home/canary",
@@ -121,7 +122,7 @@ class Siege:
             ("dir/canary", "../../outside/canary"),
         ):
             (self.root / name).symlink_to(target)
-        os.link(self.outside / "canary", self.root / "hard")
+        os.link(self.outside / "linked", self.root / "hard")
         for path in self._guarded():
             # Older than the last change, so that any reading shows where the system keeps such times at all.
             os.utime(path, (1, 1_000_000_000))
