@@ -7,7 +7,6 @@ Here nothing is read twice.
 from __future__ import annotations
 
 import codecs
-import html
 import re
 
 __all__ = ["decoded", "is_text", "text_of_html"]
@@ -100,6 +99,67 @@ _SKIPPED = {
     name: re.compile(rf"</{name}(?![A-Za-z0-9])", re.IGNORECASE)
     for name in ("iframe", "noscript", "script", "style", "svg", "template", "title")
 }
+# Those that are common; the whole table of the standard library would cost an idle gateway 400 KB.
+_ENTITY = re.compile(r"&(?:#([0-9]{1,7})|#[xX]([0-9a-fA-F]{1,6})|([A-Za-z]{2,8}));")
+_ENTITIES = dict(
+    pair.split("=", 1)
+    for pair in [
+        "amp=&",
+        "lt=<",
+        "gt=>",
+        'quot="',
+        "apos='",
+        "hellip=…",
+        "mdash=—",
+        "ndash=–",
+        "lsquo=‘",
+        "rsquo=’",
+        "sbquo=‚",
+        "ldquo=“",
+        "rdquo=”",
+        "bdquo=„",
+        "laquo=«",
+        "raquo=»",
+        "copy=©",
+        "reg=®",
+        "trade=™",
+        "euro=€",
+        "pound=£",
+        "yen=¥",
+        "cent=¢",
+        "sect=§",
+        "middot=·",
+        "bull=•",
+        "times=×",
+        "deg=°",
+        "plusmn=±",
+        "rarr=→",
+        "larr=←",
+        "auml=ä",
+        "ouml=ö",
+        "uuml=ü",
+        "Auml=Ä",
+        "Ouml=Ö",
+        "Uuml=Ü",
+        "szlig=ß",
+        "eacute=é",
+        "egrave=è",
+        "ecirc=ê",
+        "agrave=à",
+        "acirc=â",
+        "ccedil=ç",
+        "ntilde=ñ",
+        "oacute=ó",
+        "iacute=í",
+        "aacute=á",
+        "uacute=ú",
+        "ocirc=ô",
+        "icirc=î",
+        "aring=å",
+        "oslash=ø",
+    ]
+)
+_ENTITIES.update(nbsp=" ", ensp=" ", emsp=" ", thinsp=" ", shy="")
 _BLANKS = re.compile(r"[^\S\n]+")
 _GAPS = re.compile(r"\s*\n\s*")
 
@@ -151,10 +211,23 @@ def text_of_html(page: str) -> tuple[str, str]:
             end = _SKIPPED[name].search(page, at)
             inside = page[at : end.start() if end else len(page)]
             if name == "title" and not title:
-                title = " ".join(html.unescape(inside[:500]).split())
+                title = " ".join(_unescaped(inside[:500]).split())
             at = end.start() if end else len(page)
-    text = _BLANKS.sub(" ", html.unescape("".join(pieces)))
+    text = _BLANKS.sub(" ", _unescaped("".join(pieces)))
     return title, _GAPS.sub("\n", text).strip()
+
+
+def _unescaped(text: str) -> str:
+    return _ENTITY.sub(_entity, text)
+
+
+def _entity(found: re.Match[str]) -> str:
+    decimal, hexadecimal, name = found.groups()
+    if name:
+        return _ENTITIES.get(name, found[0])
+    number = int(decimal) if decimal else int(hexadecimal, 16)
+    # Neither a half of a pair nor a control character is text.
+    return chr(number) if 0x20 <= number <= 0x10FFFF and not 0xD800 <= number < 0xE000 else " "
 
 
 def _known(name: str) -> str:

@@ -238,7 +238,8 @@ def calls(seed: int, count: int, outside: str) -> Iterator[tuple[str, dict[str, 
         elif kind < 45:
             tool, given = "web.fetch", {"url": hostile_url(rnd)}
         elif kind < 50:
-            away = hostile_url(rnd)
+            # Back to where it came from, whose name leads elsewhere by then.
+            away = hostile_url(rnd) if rnd.random() < 0.7 else "/away"
             tool, given = "web.fetch", {"url": f"http://{rnd.choice(('site.test', 'rebinding-0.test'))}/away"}
         elif kind < 63:
             tool, given = (

@@ -104,6 +104,25 @@ def test_no_link_leads_out(root: pathlib.Path) -> None:
     assert (root / "hard").stat().st_nlink == 2
 
 
+def test_a_file_that_becomes_a_link_after_it_was_looked_at_is_not_opened(
+    root: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.stat
+
+    def look_and_swap(path: object, **options: object) -> os.stat_result:
+        row = real(path, **options)
+        if path == "a.txt":
+            (root / "a.txt").unlink()
+            (root / "a.txt").symlink_to(root.parent / "outside.txt")
+        return row
+
+    files = tools(root)
+    monkeypatch.setattr(os, "stat", look_and_swap)
+    with pytest.raises(ToolFailed):
+        files.file_read(path="a.txt")
+    assert (root / "a.txt").is_symlink()
+
+
 def test_only_regular_files_are_opened(root: pathlib.Path) -> None:
     files = tools(root)
     os.mkfifo(root / "pipe")

@@ -24,6 +24,8 @@ from loong_gateway.tools.page_text import decoded, is_text, text_of_html
         ("a<!-- never closed", "a"),
         ("  a  \n\n\n  b\t c ", "a\nb c"),
         ("a<", "a<"),
+        ("&#228;&#xe4;&auml;&unknown;&#xD800;&#0;&#9999999;&#;&amp", "äää&unknown; &#;&amp"),
+        ("a&nbsp;b&lt;i&gt;", "a b<i>"),
         ("", ""),
     ],
 )
