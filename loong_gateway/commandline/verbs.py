@@ -47,8 +47,8 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("doctor", "doctor", "look for what is wrong on this host"),
     ("logs", "logs", "the last lines of the gateway's log"),
 )
-# Left to the help of their group or to the pages, so that the overview of everything stays one screen.
-SELDOM = ("gateway call", "gateway health", "gateway probe", "approvals")
+# Left to `loong gateway --help`, so that the overview of everything stays one screen.
+SELDOM = ("gateway resume", "gateway call", "gateway health", "gateway probe")
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {
