@@ -38,6 +38,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("channels serve", "channels_serve", "serve one channel alone, with a small control port"),
     ("runtime models list", "models_list", "the models that the provider offers"),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
+    ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
     ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
     ("ask", "ask", "one question, one answer"),
@@ -47,7 +48,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("logs", "logs", "the last lines of the gateway's log"),
 )
 # Left to `loong gateway --help`, so that the overview of everything stays one screen.
-SELDOM = ("gateway call", "gateway health", "gateway probe")
+SELDOM = ("gateway resume", "gateway call", "gateway health", "gateway probe")
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {
