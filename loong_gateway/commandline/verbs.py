@@ -40,6 +40,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runtime mcp list", "mcp_list", "the tool servers, and whether they work"),
     ("runtime mcp show", "mcp_show", "one tool server and its tools"),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
+    ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
     ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
     ("ask", "ask", "one question, one answer"),
@@ -49,7 +50,14 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("logs", "logs", "the last lines of the gateway's log"),
 )
 # Left to the help of their group, so that the overview of everything stays one screen.
-SELDOM = ("gateway call", "gateway health", "gateway probe", "runtime mcp list", "runtime mcp show")
+SELDOM = (
+    "gateway resume",
+    "gateway call",
+    "gateway health",
+    "gateway probe",
+    "runtime mcp list",
+    "runtime mcp show",
+)
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {

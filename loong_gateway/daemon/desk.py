@@ -21,6 +21,7 @@ from loong_gateway.control import (
     TurnRequest,
     TurnResult,
 )
+from loong_gateway.control.approvals import Approvals
 from loong_gateway.control.runs import Runs
 from loong_gateway.control.sessions import Sessions
 from loong_gateway.control.settings import SettingsDesk
@@ -31,8 +32,7 @@ from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.restarts import Restarts
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.providers.contract import Embeddings
-from loong_gateway.tools.desk import Tools
-from loong_gateway.tools.looks import built_in_tools
+from loong_gateway.tools.builtin import all_tools
 
 __all__ = ["Desk"]
 
@@ -56,8 +56,9 @@ class Desk:
         self._report = report
         self._life = life
         self._loop = loop
-        self._tools = Tools(self.config, built_in_tools(self, wall_ms))
-        self._tools.add(parts.tool_servers.tools)
+        tools = all_tools(self, wall_ms, parts.egress, parts.own_paths)
+        engine.tools.add(lambda: tools)
+        engine.tools.add(parts.tool_servers.tools)
         self._restarts = restarts
 
     @property
@@ -93,7 +94,12 @@ class Desk:
     @property
     def tools(self) -> ToolDesk:
         """See control.ControlPlane."""
-        return self._tools
+        return self._engine.tools
+
+    @property
+    def approvals(self) -> Approvals:
+        """See control.ControlPlane."""
+        return self._engine.approvals
 
     def config(self) -> Config:
         """See control.ControlPlane."""

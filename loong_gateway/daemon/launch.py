@@ -242,6 +242,7 @@ def _desk_parts(
     order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, credentials: _Credentials
 ) -> DeskParts:
     places = order.places
+    egress = egress_of(order.config.network, order.environ)
     return DeskParts(
         settings=ConfigDesk(
             places,
@@ -252,7 +253,7 @@ def _desk_parts(
         ),
         models=ModelsDesk(
             lambda: engine.config,
-            egress=egress_of(order.config.network, order.environ),
+            egress=egress,
             environ=order.environ,
             secret=engine.resolve_secret,
             threads=threads,
@@ -264,6 +265,8 @@ def _desk_parts(
         ),
         held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),
+        egress=egress,
+        own_paths=(places.home, places.state, places.config),
     )
 
 
