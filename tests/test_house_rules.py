@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLOORS = """
 loong_channels loong_channels.settings loong_channels.faults loong_channels.waiting loong_channels.remembered
 loong_channels.contract
+loong_channels.address_rules
 loong_channels.text loong_channels.decoding loong_channels.files loong_channels.aes loong_channels.net_sockets
 loong_channels.egress
 loong_channels.net_transport loong_channels.net loong_channels.net_duplex loong_channels.web_socket

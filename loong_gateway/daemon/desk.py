@@ -32,7 +32,7 @@ from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.restarts import Restarts
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.providers.contract import Embeddings
-from loong_gateway.tools.looks import built_in_tools
+from loong_gateway.tools.builtin import all_tools
 
 __all__ = ["Desk"]
 
@@ -56,7 +56,7 @@ class Desk:
         self._report = report
         self._life = life
         self._loop = loop
-        tools = built_in_tools(self, wall_ms)
+        tools = all_tools(self, wall_ms, parts.egress, parts.own_paths)
         engine.tools.add(lambda: tools)
         self._restarts = restarts
 

@@ -258,6 +258,8 @@ def _desk_parts(
         ),
         held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),
+        egress=egress_of(order.config.network, order.environ),
+        own_paths=(places.home, places.state, places.config),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from loong_channels.egress import Egress
 from loong_gateway.api.bind import Bound
 from loong_gateway.api.listener import Listener
 from loong_gateway.base.clock import Clock
@@ -24,12 +25,17 @@ __all__ = ["DeskParts", "LifeState", "RuntimeParts"]
 
 @dataclass(frozen=True)
 class DeskParts:
-    """What the port may ask besides the life and the engine. `log_path` is the file of the log."""
+    """What the port may ask besides the life and the engine. `log_path` is the file of the log.
+
+    Tools go out by `egress`, and never touch `own_paths`: the directories and files of the gateway itself.
+    """
 
     settings: SettingsDesk
     models: ModelsDesk
     held: tuple[HeldSecret, ...]
     log_path: str
+    egress: Egress
+    own_paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)

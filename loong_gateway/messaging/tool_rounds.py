@@ -280,7 +280,8 @@ def _ended(stop: StopToken) -> ProviderFault:
 
 
 def _functions(offered: Sequence[Tool], names: Mapping[str, str]) -> tuple[Function, ...]:
-    wire = {name: shown for shown, name in names.items()}
+    # The plain name stands last where a tool has two.
+    wire = {name: shown for shown, name in sorted(names.items(), key=lambda row: -len(row[0]))}
     return tuple(Function(wire[tool.name], tool.description, schema_of(tool)) for tool in offered)
 
 
