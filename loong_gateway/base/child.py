@@ -25,7 +25,7 @@ _LIMITS = ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, GIB), (resource.RL
 
 @dataclass(frozen=True)
 class ChildResult:
-    """`code` is negative for the signal that ended it.
+    """What became of it. `code` is negative for the signal that ended it.
 
     `ending`: "exited", "timed_out", "stopped" or "flooded" (it wrote more than it may).
     """
@@ -39,17 +39,19 @@ class ChildResult:
 def run_child(
     command: Sequence[str],
     *,
-    cwd: str,
+    cwd: str | None,
     env: Mapping[str, str],
     max_bytes: int,
     deadline: Deadline,
     stop: StopToken,
+    bounded: bool = True,
 ) -> ChildResult:
     """Run a program without input, `env` being all of its environment; returns when it and its group are gone.
 
     At `deadline` the group is told to end, and a second later made to; when `stop` is set or more than `max_bytes`
-    came, at once. Where the system can, its memory, its files and its time of the processor are bounded. A program that
-    leaves its group on purpose is not followed. Blocks; raises OSError and ValueError when it cannot be started.
+    came, at once. With `bounded` its memory, files and time of the processor have limits, where the system can set
+    them. A program that leaves its group on purpose is not followed. Blocks; raises OSError, ValueError and IndexError
+    when it cannot be started.
     """
     process = subprocess.Popen(
         list(command),
@@ -60,7 +62,8 @@ def run_child(
         env=dict(env),
         start_new_session=True,
     )
-    _bound(process.pid, int(deadline.remaining()) + 5)
+    if bounded:
+        _bound(process.pid, int(deadline.remaining()) + 5)
     try:
         with stop.watch(lambda: _signal(process, signal.SIGKILL)):
             pieces, ending = _outputs(process, max_bytes, deadline, stop)

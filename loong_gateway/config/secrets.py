@@ -5,15 +5,12 @@ The value goes to the caller and nowhere else; no text made here holds it, nor i
 
 from __future__ import annotations
 
-import contextlib
 import os
-import selectors
-import signal
 import stat
-import subprocess
 from collections.abc import Mapping
 
-from loong_channels.waiting import Deadline
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.child import run_child
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.snapshot import SecretRef
@@ -119,57 +116,25 @@ def _unreadable(path: str, detail: str, ref: SecretRef) -> SecretUnavailable:
 
 def _from_program(command: list[str], ref: SecretRef, environ: Mapping[str, str]) -> str:
     try:
-        process = subprocess.Popen(
+        result = run_child(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=dict(environ),
-            start_new_session=True,
+            cwd=None,
+            env=environ,
+            max_bytes=MAX_SECRET_BYTES,
+            deadline=Deadline(EXEC_TIMEOUT_S),
+            stop=StopToken(),
+            bounded=False,
         )
     except (OSError, ValueError, IndexError) as error:
         detail = getattr(error, "strerror", None) or "it cannot be started"
         raise _failed(command, str(detail).lower(), ref) from None
-    deadline = Deadline(EXEC_TIMEOUT_S)
-    with process:
-        output = _output_of(process, deadline)
-        code = (
-            _exit_code(process, deadline) if output is not None and len(output) <= MAX_SECRET_BYTES else None
-        )
-        if code is None:
-            # The whole group: a shell script leaves its children holding the pipe.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-    if output is not None and len(output) > MAX_SECRET_BYTES:
+    if result.ending == "flooded":
         raise _failed(command, "more than 64 KiB of output", ref)
-    if output is None or code is None:
+    if result.ending != "exited":
         raise _failed(command, f"no answer within {EXEC_TIMEOUT_S:g} s", ref)
-    if code:
-        raise _failed(command, f"exit code {code}", ref)
-    return _text(output)
-
-
-def _exit_code(process: subprocess.Popen[bytes], deadline: Deadline) -> int | None:
-    try:
-        return process.wait(deadline.remaining())
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _output_of(process: subprocess.Popen[bytes], deadline: Deadline) -> bytes | None:
-    """What the program wrote until it closed its output or wrote too much; None when the deadline passed."""
-    assert process.stdout is not None
-    output = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while len(output) <= MAX_SECRET_BYTES:
-            if deadline.expired or not selector.select(deadline.remaining()):
-                return None
-            piece = os.read(process.stdout.fileno(), MAX_SECRET_BYTES)
-            if not piece:
-                break
-            output += piece
-    return output
+    if result.code:
+        raise _failed(command, f"exit code {result.code}", ref)
+    return _text(result.stdout)
 
 
 def _failed(command: list[str], detail: str, ref: SecretRef) -> SecretUnavailable:

@@ -240,6 +240,7 @@ def _desk_parts(
     order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, credentials: _Credentials
 ) -> DeskParts:
     places = order.places
+    egress = egress_of(order.config.network, order.environ)
     return DeskParts(
         settings=ConfigDesk(
             places,
@@ -250,7 +251,7 @@ def _desk_parts(
         ),
         models=ModelsDesk(
             lambda: engine.config,
-            egress=egress_of(order.config.network, order.environ),
+            egress=egress,
             environ=order.environ,
             secret=engine.resolve_secret,
             threads=threads,
@@ -258,7 +259,7 @@ def _desk_parts(
         ),
         held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),
-        egress=egress_of(order.config.network, order.environ),
+        egress=egress,
         own_paths=(places.home, places.state, places.config),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from loong_channels.address_rules import address_kind, host_problem
@@ -76,6 +76,8 @@ class _Web:
     def __init__(self, config: Callable[[], Config], egress: Egress) -> None:
         self._config = config
         self._egress = egress
+        # A page that somebody names is not told who this host is.
+        self._anonymous = replace(egress, client_cert=None, client_key=None)
 
     def fetch(self, given: Mapping[str, object], context: ToolContext) -> Mapping[str, object]:
         settings = self._config().tools.web
@@ -129,12 +131,12 @@ class _Web:
         if problem and problem not in kinds:
             raise ToolFailed("the host is a private or special-use address")
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        if self._egress.route(parts.scheme, host, port) is None:
-            return HttpClient(self._egress, reach=lambda address: address_kind(address) in kinds)
+        if self._anonymous.route(parts.scheme, host, port) is None:
+            return HttpClient(self._anonymous, reach=lambda address: address_kind(address) in kinds)
         if not private:
             # The proxy would look the name up, and nobody could say what it is connected to.
             raise ToolFailed("this host is reached through a proxy, where its address cannot be checked")
-        return HttpClient(self._egress)
+        return HttpClient(self._anonymous)
 
 
 def _checked(url: str) -> SplitResult:

@@ -224,3 +224,12 @@ def test_requests_go_to_named_origins_only(net: SmallInternet, site: Site) -> No
 
 def test_without_origins_there_is_no_such_tool() -> None:
     assert not tools().http_request.tool.available()
+
+
+def test_only_named_origins_see_the_certificate_of_this_host(net: SmallInternet) -> None:
+    both = tools('[tools.http]\norigins = ["https://site.test"]\n', client_cert="/nowhere/cert.pem")
+    for call, told in ((both.web_fetch, False), (both.http_request, True)):
+        with pytest.raises(ToolFailed) as caught:
+            call(url="https://site.test/")
+        assert ("client_cert" in str(caught.value)) is told
+    assert net.connected == [PUBLIC]
