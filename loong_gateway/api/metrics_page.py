@@ -70,6 +70,7 @@ def metrics_families(control: ControlPlane) -> list[Family]:
         *_surface_families(status),
         *(_counter(counts, *row) for row in COUNTERS),
         *_provider_families(control.config(), counts),
+        *_usage_families(counts),
         *(_shown(gauges, *row) for row in GAUGES),
         _connections(gauges),
         histogram("loong_turn_seconds", "how long answers took", histograms.get("turn")),
@@ -105,6 +106,30 @@ def _provider_families(config: Config, counts: Mapping[str, int]) -> Iterable[Fa
         "counter",
         "answers that a provider refused for their number",
         tuple(Sample(count, {"provider": profile}) for profile, count in slowed.items()),
+    )
+
+
+def _usage_families(counts: Mapping[str, int]) -> Iterable[Family]:
+    parts = [(name.split(":", 2), count) for name, count in sorted(counts.items())]
+    yield Family(
+        "loong_provider_answers_total",
+        "counter",
+        "answers that a provider gave",
+        tuple(
+            Sample(count, {"provider": ":".join(rest)})
+            for (word, *rest), count in parts
+            if word == "provider_answers"
+        ),
+    )
+    yield Family(
+        "loong_tokens_total",
+        "counter",
+        "tokens as the provider counted them",
+        tuple(
+            Sample(count, {"provider": rest[1], "kind": rest[0]})
+            for (word, *rest), count in parts
+            if word == "tokens"
+        ),
     )
 
 

@@ -22,10 +22,11 @@ from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.run import Run
 from loong_gateway.messaging.run_rows import encode_result
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.storage import outbox, runs, transcripts
+from loong_gateway.storage import outbox, runs, transcripts, usage
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.outbox import Part
 from loong_gateway.storage.store import Store
+from loong_gateway.storage.usage import Spent
 
 __all__ = ["Answered", "RunAnswers"]
 
@@ -41,12 +42,13 @@ Obey = Callable[[ChatCommand, str], str]
 class Answered:
     """How a run ended, before it is kept. `is_remembered` says that question and answer go into the history.
 
-    `begun_in` is the session that it was asked in.
+    `begun_in` is the session that it was asked in, `spent` what the answer took.
     """
 
     result: RunResult
     is_remembered: bool = False
     begun_in: str | None = None
+    spent: Spent | None = None
 
 
 class RunAnswers:
@@ -112,6 +114,7 @@ class RunAnswers:
         account, parts, delivery = self._delivery(request, result)
         result = replace(result, delivery=delivery)
         if not (answered.is_remembered or parts or request.durable):
+            self._asking.keep_spent(answered.spent)
             return result
         now_ms = self._clock.wall_ms()
 
@@ -130,11 +133,15 @@ class RunAnswers:
                 return None
             if parts:
                 outbox.add(conn, parts, now_ms=now_ms, first_sending=False)
+            if answered.spent is not None:
+                usage.add(conn, answered.spent, now_ms)
             return kept
 
         kept = self._store.write(store)
         if kept is not None and parts and account is not None:
             self._sends.release(account, parts)
+        if kept is not None and answered.is_remembered:
+            self._asking.kept(request.session)
         return kept
 
     def keep_soon(self, run: Run, result: RunResult) -> None:
@@ -186,6 +193,7 @@ class RunAnswers:
             on_text=run.grown if run.wants_stream else None,
         )
         if stop.is_set():
+            self._asking.keep_spent(answer.spent)
             return self._stopped(run, stop)
         return self._completed(run, answer)
 
@@ -202,7 +210,7 @@ class RunAnswers:
         )
         # The caller goes on with the results of its tools; what it then has is worth remembering.
         is_remembered = run.request.session is not None and not completion.tool_calls
-        return Answered(result, is_remembered, answer.begun_in)
+        return Answered(result, is_remembered, answer.begun_in, answer.spent)
 
     def _stopped(self, run: Run, stop: StopToken) -> Answered | None:
         if run.stop.is_set():
