@@ -39,6 +39,13 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runtime models list", "models_list", "the models that the provider offers"),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
+    ("sessions list", "sessions_list", "the conversations that are remembered"),
+    ("sessions show", "sessions_show", "one of them, and what the model used for it"),
+    ("sessions history", "sessions_history", "what was said in it"),
+    ("sessions usage", "sessions_usage", "tokens by day, or of one conversation"),
+    ("sessions export", "sessions_export", "everything that was said, as a file"),
+    ("sessions archive", "sessions_archive", "leave it out of the list"),
+    ("sessions delete", "sessions_delete", "forget it for good"),
     ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
     ("ask", "ask", "one question, one answer"),
     ("chat", "chat", "a conversation on this terminal"),
@@ -47,7 +54,11 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("logs", "logs", "the last lines of the gateway's log"),
 )
 # Left to `loong gateway --help`, so that the overview of everything stays one screen.
-SELDOM = ("gateway call", "gateway health", "gateway probe")
+SELDOM = (
+    *("gateway resume", "gateway call", "gateway health", "gateway probe"),
+    *("sessions show", "sessions history", "sessions usage"),
+    *("sessions export", "sessions archive", "sessions delete"),
+)
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {

@@ -30,6 +30,7 @@ __all__ = [
     "route",
     "routes",
     "routes_after",
+    "routes_from",
     "sessions",
     "start_new",
     "tail",
@@ -194,6 +195,17 @@ def routes_after(
         f"SELECT n, last_ms, route {_PRESENT} AND n > ? AND last_ms >= ? ORDER BY n LIMIT ?",
         (number, since_ms, limit),
     ).fetchall()
+
+
+def routes_from(conn: sqlite3.Connection, beginning: str, limit: int) -> list[str]:
+    """Routes whose own key, or the id of one of their stretches, begins like that."""
+    first, last = storable(beginning), f"{storable(beginning)}\U0010ffff"
+    rows = conn.execute(
+        "SELECT route FROM session WHERE route >= ? AND route < ? UNION"
+        " SELECT route FROM session WHERE id >= ? AND id < ? LIMIT ?",
+        (first, last, first, last, limit),
+    )
+    return [str(row[0]) for row in rows]
 
 
 def route(conn: sqlite3.Connection, route: str) -> SessionRow | None:
