@@ -27,6 +27,7 @@ from loong_gateway.storage.local import LocalStore
 from loong_gateway.storage.transcripts import SessionRow
 
 __all__ = [
+    "COMPACT_S",
     "LATEST",
     "add_session",
     "change",
@@ -39,6 +40,8 @@ __all__ = [
 
 LATEST = "latest"
 CALL_S = 30.0
+# The gateway gives the model a minute.
+COMPACT_S = 90.0
 SHOWN_CHOICES = 5
 MOST_NEAR = 200
 
@@ -103,11 +106,13 @@ def change(
     method: str,
     params: Mapping[str, object],
     local: Callable[[Connection], object],
+    *,
+    timeout_s: float = CALL_S,
 ) -> object:
     """Have the gateway that runs do something, or do it here when none runs. Blocks; raises CommandError."""
     if ControlClient(context.places).available():
         find_owner = functools.partial(own_target, context)
-        return reaching.call(find_owner, context, method, params, timeout_s=CALL_S)
+        return reaching.call(find_owner, context, method, params, timeout_s=timeout_s)
     return store_of(context).write(local)
 
 
