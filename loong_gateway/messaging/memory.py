@@ -44,7 +44,6 @@ MOST_MESSAGES = 200
 MOST_OF_ONE = 4000
 MOST_CHARACTERS = 60_000
 MOST_CUT = 40
-LONGEST_CUT = 300
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 60.0, 3600.0
 MOST_SESSIONS = 1024
 
@@ -76,7 +75,9 @@ def recall(conn: Connection, route: str, settings: MemorySettings) -> Past:
     upto, summary = summaries.get(conn, session)
     window = transcripts.tail(conn, session, turns, after=upto)
     start = window[0][0] if window else upto + 1
-    gone = summaries.between(conn, session, upto, start, most=MOST_CUT, longest=LONGEST_CUT)
+    gone = summaries.between(
+        conn, session, upto, start, most=MOST_CUT, longest=settings.summary_max_chars // 4
+    )
     texts = [text for text in (summary, _cut(gone, settings.summary_max_chars)) if text]
     # Not after every turn: a call that tells of several costs the same.
     batch = max(1, turns // 4)
