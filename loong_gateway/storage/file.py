@@ -50,8 +50,9 @@ _WRITER = (
     "PRAGMA fullfsync=ON",
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-2000",
-    # The log is copied back about every 4 MiB, and a longer one is cut when that is done.
-    "PRAGMA wal_autocheckpoint=1000",
+    # The log is copied back about every 8 MiB, and a longer one is cut when that is done. Whoever commits then waits
+    # for it: over a large file those are pages everywhere, so it must be rare.
+    "PRAGMA wal_autocheckpoint=2000",
     "PRAGMA journal_size_limit=8388608",
 )
 _READER = (

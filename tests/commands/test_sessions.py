@@ -211,7 +211,9 @@ def test_a_chat_is_squeezed_and_goes_on_with_the_summary(tmp_path: pathlib.Path)
 def test_a_chat_asks_another_model_and_shows_what_tools_may_do(tmp_path: pathlib.Path) -> None:
     with FakeModel(answer=lambda _: "fine") as model:
         loong = Loong(tmp_path, provider_config(model.base_url).replace("[provider]", "[providers.a]"))
-        ran = loong("chat", stdin="/model a:other-model\nhi\n/model default\nhi\n/model b\n/permissions\n/model\n")
+        ran = loong(
+            "chat", stdin="/model a:other-model\nhi\n/model default\nhi\n/model b\n/permissions\n/model\n"
+        )
     assert [call.body["model"] for call in model.calls] == ["other-model", "test-model"]
     assert 'there is no provider profile "b"' in ran.err
     assert "shell: none" in ran.out
