@@ -66,6 +66,7 @@ ALIASES: dict[str, str] = {
     "channels": "channels list",
     "health": "gateway health",
     "list-models": "runtime models list",
+    "turn run": "ask",
     "config validate": "validate-config",
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
     **{f"{name} {verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},

@@ -102,10 +102,20 @@ def totals(rows: Sequence[UsageRow]) -> dict[str, int]:
     return {name: sum(row.counts[name] for row in rows) for name in COUNTS}
 
 
-def prune(conn: sqlite3.Connection, now_ms: int) -> int:
-    """Forget days that are too long ago; how many sums."""
+def prune(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:
+    """Forget days that are too long ago, and conversations of which nothing is stored; how many sums.
+
+    At most about `limit`, so call it again until it is 0.
+    """
     first = day_of(now_ms - KEPT_DAYS * _DAY_MS)
-    return conn.execute("DELETE FROM usage WHERE scope = 'day' AND name < ?", (first,)).rowcount
+    return (
+        conn.execute("DELETE FROM usage WHERE scope = 'day' AND name < ?", (first,)).rowcount
+        + conn.execute(
+            "DELETE FROM usage WHERE scope = 'session' AND name IN (SELECT name FROM usage AS own"
+            " WHERE scope = 'session' AND NOT EXISTS (SELECT 1 FROM session WHERE route = own.name) LIMIT ?)",
+            (limit,),
+        ).rowcount
+    )
 
 
 def day_of(now_ms: int) -> str:

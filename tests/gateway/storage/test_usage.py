@@ -54,7 +54,9 @@ def test_old_days_go_and_conversations_stay_until_they_are_forgotten(conn: sqlit
     transcripts.remember(conn, KEY, "q", "a", 1)
     usage.add(conn, Spent("p", "m", KEY), NOW_MS - usage.KEPT_DAYS * DAY_MS - DAY_MS)
     usage.add(conn, Spent("p", "m", KEY), NOW_MS)
-    assert usage.prune(conn, NOW_MS) == 1
+    usage.add(conn, Spent("p", "m", "agent:main:never-answered", failed=True), NOW_MS)
+    assert usage.prune(conn, NOW_MS, 100) == 2
+    assert usage.of_session(conn, "agent:main:never-answered") == []
     assert usage.totals(usage.of_days(conn, 400, NOW_MS))["calls"] == 1
     assert usage.totals(usage.of_session(conn, KEY))["calls"] == 2
     transcripts.forget(conn, KEY)
