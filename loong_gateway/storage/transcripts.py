@@ -40,6 +40,8 @@ __all__ = [
 
 # More than that of a window is not read to a model: about what the largest of them take.
 MOST_CHARACTERS = 400_000
+# More at once would keep others from writing.
+MOST_COPIED = 10_000
 _CHUNK = 200
 
 _TOUCH = """INSERT INTO session(id, route, started_ms, last_ms, messages) VALUES(?, ?, ?, ?, ?)
@@ -258,14 +260,17 @@ def archive(conn: sqlite3.Connection, route: str, now_ms: int | None) -> bool:
 
 
 def copy(conn: sqlite3.Connection, route: str, target: str, now_ms: int) -> int:
-    """Copy the present session of a route to one that has none yet; how many messages, 0 when that cannot be."""
+    """Copy the last MOST_COPIED messages of the present session of a route to a route that has none yet.
+
+    How many messages, 0 when that cannot be.
+    """
     key, source = storable(target), active_session(conn, route)
     if is_known(conn, target):
         return 0
     copied = conn.execute(
-        "INSERT INTO transcript(session, role, at_ms, text)"
-        " SELECT ?, role, at_ms, text FROM transcript WHERE session = ? ORDER BY n",
-        (key, source),
+        "INSERT INTO transcript(session, role, at_ms, text) SELECT ?, role, at_ms, text FROM"
+        " (SELECT n, role, at_ms, text FROM transcript WHERE session = ? ORDER BY n DESC LIMIT ?) ORDER BY n",
+        (key, source, MOST_COPIED),
     ).rowcount
     if copied:
         conn.execute(_TOUCH, (key, key, now_ms, now_ms, copied))
@@ -273,20 +278,25 @@ def copy(conn: sqlite3.Connection, route: str, target: str, now_ms: int) -> int:
 
 
 def whole(conn: sqlite3.Connection, route: str) -> Iterator[tuple[str, MessageRow]]:
-    """Everything said in a route, oldest first: the id of the stretch and the message. Reads some at a time."""
-    key = storable(route)
-    last = 0
-    while True:
-        rows = conn.execute(
-            "SELECT session, n, role, at_ms, text FROM transcript"
-            " WHERE session IN (SELECT id FROM session WHERE route = ?) AND n > ? ORDER BY n LIMIT ?",
-            (key, last, _CHUNK),
-        ).fetchall()
-        for session, *rest in rows:
-            yield str(session), MessageRow(*rest)
-        if len(rows) < _CHUNK:
-            return
-        last = rows[-1][1]
+    """Everything said in a route, stretch by stretch, oldest first: the id of the stretch and the message.
+
+    Reads some at a time, so that one of any length can be told.
+    """
+    stretches = conn.execute(
+        "SELECT id FROM session WHERE route = ? ORDER BY n", (storable(route),)
+    ).fetchall()
+    for (stretch,) in stretches:
+        last = 0
+        while True:
+            rows = conn.execute(
+                "SELECT n, role, at_ms, text FROM transcript WHERE session = ? AND n > ? ORDER BY n LIMIT ?",
+                (stretch, last, _CHUNK),
+            ).fetchall()
+            for row in rows:
+                yield str(stretch), MessageRow(*row)
+            if len(rows) < _CHUNK:
+                break
+            last = rows[-1][0]
 
 
 def _archived(conn: sqlite3.Connection) -> str:
