@@ -11,12 +11,15 @@ from importlib import import_module
 
 import pytest
 
+from loong_channels.contract import Address, Inbound
 from loong_gateway.base.faults import CommandError
 from loong_gateway.commandline.parser import parse
 from loong_gateway.commandline.verbs import find_verb
 from loong_gateway.commands.common import Context
+from loong_gateway.control.runs import RunRequest
+from loong_gateway.messaging.run_rows import encode_request
 from loong_gateway.messaging.sessions import session_key
-from loong_gateway.storage import summaries, transcripts, usage
+from loong_gateway.storage import inbox, runs, summaries, transcripts, usage
 from loong_gateway.storage.local import LocalStore
 from loong_gateway.storage.usage import Spent
 from tests.commands.loong_cli import Loong, Ran, provider_config, running_owner
@@ -169,6 +172,27 @@ def test_the_store_is_read_beside_an_owner_without_asking_it(loong: Loong) -> No
         assert loong("sessions", "list", "--json").document["matched_count"] == 3
         assert len(loong("sessions", "export", "notes").out.splitlines()) == 6
     assert owner.requests == []
+
+
+def test_those_that_are_answered_now_are_running_while_somebody_answers(loong: Loong) -> None:
+    asked = RunRequest("run-1", "hello", session=session_key("notes"), durable=True)
+    address = Address("telegram", "work", "1001")
+    message = Inbound(address, "e1", "1", "42", "hello", 1, 1)
+
+    def begin(conn):
+        inbox.claim(conn, inbox.add(conn, [message], 1)[0].seq)
+        runs.add(conn, "run-1", encode_request(asked), 1)
+        runs.claim(conn, "run-1")
+
+    LocalStore(loong.places).write(begin)
+    listing = ("sessions", "list", "--json", "--state")
+    assert loong(*listing, "running").document["matched_count"] == 0
+    with running_owner(loong):
+        running = loong(*listing, "running").document["sessions"]
+        assert [row["session_id"] for row in running] == [TELEGRAM, session_key("notes")]
+        ready = loong(*listing, "ready").document
+        assert ([row["label"] for row in ready["sessions"]], ready["matched_count"]) == (["notebook"], 1)
+        assert loong("sessions", "show", "notes", "--json").document["session"]["state"] == "running"
 
 
 def test_a_chat_is_forked_and_resumed(tmp_path: pathlib.Path) -> None:
