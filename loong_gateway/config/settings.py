@@ -80,7 +80,7 @@ _GATEWAY = Section(
             0,
             0,
             100_000,
-            "WebSocket handshakes per second, all clients together; 0 = no limit",
+            "WebSocket handshakes per second and address; 0 = no limit",
             "restart",
         ),
     ),
