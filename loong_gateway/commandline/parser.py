@@ -147,9 +147,12 @@ def group_help(group: str) -> str:
 
 
 def _seldom(group: str) -> list[str]:
-    names = ", ".join(name.partition(" ")[2] for name in SELDOM if name.startswith("gateway "))
-    more = "Tool servers: loong runtime mcp list."
-    return [] if group else [f"For scripts, over the port: loong gateway {names}.  {more}"]
+    groups: dict[str, list[str]] = {}
+    for name in () if group else SELDOM:
+        first, _, rest = name.partition(" ")
+        groups.setdefault(first, []).append(rest)
+    said = "; ".join(f"loong {first} {', '.join(rest)}" for first, rest in groups.items())
+    return [f"Also: {said}."] if said else []
 
 
 def _sentence(text: str) -> str:

@@ -44,15 +44,21 @@ READ_METHODS = frozenset(
             "sessions.resolve",
             "sessions.describe",
             "sessions.subscribe",
+            "sessions.usage",
             "sessions.unsubscribe",
         ),
         *("chat.history", "config.get", "config.schema", "config.schema.lookup", "gateway.identity.get"),
         *("gateway.restart.preflight", "last-heartbeat", "agents.list", "agent.identity.get"),
-        *("tools.catalog", "tools.servers", "cron.status", "cron.list"),
+        *("tools.catalog", "tools.servers", "cron.status", "cron.list", "usage.status"),
     )
 )
 APPROVAL_METHODS = frozenset(("exec.approval.list", "exec.approval.resolve"))
-WRITE_METHODS = frozenset(("agent", "agent.wait", "chat.send", "chat.abort", "send", "tools.invoke", "wake"))
+WRITE_METHODS = frozenset(
+    (
+        *("agent", "agent.wait", "chat.send", "chat.abort", "send", "tools.invoke", "wake"),
+        *("sessions.compact", "sessions.fork"),
+    )
+)
 Frame = Mapping[str, object]
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loong_gateway.storage import runs
+from loong_gateway.storage import runs, usage
 
 __all__ = ["StoreFacts", "store_facts"]
 
@@ -18,7 +18,7 @@ DAY_MS = 86_400_000
 class StoreFacts:
     """`inbox`, `outbox` and `runs` count rows by state, of runs those that have not ended.
 
-    A moment is None when nothing waits. Times are wall-clock ms.
+    A moment is None when nothing waits. Times are wall-clock ms. `used_today` are the sums of `usage.totals`.
     """
 
     inbox: Mapping[str, int]
@@ -30,6 +30,7 @@ class StoreFacts:
     inbound_last_hour: int
     outbound_last_hour: int
     failed_last_day: int
+    used_today: Mapping[str, int]
 
 
 def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
@@ -57,6 +58,7 @@ def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
             now_ms - HOUR_MS,
         )
         or 0,
+        used_today=usage.totals(usage.of_days(conn, 1, now_ms)),
         failed_last_day=sum(
             _one(conn, statement, now_ms - DAY_MS) or 0
             for statement in (

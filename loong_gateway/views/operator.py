@@ -84,6 +84,7 @@ def operator_summary(
         "next_actions": [{"label": label, "command": command} for label, command in next_actions],
         "recipes": [],
         "store": _store(facts),
+        "usage": None if facts is None else {"today": dict(facts.used_today)},
     }
 
 
