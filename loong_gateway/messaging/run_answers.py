@@ -117,14 +117,7 @@ class RunAnswers:
             self._asking.keep_spent(answered.spent)
             return result
         now_ms = self._clock.wall_ms()
-        rounds = self._asking.rounds.kept
-        also: list[Callable[[Connection], object]] = []
-        if (clear_rounds := rounds.clearing(_turn(request))) is not None:
-            also.append(clear_rounds)
-        if parts:
-            also.append(functools.partial(outbox.add, parts=parts, now_ms=now_ms, first_sending=False))
-        if answered.spent is not None:
-            also.append(functools.partial(usage.add, spent=answered.spent, now_ms=now_ms))
+        also = self._alongside(request, answered, parts, now_ms)
 
         def store(conn: Connection) -> RunResult | None:
             kept = result
@@ -144,12 +137,26 @@ class RunAnswers:
             return kept
 
         kept = self._store.write(store)
-        rounds.cleared(_turn(request))
+        self._asking.rounds.kept.cleared(_turn(request))
         if kept is not None and parts and account is not None:
             self._sends.release(account, parts)
         if kept is not None and answered.is_remembered:
             self._asking.kept(request.session)
         return kept
+
+    def _alongside(
+        self, request: RunRequest, answered: Answered, parts: list[Part], now_ms: int
+    ) -> list[Callable[[Connection], object]]:
+        """What else is stored together with the end of a run."""
+        also: list[Callable[[Connection], object]] = []
+        clear_rounds = self._asking.rounds.kept.clearing(_turn(request))
+        if clear_rounds is not None:
+            also.append(clear_rounds)
+        if parts:
+            also.append(functools.partial(outbox.add, parts=parts, now_ms=now_ms, first_sending=False))
+        if answered.spent is not None:
+            also.append(functools.partial(usage.add, spent=answered.spent, now_ms=now_ms))
+        return also
 
     def keep_soon(self, run: Run, result: RunResult) -> None:
         """Store that a run ended without an answer, without waiting: after a crash before that it is begun again."""
