@@ -254,6 +254,7 @@ def _desk_parts(
             egress=egress_of(order.config.network, order.environ),
             environ=order.environ,
             secret=engine.resolve_secret,
+            health=engine.providers.health_of,
             threads=threads,
             clock=Clock(),
         ),
