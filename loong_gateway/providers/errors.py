@@ -131,7 +131,7 @@ _BY_CODE: tuple[tuple[tuple[str, ...], _Verdict], ...] = (
     (("inputtextsensitivecontent", "outputtextsensitivecontent", "content_filter"), _FILTERED),
     (("content_policy_violation",), _FILTERED),
     (("context_length_exceeded", "outofcontexterror"), _TOO_LONG),
-    (("model_not_found", "unsupported_model", "invalid_model", "not_found_error"), _NO_SUCH_MODEL),
+    (("model_not_found", "unsupported_model", "invalid_model"), _NO_SUCH_MODEL),
     (("invalidendpointormodel", "invalidendpoint.notfound", "modelnotopen"), _NO_SUCH_MODEL),
     (("operationdenied.servicenotopen", "unsupportedmodel"), _NO_SUCH_MODEL),
 )

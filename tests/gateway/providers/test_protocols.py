@@ -216,6 +216,14 @@ def test_a_model_that_is_missing_there_is_no_missing_endpoint() -> None:
         assert ask(provider, HI).text == "re: hi there, you"
 
 
+def test_a_path_that_anthropic_does_not_know_is_no_missing_model() -> None:
+    with FakeAnthropic() as fake:
+        fake.fault("status", status=404, description="Not Found")
+        with pytest.raises(ProviderFault, match="nothing answers") as caught:
+            ask(PROTOCOLS[2].provider(fake.origin), HI)
+        assert caught.value.kind == "request_rejected"
+
+
 def test_a_key_goes_as_bearer_where_the_profile_says_so() -> None:
     with FakeAnthropic() as fake:
         fake.bearer = True
