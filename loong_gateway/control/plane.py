@@ -130,7 +130,7 @@ class ControlPlane(Protocol):
     def tool_servers(self) -> Sequence[Mapping[str, object]]:
         """The configured tool servers: {name, enabled, allowed, state, tools, skipped, restarts, last_error}.
 
-        `state` is "stopped" (nobody needed it yet), "starting", "ready" or "failed". Quick.
+        `state` is "stopped" (no list allows it), "starting", "ready" or "failed". Quick.
         """
 
     def embed(
