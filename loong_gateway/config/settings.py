@@ -114,6 +114,7 @@ PORT_TOOLS = ("channels_status", "models_list", "session_status", "sessions_hist
 MODEL_TOOLS = (
     *PORT_TOOLS,
     *("channels.send", "file.list", "file.read", "file.write", "http.request", "shell.run", "web.fetch"),
+    *("sessions.history", "sessions.list", "sessions.status"),
 )
 
 _CONTROL_UI = Section(

@@ -29,6 +29,7 @@ from loong_gateway.tools.approvals import ApprovalDesk
 from loong_gateway.tools.arguments import schema_of
 from loong_gateway.tools.contract import Tool
 from loong_gateway.tools.desk import Call, Tools
+from loong_gateway.tools.policy import wire_names
 
 __all__ = ["OnTool", "ToolRounds", "ToolStep"]
 
@@ -89,7 +90,7 @@ class ToolRounds:
         if not offered and not self.kept.has(origin.turn):
             return provider.complete(call, deadline=deadline, stop=stop, on_text=on_text)
         names = self._tools.wire_names()
-        turn = _Turn(provider, call, _functions(offered, names), self._config().tools, on_text)
+        turn = _Turn(provider, call, _functions(offered), self._config().tools, on_text)
         work = _Work(self._tools, self.kept, origin, deadline, stop, on_tool)
         for round in self.kept.load(origin.turn):
             turn.say(round.text)
@@ -279,8 +280,8 @@ def _ended(stop: StopToken) -> ProviderFault:
     return ProviderFault("interrupted", f"stopped: {stop.reason}")
 
 
-def _functions(offered: Sequence[Tool], names: Mapping[str, str]) -> tuple[Function, ...]:
-    wire = {name: shown for shown, name in names.items()}
+def _functions(offered: Sequence[Tool]) -> tuple[Function, ...]:
+    wire = {name: shown for shown, name in wire_names(tool.name for tool in offered).items()}
     return tuple(Function(wire[tool.name], tool.description, schema_of(tool)) for tool in offered)
 
 

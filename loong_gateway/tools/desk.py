@@ -133,8 +133,9 @@ class Tools:
         return [tool for _, tool in sorted(found.items())]
 
     def wire_names(self) -> dict[str, str]:
-        """All tools: names as models are given them -> our own."""
-        return wire_names(tool.name for tool in self._all())
+        """All tools: names as models are given them -> our own. Those that may be called come first to theirs."""
+        offered = wire_names(tool.name for tool in self.for_turns())
+        return {**wire_names(tool.name for tool in self._all()), **offered}
 
     def visible(self) -> tuple[ToolInfo, ...]:
         """See control.ToolDesk."""

@@ -48,34 +48,38 @@ def test_a_conversation_of_five_rounds(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_call_waits_for_a_person_in_the_chat_and_on_the_host(tmp_path: pathlib.Path) -> None:
-    more = TOOLS + '[tools.approval]\nmode = "strict"\n'
+    written = tmp_path / "root" / "a.txt"
+    written.parent.mkdir()
+    more = f'[tools]\nallow = ["file.write"]\nfile_root = "{written.parent}"\n'
+    asking = 'call file_write {"path":"a.txt","text":"%s"}'
     with staged(tmp_path, more=more) as (gateway, telegram, model):
         gateway.start()
-        telegram.say("call time {}")
+        telegram.say(asking % "one")
         telegram.wait_messages(1)
         asked = re.fullmatch(
-            r"May I run time\? Answer /approve (\w+) or /deny \1 within \d min\.", telegram.texts()[0]
+            r"May I run file\.write with path=a\.txt, text=one\? "
+            r"Answer /approve (\w+) or /deny \1 within \d min\.",
+            telegram.texts()[0],
         )
         assert asked is not None
         telegram.say(f"/approve {asked[1]}", forward_origin={"type": "user"})
         telegram.say(f"/approve {asked[1]}")
         telegram.wait_messages(4)
-        assert telegram.texts()[1:] == ["re: call time {}", "Approved.", "Approved."]
-        assert "epochMs" in told(model.calls[-1])[0]
-        telegram.say("call time {}")
+        assert telegram.texts()[1:] == [f"re: {asking % 'one'}", "Approved.", "Approved."]
+        assert written.read_text(encoding="utf-8") == "one"
+        telegram.say(asking % "two")
         telegram.wait_messages(5)
         (row,) = json.loads(gateway.run("approvals", "list", "--json").stdout)["approvals"]
-        assert (row["tool"], row["entry"]) == ("time", "chat")
+        assert (row["tool"], row["entry"]) == ("file.write", "chat")
         assert gateway.run("approvals", "deny", row["id"]).stdout == f"{row['id']}: refused\n"
         telegram.wait_messages(6)
-        assert (
-            model.calls[-1].body["messages"][-1]["content"]
-            == "Error: a person refused this call; it was not made"
-        )
+        assert model.calls[-1].body["messages"][-1]["content"] == REFUSED
+        assert written.read_text(encoding="utf-8") == "one"
         again = gateway.run("approvals", "approve", row["id"])
         assert (again.returncode, "loong approvals list" in again.stderr) == (1, True)
 
 
+REFUSED = "Error: a person refused this call; it was not made"
 NOTES = """
 [tools]
 allow = ["note.add", "look.up"]

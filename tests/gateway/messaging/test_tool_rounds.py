@@ -570,3 +570,35 @@ def test_too_many_that_wait_are_refused(careful):
     careful.ask("do it")
     assert "too many calls wait" in careful.results()[0]
     assert careful.notes == []
+
+
+def test_an_abort_by_a_client_ends_the_wait_and_the_conversation_goes_on(careful):
+    careful.provider.script = [note("a"), "never"]
+    thread, _, _ = asked_in_a_thread(careful, StopToken())
+    assert len(careful.turns.runs.abort(None, None, "rpc")) == 1
+    thread.join(WAIT_S)
+    assert careful.notes == []
+    assert careful.rows() == []
+    careful.provider.script = []
+    careful.ask("and now?")
+    assert careful.channel.texts() == ["re: and now?"]
+
+
+def test_a_crash_while_a_person_is_asked_asks_again(careful):
+    stop = StopToken()
+    careful.provider.script = [note("a")]
+    thread, first, _ = asked_in_a_thread(careful, stop)
+    stop.set("stopping")
+    thread.join(WAIT_S)
+    careful.forget()
+    (seq,) = careful.inbox_states()
+    careful.provider.script = ["done"]
+    thread = threading.Thread(target=lambda: careful.run(TurnTask(careful.turns, seq)), daemon=True)
+    thread.start()
+    second, _ = careful.asked_people.get(timeout=WAIT_S)
+    assert second != first
+    assert careful.approvals.resolve(second, approved=True)
+    thread.join(WAIT_S)
+    assert careful.notes == ["a"]
+    assert len(careful.provider.calls) == 2
+    assert careful.channel.texts() == ["done"]
