@@ -139,6 +139,5 @@ def test_it_has_to_be_switched_on() -> None:
 
 def test_which_tools_there_are_and_which_of_them_act() -> None:
     tools = all_tools(Gateway(), lambda: 0, quiet_egress(), [])
-    assert len({tool.name for tool in tools}) == len(tools) == 16
     acting = {tool.name for tool in tools if tool.acts}
     assert acting == {"http.request", "file.write", "shell.run", "channels.send"}
