@@ -57,6 +57,7 @@ PLAIN = {
     "loong_gateway.owner.paths",
     "loong_gateway.base.atomic",
     "loong_gateway.base.clock",
+    "loong_gateway.base.pause",
     "loong_gateway.base.process",
     "loong_gateway.owner.files",
     "loong_gateway.owner.lock",

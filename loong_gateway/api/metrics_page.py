@@ -102,6 +102,15 @@ def _provider_families(config: Config, counts: Mapping[str, int]) -> Iterable[Fa
         "answers that a provider failed to give, by class",
         tuple(Sample(count, {"provider": profile, "class": kind}) for kind, profile, count in failed),
     )
+    moves = [
+        (name.split(":"), count) for name, count in sorted(counts.items()) if _is(name, "provider_failovers")
+    ]
+    yield Family(
+        "loong_provider_failovers_total",
+        "counter",
+        "questions that went to another provider",
+        tuple(Sample(count, {"from": parts[1], "to": parts[2]}) for parts, count in moves),
+    )
     # A configured one is there from the start, so that its first failure is a rise.
     slowed = dict.fromkeys(config.providers, 0)
     slowed.update({profile: count for kind, profile, count in failed if kind == "rate_limited"})

@@ -147,8 +147,9 @@ def group_help(group: str) -> str:
 
 
 def _seldom(group: str) -> list[str]:
-    names = ", ".join(name.partition(" ")[2] for name in SELDOM)
-    return [] if group else [f"For scripts, over the port: loong gateway {names}."]
+    names = ", ".join(name.partition(" ")[2] for name in SELDOM if name.startswith("gateway "))
+    more = "Tool servers: loong runtime mcp list."
+    return [] if group else [f"For scripts, over the port: loong gateway {names}.  {more}"]
 
 
 def _sentence(text: str) -> str:

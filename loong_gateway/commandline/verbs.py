@@ -37,6 +37,8 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("channels send", "channels_send", "send a text, files, or both"),
     ("channels serve", "channels_serve", "serve one channel alone, with a small control port"),
     ("runtime models list", "models_list", "the models that the provider offers"),
+    ("runtime mcp list", "mcp_list", "the tool servers, and whether they work"),
+    ("runtime mcp show", "mcp_show", "one tool server and its tools"),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
     ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
@@ -47,8 +49,15 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("doctor", "doctor", "look for what is wrong on this host"),
     ("logs", "logs", "the last lines of the gateway's log"),
 )
-# Left to `loong gateway --help`, so that the overview of everything stays one screen.
-SELDOM = ("gateway resume", "gateway call", "gateway health", "gateway probe")
+# Left to the help of their group, so that the overview of everything stays one screen.
+SELDOM = (
+    "gateway resume",
+    "gateway call",
+    "gateway health",
+    "gateway probe",
+    "runtime mcp list",
+    "runtime mcp show",
+)
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {
@@ -56,6 +65,8 @@ ALIASES: dict[str, str] = {
     "channels": "channels list",
     "health": "gateway health",
     "list-models": "runtime models list",
+    "list-mcp-servers": "runtime mcp list",
+    "show-mcp-server": "runtime mcp show",
     "config validate": "validate-config",
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
     **{f"{name} {verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},

@@ -48,7 +48,7 @@ READ_METHODS = frozenset(
         ),
         *("chat.history", "config.get", "config.schema", "config.schema.lookup", "gateway.identity.get"),
         *("gateway.restart.preflight", "last-heartbeat", "agents.list", "agent.identity.get"),
-        *("tools.catalog", "cron.status", "cron.list"),
+        *("tools.catalog", "tools.servers", "cron.status", "cron.list"),
     )
 )
 APPROVAL_METHODS = frozenset(("exec.approval.list", "exec.approval.resolve"))

@@ -35,8 +35,9 @@ from loong_gateway.config.port_checks import (
     check_tools,
 )
 from loong_gateway.config.profiles import read_providers
+from loong_gateway.config.provider_settings import ACTIVE_PROVIDER, FALLBACK_PROVIDERS
 from loong_gateway.config.secrets import open_to_others
-from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, HTTP_ENDPOINTS, LATER_TABLES, SECTIONS
+from loong_gateway.config.settings import DEV_PORT, HTTP_ENDPOINTS, LATER_TABLES, SECTIONS
 from loong_gateway.config.snapshot import (
     CliSettings,
     Config,
@@ -233,7 +234,7 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         root.reading.findings.add("config.value.redacted", place, {}, at_value=True)
     tables = {name: root.child(name) for name in SECTIONS if "." not in name and name not in _READ_ELSEWHERE}
     read = {name: table.read_all(SECTIONS[name]) for name, table in tables.items()}
-    providers, active = read_providers(root, dev=dev)
+    providers, active, fallbacks = read_providers(root, dev=dev)
     channels = read_channels(root)
     warn_shared_credentials(root, channels)
     check_webhooks(root, channels)
@@ -248,6 +249,7 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         gateway=gateway,
         providers=providers,
         active_provider=active,
+        fallback_providers=fallbacks,
         channels=channels,
         memory=MemorySettings(**read["memory"]),
         delivery=DeliverySettings(**read["delivery"]),
@@ -267,7 +269,14 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
 def _warn_unknown_tables(root: Table) -> None:
     channels = catalog.by_config_key()
     names = [name for name in SECTIONS if "." not in name]
-    names += ["provider", "providers", ACTIVE_PROVIDER.name, *LATER_TABLES, *channels]
+    names += [
+        "provider",
+        "providers",
+        ACTIVE_PROVIDER.name,
+        FALLBACK_PROVIDERS.name,
+        *LATER_TABLES,
+        *channels,
+    ]
     aliases = {alias.replace("-", "_"): key for key, row in channels.items() for alias in row.aliases}
     root.warn_unknown(names, hints=aliases)
 

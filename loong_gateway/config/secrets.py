@@ -6,6 +6,7 @@ The value goes to the caller and nowhere else; no text made here holds it, nor i
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 
@@ -15,10 +16,19 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.snapshot import SecretRef
 
-__all__ = ["SecretUnavailable", "is_configured", "open_to_others", "peek", "resolve", "shape_problem"]
+__all__ = [
+    "SecretUnavailable",
+    "is_configured",
+    "open_to_others",
+    "parts_of",
+    "peek",
+    "resolve",
+    "shape_problem",
+]
 
 EXEC_TIMEOUT_S = 5.0
 MAX_SECRET_BYTES = 65_536
+_SEPARATORS = re.compile(r"[,;\r\n]")
 _WORLD_BITS = ((stat.S_IROTH, "readable"), (stat.S_IWOTH, "writable"))
 
 
@@ -29,6 +39,7 @@ class SecretUnavailable(CommandError):
 def resolve(ref: SecretRef, environ: Mapping[str, str]) -> str:
     """The secret that `ref` leads to. A reference that is present decides alone; only an absent one falls back.
 
+    Where there may be several, each stands on a line of its own.
     Blocks for a file, and up to 5 s for a program. Thread-safe. Raises SecretUnavailable.
     """
     if ref.form == "env":
@@ -74,11 +85,19 @@ def open_to_others(mode: int) -> str:
     return " and ".join(word for bit, word in _WORLD_BITS if mode & bit)
 
 
+def parts_of(value: str, *, several: bool) -> list[str]:
+    """The secrets in a text, at least one: where there may be several they are separated by `,` or `;` or new lines."""
+    pieces = [piece.strip() for piece in _SEPARATORS.split(value)] if several else [value]
+    return list(dict.fromkeys(piece for piece in pieces if piece)) or [""]
+
+
 def _checked(value: str, source: str, ref: SecretRef) -> str:
-    problem = shape_problem(value)
-    if problem:
-        raise SecretUnavailable("secret.bad_shape", source=source, detail=problem, setting=ref.setting)
-    return value
+    parts = parts_of(value, several=ref.several)
+    for part in parts:
+        problem = shape_problem(part)
+        if problem:
+            raise SecretUnavailable("secret.bad_shape", source=source, detail=problem, setting=ref.setting)
+    return "\n".join(parts)
 
 
 def _from_env(names: tuple[str, ...], ref: SecretRef, environ: Mapping[str, str]) -> str:

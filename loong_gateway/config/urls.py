@@ -90,6 +90,8 @@ def _check_service(url: str, schemes: tuple[str, str], *, plain: bool, refusal: 
 
 
 def _check_shape(url: str, schemes: tuple[str, ...]) -> str:
+    if "<" in url and ">" in url:
+        return "still holds a placeholder in < >, where a word of your own belongs"
     if not url.isascii() or any(c <= " " or c in '<>"\\^`{|}\x7f' for c in url):
         return "holds characters that a URL may not hold"
     try:

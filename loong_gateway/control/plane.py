@@ -127,6 +127,12 @@ class ControlPlane(Protocol):
         anew; one that does not answer is listed with that model alone.
         """
 
+    def tool_servers(self) -> Sequence[Mapping[str, object]]:
+        """The configured tool servers: {name, enabled, allowed, state, tools, skipped, restarts, last_error}.
+
+        `state` is "stopped" (nobody needed it yet), "starting", "ready" or "failed". Quick.
+        """
+
     def embed(
         self,
         texts: Sequence[str],

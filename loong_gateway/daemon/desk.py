@@ -58,6 +58,7 @@ class Desk:
         self._loop = loop
         tools = all_tools(self, wall_ms, parts.egress, parts.own_paths)
         engine.tools.add(lambda: tools)
+        engine.tools.add(parts.tool_servers.tools)
         self._restarts = restarts
 
     @property
@@ -182,6 +183,10 @@ class Desk:
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
         """See control.ControlPlane."""
         return self._parts.models.models(refresh=refresh, timeout_s=timeout_s)
+
+    def tool_servers(self) -> Sequence[Mapping[str, object]]:
+        """See control.ControlPlane."""
+        return self._parts.tool_servers.facts()
 
     def embed(
         self,

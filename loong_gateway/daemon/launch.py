@@ -48,6 +48,7 @@ from loong_gateway.owner.paths import Places
 from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
+from loong_gateway.tools.mcp import McpServers, ServerWorld
 
 __all__ = ["Ended", "Launch", "launch"]
 
@@ -182,6 +183,7 @@ def _with_store(
                 clock=clock,
                 changed=changes,
                 outgoing=Outgoing(order.places.outgoing),
+                provider_state=order.places.provider_state,
                 webhooks=Webhooks(
                     functools.partial(listening, settings=order.config.gateway, threads=threads)
                 ),
@@ -256,6 +258,10 @@ def _desk_parts(
             secret=engine.resolve_secret,
             threads=threads,
             clock=Clock(),
+        ),
+        tool_servers=McpServers(
+            lambda: engine.config,
+            ServerWorld(threads, order.environ, engine.resolve_secret, redactor.scrub),
         ),
         held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),

@@ -19,6 +19,7 @@ from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage.store import Store
+from loong_gateway.tools.mcp import McpServers
 
 __all__ = ["DeskParts", "LifeState", "RuntimeParts"]
 
@@ -32,6 +33,7 @@ class DeskParts:
 
     settings: SettingsDesk
     models: ModelsDesk
+    tool_servers: McpServers
     held: tuple[HeldSecret, ...]
     log_path: str
     egress: Egress

@@ -194,6 +194,8 @@ class Runtime:
 
     def _look(self) -> None:
         self._engine.tick()
+        if self._parts.desk.tool_servers.tick():
+            self._changed.set()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
         self._restarts.look()
@@ -271,6 +273,7 @@ class Runtime:
             self._loop.step(0.0)
         lanes.cut()
         left = lanes.wait_idle(Deadline(CUT_S))
+        parts.desk.tool_servers.close(Deadline(CLOSE_S))
         self._engine.timers.close(Deadline(CLOSE_S))
         # What comes only once was received until now; nothing may be read any more when the store is closed.
         stuck += supervisor.stop(Deadline(CLOSE_S))

@@ -78,6 +78,7 @@ class EngineParts:
     outgoing: Outgoing
     webhooks: Webhooks = field(default_factory=Webhooks)
     audit: Audit = field(default_factory=NoAudit)
+    provider_state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,8 @@ class Engine:
             environ=self._parts.environ,
             resolve_secret=self.resolve_secret,
             metrics=self.metrics,
+            record=self._parts.audit.record,
+            state=self._parts.provider_state,
         )
 
     def _make_tools(self) -> Tools:
@@ -266,6 +269,7 @@ class Engine:
         """
         self.lanes.tick()
         self.runs.tick()
+        self.providers.keep()
         step_ms = self._clock_steps.look()
         if step_ms:
             logger.warning("the clock of this host was set by %+.0f s", step_ms / 1000)
@@ -300,7 +304,8 @@ class Engine:
     def resolve_secret(self, ref: SecretRef) -> str:
         """The secret that `ref` leads to, remembered for redaction. Blocks; raises SecretUnavailable."""
         value = secrets.resolve(ref, self._parts.environ)
-        self._parts.redactor.register(value)
+        for part in secrets.parts_of(value, several=ref.several):
+            self._parts.redactor.register(part)
         return value
 
     def problems(self) -> list[str]:

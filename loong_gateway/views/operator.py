@@ -76,6 +76,7 @@ def operator_summary(
         "schema": {"version": SCHEMA_VERSION, "surface": "status", "purpose": "operator_runtime_summary"},
         "active_provider": config.active_provider,
         "active_model": profile.model if profile is not None else None,
+        "provider": status.get("provider"),
         "memory_profile": config.memory.profile,
         "gateway": gateway_summary(config, status, channels),
         "acp": dict(NO_ACP),

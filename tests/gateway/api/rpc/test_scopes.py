@@ -13,7 +13,7 @@ READ = """
 agent.identity.get agents.list channels.status chat.history config.get config.schema config.schema.lookup cron.list
 cron.status gateway.identity.get gateway.restart.preflight last-heartbeat logs.tail models.list sessions.describe
 sessions.list sessions.preview sessions.resolve sessions.subscribe sessions.unsubscribe status system-presence
-tools.catalog
+tools.catalog tools.servers
 """
 APPROVALS = "exec.approval.list exec.approval.resolve"
 WANTED = {
