@@ -10,6 +10,7 @@ from loong_gateway.tools.contract import Tool
 from loong_gateway.tools.files import file_tools
 from loong_gateway.tools.looks import built_in_tools
 from loong_gateway.tools.messages import message_tools
+from loong_gateway.tools.sessions import TURN_NAMES, session_tools
 from loong_gateway.tools.shell import shell_tools
 from loong_gateway.tools.web import web_tools
 
@@ -22,6 +23,7 @@ def all_tools(
     """Those that look and those that act. `own_paths` are the directories and files of the gateway itself."""
     return [
         *built_in_tools(control, now_ms),
+        *session_tools(control, TURN_NAMES),
         *web_tools(control.config, egress),
         *file_tools(control.config, own_paths),
         *shell_tools(control.config),

@@ -1,4 +1,4 @@
-"""The tools that clients of the port may call: they look and change nothing."""
+"""The tools that clients of the port know: they look and change nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from loong_gateway.control import ControlPlane
 from loong_gateway.tools.contract import Tool, ToolContext
-from loong_gateway.tools.sessions import session_tools
+from loong_gateway.tools.sessions import PORT_NAMES, session_tools
 
 __all__ = ["built_in_tools"]
 
@@ -29,7 +29,7 @@ def built_in_tools(control: ControlPlane, now_ms: Callable[[], int]) -> list[Too
     looks = _Looks(control, now_ms)
     return [
         Tool("time", "the time of this host", looks.time),
-        *session_tools(control),
+        *session_tools(control, PORT_NAMES),
         Tool("channels_status", "how the accounts of the channels are", looks.channels_status),
         Tool("models_list", "the models of the configured providers", looks.models_list),
     ]

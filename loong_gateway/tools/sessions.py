@@ -8,33 +8,37 @@ from loong_gateway.control import ControlPlane
 from loong_gateway.control.sessions import SessionInfo
 from loong_gateway.tools.contract import BadArgument, Tool, ToolContext
 
-__all__ = ["session_tools"]
+__all__ = ["PORT_NAMES", "TURN_NAMES", "session_tools"]
 
 MAIN = "main"
 KEY = {"type": "string", "maxLength": 512, "description": "a session: its key or its name"}
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
+# status, list, history: as clients of the port know them, and as all other tools are named.
+PORT_NAMES = ("session_status", "sessions_list", "sessions_history")
+TURN_NAMES = ("sessions.status", "sessions.list", "sessions.history")
 
 
-def session_tools(control: ControlPlane) -> list[Tool]:
-    """All three, under the names that clients of the port know."""
+def session_tools(control: ControlPlane, names: tuple[str, str, str]) -> list[Tool]:
+    """The three, under these names."""
+    status, rows, history = names
     looks = _Sessions(control)
     return [
         Tool(
-            "session_status",
+            status,
             "one session: how long it is and whether it is being answered",
             looks.status,
             {"sessionKey": KEY},
             available=looks.enabled,
         ),
         Tool(
-            "sessions_list",
+            rows,
             "the sessions, latest activity first",
             looks.list,
             {"limit": LIMIT, "search": {"type": "string", "maxLength": 200, "default": ""}},
             available=looks.enabled,
         ),
         Tool(
-            "sessions_history",
+            history,
             "the last messages of a session",
             looks.history,
             {"sessionKey": KEY, "limit": LIMIT},

@@ -27,10 +27,10 @@ def test_a_turn_acts_within_what_the_configuration_names(tmp_path: pathlib.Path)
     files.mkdir()
     with staged(tmp_path / "own", chats=(1001, 2002)) as (gateway, telegram, model):
         origin = model.base_url.partition("/v1")[0]
-        names = sorted({name.replace("_", ".", 1) for name, _ in CALLS} - {"sessions.history"})
+        names = sorted({name.replace("_", ".", 1) for name, _ in CALLS})
         settings = f"""
 [tools]
-allow = {json.dumps([*names, "sessions_history"])}
+allow = {json.dumps(names)}
 file_root = {json.dumps(str(files))}
 shell_allow = ["cat"]
 max_rounds = 20

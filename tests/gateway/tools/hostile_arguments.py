@@ -17,9 +17,9 @@ GOOD: dict[str, dict[str, object]] = {
     "file.write": {"path": "dir/new.txt", "text": "x"},
     "shell.run": {"program": "printf", "args": ["x"]},
     "channels.send": {"target": ALLOWED_TARGET, "text": "x"},
-    "session_status": {"sessionKey": OWN_SESSION},
-    "sessions_list": {"search": ""},
-    "sessions_history": {"sessionKey": OWN_SESSION},
+    "sessions.status": {"sessionKey": OWN_SESSION},
+    "sessions.list": {"search": ""},
+    "sessions.history": {"sessionKey": OWN_SESSION},
 }
 # How often each is tried: (of a hundred, its maker).
 _SPECIAL = (
@@ -259,6 +259,6 @@ def calls(seed: int, count: int, outside: str) -> Iterator[tuple[str, dict[str, 
         elif kind < 96:
             tool, given = "channels.send", {"target": _target(rnd), "text": "x"}
         else:
-            tool = rnd.choice(("session_status", "sessions_list", "sessions_history"))
-            given = {"search" if tool == "sessions_list" else "sessionKey": _session(rnd)}
+            tool = rnd.choice(("sessions.status", "sessions.list", "sessions.history"))
+            given = {"search" if tool == "sessions.list" else "sessionKey": _session(rnd)}
         yield tool, given, away

@@ -7,12 +7,11 @@ import dataclasses
 import pytest
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.config.settings import MODEL_TOOLS
 from loong_gateway.control import SendOutcome, SendRequest
 from loong_gateway.tools.builtin import all_tools
 from loong_gateway.tools.contract import BadArgument, ToolFailed
 from loong_gateway.tools.messages import message_tools
-from loong_gateway.tools.sessions import session_tools
+from loong_gateway.tools.sessions import TURN_NAMES, session_tools
 from tests.gateway.api.whole_port import WholeGateway
 from tests.gateway.tools.tool_rig import by_name, context, quiet_egress
 
@@ -37,12 +36,12 @@ class Gateway(WholeGateway):
 
 
 def test_a_turn_looks_at_its_own_session_only() -> None:
-    tools = by_name(session_tools(Gateway()))
+    tools = by_name(session_tools(Gateway(), TURN_NAMES))
     assert [row["key"] for row in tools.sessions_list()["sessions"]] == [OWN]
     assert tools.sessions_history()["total"] == 5
     assert tools.sessions_history(sessionKey="a")["total"] == 5
-    assert tools.session_status(sessionKey=OWN)["messages"] == 5
-    for call in (tools.sessions_history, tools.session_status):
+    assert tools.sessions_status(sessionKey=OWN)["messages"] == 5
+    for call in (tools.sessions_history, tools.sessions_status):
         for key in (OTHER, "main", "a:b", "agent:other:main"):
             with pytest.raises(BadArgument):
                 call(sessionKey=key)
@@ -57,7 +56,7 @@ def test_a_turn_looks_at_its_own_session_only() -> None:
 
 def test_where_the_configuration_says_so_it_looks_at_all_within_limits() -> None:
     gateway = Gateway('[tools.sessions]\nvisibility = "all"\nlist_limit = 1\nhistory_limit = 2\n')
-    tools = by_name(session_tools(gateway))
+    tools = by_name(session_tools(gateway, TURN_NAMES))
     assert (tools.sessions_list()["count"], tools.sessions_list()["total"]) == (1, 2)
     assert tools.sessions_history(sessionKey=OTHER)["total"] == 1
     assert len(tools.sessions_history()["messages"]) == 2
@@ -66,7 +65,7 @@ def test_where_the_configuration_says_so_it_looks_at_all_within_limits() -> None
 
 
 def test_the_session_tools_can_be_switched_off() -> None:
-    off = session_tools(Gateway("[tools.sessions]\nenabled = false\n"))
+    off = session_tools(Gateway("[tools.sessions]\nenabled = false\n"), TURN_NAMES)
     assert not any(tool.available() for tool in off)
 
 
@@ -140,6 +139,5 @@ def test_it_has_to_be_switched_on() -> None:
 
 def test_which_tools_there_are_and_which_of_them_act() -> None:
     tools = all_tools(Gateway(), lambda: 0, quiet_egress(), [])
-    assert sorted(tool.name for tool in tools) == sorted(MODEL_TOOLS)
     acting = {tool.name for tool in tools if tool.acts}
     assert acting == {"http.request", "file.write", "shell.run", "channels.send"}
