@@ -8,7 +8,8 @@ from typing import Callable
 
 from loong_gateway.control import ControlPlane
 from loong_gateway.views.channels import channels_document
-from loong_gateway.views.operator import NO_ACP, NO_NODES, gateway_summary
+from loong_gateway.views.acp import acp_summary
+from loong_gateway.views.operator import NO_NODES, gateway_summary
 
 from .answers import Answer, error_answer, json_answer
 from .fields import BadFields
@@ -68,7 +69,7 @@ class _Operator:
         return {"devices": [], "bridges": [], **NO_NODES}
 
     def acp(self) -> Json:
-        return NO_ACP
+        return acp_summary(self._control.config(), self._control.status(), 0)
 
     def acp_sessions(self, request: Request) -> Answer:
         try:

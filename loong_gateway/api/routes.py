@@ -186,6 +186,7 @@ class _Verbs:
             session=required_text(document, "session_id", longest=LONGEST_ID),
             text=required_text(document, "input"),
             timeout_s=timeout_ms / 1000,
+            wants_agent=optional_flag(document, "acp"),
         )
         result = self._control.turn(asked)
         if result.error_code or result.error:

@@ -24,11 +24,15 @@ MOST_FILES = 10
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """Ask for one answer. `session` is a session name or key; the text is not empty."""
+    """Ask for one answer. `session` is a session name or key; the text is not empty.
+
+    `wants_agent` asks for that of an outside agent.
+    """
 
     session: str
     text: str
     timeout_s: float = 600.0
+    wants_agent: bool = False
 
 
 @dataclass(frozen=True)

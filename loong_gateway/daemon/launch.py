@@ -182,6 +182,7 @@ def _with_store(
                 clock=clock,
                 changed=changes,
                 outgoing=Outgoing(order.places.outgoing),
+                home=order.places.state,
                 webhooks=Webhooks(
                     functools.partial(listening, settings=order.config.gateway, threads=threads)
                 ),

@@ -271,6 +271,7 @@ class Runtime:
             self._loop.step(0.0)
         lanes.cut()
         left = lanes.wait_idle(Deadline(CUT_S))
+        self._engine.agents.close(Deadline(CLOSE_S))
         self._engine.timers.close(Deadline(CLOSE_S))
         # What comes only once was received until now; nothing may be read any more when the store is closed.
         stuck += supervisor.stop(Deadline(CLOSE_S))

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 from loong_channels import catalog
 from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.egress import Egress
+from loong_channels.waiting import StopToken
 from loong_gateway import VERSION
+from loong_gateway.acp.agents import AcpAgents, AcpParts
+from loong_gateway.acp.starts import AgentStarts
 from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.clock_steps import ClockSteps
@@ -25,8 +28,8 @@ from loong_gateway.config.outside import resolve_account
 from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
-from loong_gateway.control.agents import NoAgents
 from loong_gateway.control.audit import Audit, NoAudit
+from loong_gateway.control.origin import Origin
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.channel_control import ChannelControl
@@ -50,7 +53,7 @@ from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.providers.profiles_in_use import ProfilesInUse
-from loong_gateway.storage import counters, cursors, inbox, outbox, runs
+from loong_gateway.storage import acp_sessions, counters, cursors, inbox, outbox, runs
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 
@@ -73,6 +76,7 @@ class EngineParts:
     outgoing: Outgoing
     webhooks: Webhooks = field(default_factory=Webhooks)
     audit: Audit = field(default_factory=NoAudit)
+    home: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Engine:
             metrics=self.metrics,
             clock=parts.clock,
         )
+        self.agents = self._make_agents()
         self._asking = self._make_asking()
         self.turns = Turns(
             parts.store,
@@ -154,6 +159,24 @@ class Engine:
             metrics=self.metrics,
         )
 
+    def _make_agents(self) -> AcpAgents:
+        parts = self._parts
+        return AcpAgents(
+            AcpParts(
+                parts.store,
+                config=lambda: self.config,
+                starts=AgentStarts(parts.threads, self.timers, parts.clock, parts.environ, parts.home),
+                permit=self._agent_may,
+                threads=parts.threads,
+                clock=parts.clock,
+                home=parts.home,
+            )
+        )
+
+    def _agent_may(self, _origin: Origin, _title: str, _stop: StopToken) -> bool:
+        # Until somebody can be asked, nothing is allowed where it would have to be.
+        return self.config.tools.approval.mode == "disabled"
+
     def _make_asking(self) -> Asking:
         parts = self._parts
         return Asking(
@@ -161,7 +184,7 @@ class Engine:
             config=lambda: self.config,
             provider=self.providers.provider,
             rounds=ToolRounds(),
-            agents=NoAgents(),
+            agents=self.agents,
             metrics=self.metrics,
             clock=parts.clock,
         )
@@ -227,6 +250,7 @@ class Engine:
         store.write(lambda conn: outbox.recover(conn, now_ms=now_ms, resend=resend, idempotent=idempotent))
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
         self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
+        store.submit_lazy(acp_sessions.recover)
         self._sends.sweep()
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:
@@ -251,6 +275,7 @@ class Engine:
         """
         self.lanes.tick()
         self.runs.tick()
+        self.agents.tick()
         step_ms = self._clock_steps.look()
         if step_ms:
             logger.warning("the clock of this host was set by %+.0f s", step_ms / 1000)

@@ -22,7 +22,7 @@ from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.run import Run
 from loong_gateway.messaging.run_rows import encode_result
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.storage import outbox, runs, transcripts
+from loong_gateway.storage import acp_sessions, outbox, runs, transcripts
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.outbox import Part
 from loong_gateway.storage.store import Store
@@ -128,6 +128,7 @@ class RunAnswers:
                 kept = replace(kept, session_id=session)
             if request.durable and not runs.end(conn, request.run_id, encode_result(kept), now_ms):
                 return None
+            acp_sessions.forget(conn, _turn(request.run_id))
             if parts:
                 outbox.add(conn, parts, now_ms=now_ms, first_sending=False)
             return kept
@@ -178,7 +179,7 @@ class RunAnswers:
             options=request.options,
         )
         answer = self._asking.complete(
-            Origin(request.origin, f"run:{request.run_id}", request.session),
+            Origin(request.origin, _turn(request.run_id), request.session, wants_agent=request.wants_agent),
             question,
             run.deadline,
             stop,
@@ -231,6 +232,10 @@ class RunAnswers:
             logger.warning("the answer of run %s cannot be sent: %s", request.run_id, error)
             return None, [], "refused"
         return account, parts, "queued"
+
+
+def _turn(run_id: str) -> str:
+    return f"run:{run_id}"
 
 
 def _send(target: ReplyTarget, text: str) -> SendRequest:

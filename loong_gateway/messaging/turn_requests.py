@@ -23,6 +23,7 @@ def turn(runs: Runs, request: TurnRequest) -> TurnResult:
         session=session_key(request.session),
         timeout_s=request.timeout_s,
         origin="turn",
+        wants_agent=request.wants_agent,
     )
     try:
         runs.start(run)

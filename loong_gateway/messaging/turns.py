@@ -31,7 +31,7 @@ from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.surfaces import Surface, Surfaces
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.storage import inbox, outbox, transcripts
+from loong_gateway.storage import acp_sessions, inbox, outbox, transcripts
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.inbox import InboxRow
 from loong_gateway.storage.outbox import OutboxRow, Part
@@ -160,6 +160,7 @@ class Turns:
             if outcome.session is not None:
                 question = inbound.text if outcome.question is None else outcome.question
                 transcripts.remember(conn, outcome.session, question, outcome.text, now_ms, outcome.begun_in)
+            acp_sessions.forget(conn, _turn(row.seq))
             return outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
 
         try:
@@ -213,7 +214,7 @@ class Turns:
     def _ask(self, surface: Surface, row: InboxRow, session: str, stop: StopToken) -> Outcome:
         inbound = row.inbound
         deadline = Deadline(self.limit_s)
-        origin = Origin("chat", f"inbox:{row.seq}", session, inbound.address, inbound.sender_id)
+        origin = Origin("chat", _turn(row.seq), session, inbound.address, inbound.sender_id)
         events = self.runs.begun(row.seq, session, stop)
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
@@ -339,6 +340,10 @@ class Turns:
             return None
         self._store.write(lambda conn: outbox.add(conn, parts, now_ms=now_ms, first_sending=False))
         return DeliveryTask(self._delivery, parts[0].group)
+
+
+def _turn(seq: int) -> str:
+    return f"inbox:{seq}"
 
 
 def _group(row: InboxRow) -> str:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loong_gateway.storage import runs
+from loong_gateway.storage import acp_sessions, runs
 
 __all__ = ["StoreFacts", "store_facts"]
 
@@ -30,6 +30,7 @@ class StoreFacts:
     inbound_last_hour: int
     outbound_last_hour: int
     failed_last_day: int
+    acp_sessions: int = 0
 
 
 def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
@@ -64,6 +65,7 @@ def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
                 "SELECT count(*) FROM outbox WHERE state IN ('failed', 'expired') AND stored_ms > ?",
             )
         ),
+        acp_sessions=acp_sessions.count(conn),
     )
 
 

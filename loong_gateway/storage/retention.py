@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Protocol
 
-from loong_gateway.storage import runs
+from loong_gateway.storage import acp_sessions, runs
 
 __all__ = ["BATCH_ROWS", "RetentionSettings", "prune"]
 
@@ -42,7 +42,7 @@ def prune(conn: sqlite3.Connection, now_ms: int, settings: RetentionSettings) ->
 
     One call is one store operation, so that messages are stored between two batches.
     """
-    touched = runs.prune(conn, now_ms, BATCH_ROWS)
+    touched = runs.prune(conn, now_ms, BATCH_ROWS) + acp_sessions.prune(conn, now_ms, BATCH_ROWS)
     age_limit_ms = now_ms - max(1, settings.retention_days) * _DAY_MS
     for table in _SETTLED:
         removed = _remove(conn, table, older_than_ms=age_limit_ms, limit=BATCH_ROWS)
