@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Callable
 
 from loong_gateway.control import ControlPlane
-from loong_gateway.views.channels import channels_document
 from loong_gateway.views.acp import acp_summary
+from loong_gateway.views.channels import channels_document
 from loong_gateway.views.operator import NO_NODES, gateway_summary
 
 from .answers import Answer, error_answer, json_answer

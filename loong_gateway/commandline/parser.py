@@ -147,8 +147,10 @@ def group_help(group: str) -> str:
 
 
 def _seldom(group: str) -> list[str]:
-    names = ", ".join(name.partition(" ")[2] for name in SELDOM)
-    return [] if group else [f"For scripts, over the port: loong gateway {names}."]
+    names = ", ".join(name.partition(" ")[2] for name in SELDOM if name.startswith("gateway "))
+    if group:
+        return []
+    return [f"For scripts, over the port: loong gateway {names}.  Outside agents: loong runtime acp."]
 
 
 def _sentence(text: str) -> str:

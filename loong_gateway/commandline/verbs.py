@@ -37,6 +37,12 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("channels send", "channels_send", "send a text, files, or both"),
     ("channels serve", "channels_serve", "serve one channel alone, with a small control port"),
     ("runtime models list", "models_list", "the models that the provider offers"),
+    ("runtime acp status", "acp_status", "whether outside agents can be used, and what they do"),
+    ("runtime acp sessions", "acp_sessions", "the conversations with outside agents"),
+    ("runtime acp backends", "acp_backends", "the outside agents that can be started"),
+    ("runtime acp observability", "acp_observability", "what is counted of outside agents"),
+    ("runtime acp dispatch", "acp_dispatch", "whether a message would reach an outside agent"),
+    ("runtime acp doctor", "acp_doctor", "start an outside agent and see whether it gets ready"),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
     ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
@@ -47,7 +53,8 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("logs", "logs", "the last lines of the gateway's log"),
 )
 # Left to `loong gateway --help`, so that the overview of everything stays one screen.
-SELDOM = ("gateway call", "gateway health", "gateway probe")
+_ACP = ("status", "sessions", "backends", "observability", "dispatch", "doctor")
+SELDOM = ("gateway call", "gateway health", "gateway probe", *(f"runtime acp {verb}" for verb in _ACP))
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {
@@ -56,6 +63,10 @@ ALIASES: dict[str, str] = {
     "health": "gateway health",
     "list-models": "runtime models list",
     "config validate": "validate-config",
+    **{
+        f"{'list-acp' if verb in ('sessions', 'backends') else 'acp'}-{verb}": f"runtime acp {verb}"
+        for verb in _ACP
+    },
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
     **{f"{name} {verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
 }

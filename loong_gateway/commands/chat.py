@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Read lines until one of them, the end of input or Ctrl-C ends it."""
     exits = set(load_config(context).cli.exit_commands) | {"/exit", "/quit"}
-    talk = open_talk(context, args.session)
+    talk = open_talk(context, args.session, wants_agent=args.acp)
     loop = _Loop(context, talk, exits)
     try:
         failed = loop.run()

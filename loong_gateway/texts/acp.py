@@ -62,7 +62,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         _CHECK,
         2,
     ),
-    "acp.stopped": ("agent {agent} was stopped", None, None, 2),
+    "acp.stopped": ("agent {agent} was stopped", None, "ask again: loong ask --acp --message hi", 2),
     "acp.needs_gateway": (
         "an agent can only be asked through the running gateway",
         None,

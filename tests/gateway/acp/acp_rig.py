@@ -90,7 +90,10 @@ class AcpRig:
     def origin(self, session: str = "a", *, turn: str | None = None) -> Origin:
         self.turns += 1
         return Origin(
-            "chat", turn or f"inbox:{self.turns}", f"agent:main:{session}", Address("telegram", "work", session)
+            "chat",
+            turn or f"inbox:{self.turns}",
+            f"agent:main:{session}",
+            Address("telegram", "work", session),
         )
 
     def ask(

@@ -196,7 +196,10 @@ def test_one_that_rests_is_ended_when_its_time_is_over_and_goes_on_later(tmp_pat
         wait_until(lambda: not rig.processes(), what="the end of the agent")
         figures = rig.agents.snapshot()
         assert figures is not None
-        assert (figures["runtime_cache"]["evicted_total"], figures["runtime_cache"]["active_sessions"]) == (1, 0)
+        assert (figures["runtime_cache"]["evicted_total"], figures["runtime_cache"]["active_sessions"]) == (
+            1,
+            0,
+        )
         assert rig.ask("two").text == "echo: two"
         assert len(rig.notes("request", "session/load")) == 1
 
