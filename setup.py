@@ -40,7 +40,7 @@ setup(
             "lark-oapi==1.7.5",
             "openai==3.52.0",
             "wecom-aibot-python-sdk==1.0.2",
-            "agent-client-protocol==0.12.0; python_version >= \"3.10\"",
+            'agent-client-protocol==0.12.0; python_version >= "3.10"',
         ],
         "dev": [*TEST, *CRYPTO, "ruff==0.17.5", "mypy==1.19.1"],
     },

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from loong_channels.faults import Interrupted, TimedOut
+from loong_channels.faults import Fault, Interrupted, TimedOut
 from loong_channels.waiting import Deadline, StopToken, Turn
 from loong_gateway.acp.dispatch import ALLOWED, Decision, decide
 from loong_gateway.acp.faults import KINDS, agent_fault, agent_words
@@ -24,6 +24,7 @@ from loong_gateway.base.parallel import gather
 from loong_gateway.base.stdio_peer import PeerFailed
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import Config
+from loong_gateway.control.audit import Audit
 from loong_gateway.control.origin import Origin
 from loong_gateway.providers.contract import Completion, ProviderFault
 from loong_gateway.storage import acp_sessions
@@ -41,8 +42,8 @@ INTERRUPTED_TEXT = (
 )
 NOTHING_SAID_TEXT = "The agent {agent} has ended its turn without a word."
 
-# Whether the agent of a turn may do what its title says; see link.Permit.
-PermitFor = Callable[[Origin, str, StopToken], bool]
+# Whether an agent, by its name, may do for a turn what its title says; see link.Permit.
+PermitFor = Callable[[Origin, str, str, StopToken], bool]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class AcpParts:
     config: Callable[[], Config]
     starts: AgentStarts
     permit: PermitFor
+    audit: Audit
     threads: ThreadRegistry
     clock: Clock
     home: str
@@ -114,7 +116,7 @@ class AcpAgents:
         """The answer of the agent that was decided on. Blocks; raises ProviderFault and StoreUnwritable."""
         parts, agent = self._parts, decision.agent
         if parts.store.read(lambda conn: acp_sessions.was_begun(conn, origin.turn)):
-            return Completion(INTERRUPTED_TEXT.format(agent=agent), agent)
+            return Completion(INTERRUPTED_TEXT.format(agent=agent), agent, profile=f"acp:{agent}")
         begin_s = parts.clock.monotonic_s()
         try:
             if not parts.config().acp.enabled:
@@ -122,14 +124,13 @@ class AcpAgents:
             with self._actor(self._record(origin, decision), deadline, stop) as actor:
                 said = self._speak(actor, origin, decision, deadline, stop, on_text)
             completion = _completion(said, agent, parts.config())
-        except (Interrupted, TimedOut) as fault:
-            kind = "interrupted" if isinstance(fault, Interrupted) else "timed_out"
-            self._figures.failed(kind)
-            raise ProviderFault(kind, str(fault)) from None
-        except ProviderFault as fault:
-            self._figures.failed(fault.kind)
-            raise
+        except (Interrupted, TimedOut, ProviderFault) as fault:
+            failed = fault if isinstance(fault, ProviderFault) else _while_waiting(fault, agent)
+            self._figures.failed(failed.kind)
+            self._told(decision, failed.kind)
+            raise failed from None
         self._figures.completed(parts.clock.monotonic_s() - begin_s)
+        self._told(decision, "completed")
         return completion
 
     def tick(self) -> None:
@@ -193,6 +194,10 @@ class AcpAgents:
         }
 
     # Inside
+
+    def _told(self, decision: Decision, outcome: str) -> None:
+        facts = {"connector": "acp", "activation_origin": decision.activation_origin, "outcome": outcome}
+        self._parts.audit.record("ConnectorInvoked", facts, agent=decision.agent)
 
     def _record(self, origin: Origin, decision: Decision) -> AcpSession:
         config, agent = self._parts.config(), decision.agent
@@ -294,14 +299,14 @@ class AcpAgents:
         state, error = "closed", None
         try:
             link = self._linked(actor, config, deadline, stop)
-            self._note(actor, "busy", mark=origin.turn)
+            self._note(actor, "busy", mark=origin.turn if origin.durable else None)
             # What the agent needs to end its turn must fit as well.
             limit_s = min(config.acp.turn_timeout_ms / 1000, max(0.0, deadline.remaining() - GRACE_S))
             said = link.prompt(
                 decision.text,
                 limit_s=limit_s,
                 stop=stop,
-                permit=functools.partial(parts.permit, origin),
+                permit=functools.partial(parts.permit, origin, decision.agent),
                 on_text=on_text,
                 cancelling=lambda: self._note(actor, "cancelling"),
             )
@@ -382,6 +387,13 @@ class AcpAgents:
             self._parts.store.submit_lazy(keep)
 
 
+def _while_waiting(fault: Fault, agent: str) -> ProviderFault:
+    """The fault of a turn whose session was busy with another one."""
+    if isinstance(fault, Interrupted):
+        return agent_fault("acp.stopped", "interrupted", agent=agent)
+    return agent_fault("acp.busy", "timed_out", agent=agent)
+
+
 def _completion(said: Said, agent: str, config: Config) -> Completion:
     """The answer in what an agent said. Raises ProviderFault."""
     if said.cancelled == "timed_out":
@@ -394,5 +406,8 @@ def _completion(said: Said, agent: str, config: Config) -> Completion:
         raise agent_fault("acp.refused", "request_rejected", agent=agent, backend=agent, detail=detail)
     text = said.text.strip() or NOTHING_SAID_TEXT.format(agent=agent)
     return Completion(
-        text, agent, truncated=said.is_cut or said.stop_reason in ("max_tokens", "max_turn_requests")
+        text,
+        agent,
+        profile=f"acp:{agent}",
+        truncated=said.is_cut or said.stop_reason in ("max_tokens", "max_turn_requests"),
     )

@@ -44,6 +44,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runtime acp dispatch", "acp_dispatch", "whether a message would reach an outside agent"),
     ("runtime acp doctor", "acp_doctor", "start an outside agent and see whether it gets ready"),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
+    ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
     ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
     ("ask", "ask", "one question, one answer"),
@@ -52,9 +53,12 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("doctor", "doctor", "look for what is wrong on this host"),
     ("logs", "logs", "the last lines of the gateway's log"),
 )
-# Left to `loong gateway --help`, so that the overview of everything stays one screen.
+# Left to the help of their group or to the pages, so that the overview of everything stays one screen.
 _ACP = ("status", "sessions", "backends", "observability", "dispatch", "doctor")
-SELDOM = ("gateway call", "gateway health", "gateway probe", *(f"runtime acp {verb}" for verb in _ACP))
+SELDOM = (
+    *("gateway call", "gateway health", "gateway probe", "approvals"),
+    *(f"runtime acp {verb}" for verb in _ACP),
+)
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {

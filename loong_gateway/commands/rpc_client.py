@@ -27,6 +27,7 @@ PROTOCOL = 4
 READ = "operator.read"
 WRITE = "operator.write"
 ADMIN = "operator.admin"
+APPROVALS = "operator.approvals"
 CONNECT_S = 5.0
 GOODBYE_S = 0.5
 # The largest message that a gateway of this protocol sends, and room for its frame.
@@ -50,12 +51,15 @@ READ_METHODS = frozenset(
         *("tools.catalog", "cron.status", "cron.list"),
     )
 )
+APPROVAL_METHODS = frozenset(("exec.approval.list", "exec.approval.resolve"))
 WRITE_METHODS = frozenset(("agent", "agent.wait", "chat.send", "chat.abort", "send", "tools.invoke", "wake"))
 Frame = Mapping[str, object]
 
 
 def least_scope(method: str) -> str:
     """The scope that a call of this method needs, as far as it is known; else that of an administrator."""
+    if method in APPROVAL_METHODS:
+        return APPROVALS
     return READ if method in READ_METHODS else WRITE if method in WRITE_METHODS else ADMIN
 
 

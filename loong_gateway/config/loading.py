@@ -27,7 +27,13 @@ from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_me
 from loong_gateway.config.hiding import DEEPEST, marked
 from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
 from loong_gateway.config.mcp_settings import read_mcp
-from loong_gateway.config.port_checks import check_auth, check_hook_token, check_origins, check_tools
+from loong_gateway.config.port_checks import (
+    check_auth,
+    check_hook_token,
+    check_model_tools,
+    check_origins,
+    check_tools,
+)
 from loong_gateway.config.profiles import read_providers
 from loong_gateway.config.secrets import open_to_others
 from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, HTTP_ENDPOINTS, LATER_TABLES, SECTIONS
@@ -233,6 +239,8 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
     check_webhooks(root, channels)
     gateway = _gateway(tables["gateway"], read["gateway"], dev=dev)
     warn_what_will_not_work(root, channels, gateway, answers=bool(providers))
+    tools, servers = read_tools(root), read_mcp(root)
+    check_model_tools(root.child("tools"), tools.allow, servers)
     return Config(
         path=path,
         exists=source is not None,
@@ -249,8 +257,8 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         logging=LoggingSettings(**read["logging"]),
         cli=CliSettings(**read["cli"]),
         hooks=_hooks(tables["hooks"], read["hooks"], gateway),
-        tools=read_tools(root),
-        mcp=read_mcp(root),
+        tools=tools,
+        mcp=servers,
         acp=read_acp(root),
         audit=read_audit(root),
     )

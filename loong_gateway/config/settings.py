@@ -20,6 +20,7 @@ __all__ = [
     "HTTP_ENDPOINTS",
     "LATER_CHANNEL_SETTINGS",
     "LATER_TABLES",
+    "MODEL_TOOLS",
     "NAMED_SECTIONS",
     "PORT_TOOLS",
     "PROVIDER",
@@ -109,6 +110,11 @@ HTTP_ENDPOINTS = ("chatCompletions", "embeddings", "metrics", "models", "respons
 
 # The tools that a build has; gateway.tools chooses among them.
 PORT_TOOLS = ("channels_status", "models_list", "session_status", "sessions_history", "sessions_list", "time")
+# What the model may be allowed besides.
+MODEL_TOOLS = (
+    *PORT_TOOLS,
+    *("channels.send", "file.list", "file.read", "file.write", "http.request", "shell.run", "web.fetch"),
+)
 
 _CONTROL_UI = Section(
     "gateway.controlUi",

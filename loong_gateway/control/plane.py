@@ -12,6 +12,7 @@ from loong_gateway.base.timers import Timers
 from loong_gateway.config.snapshot import Config
 from loong_gateway.providers.contract import Embeddings
 
+from .approvals import Approvals
 from .operations import (
     ChannelOutcome,
     ChannelRequest,
@@ -60,6 +61,10 @@ class ControlPlane(Protocol):
     @property
     def tools(self) -> ToolDesk:
         """What can be called by name."""
+
+    @property
+    def approvals(self) -> Approvals:
+        """Calls of tools that wait for a person."""
 
     def config(self) -> Config:
         """The configuration that is applied at this moment."""

@@ -21,6 +21,7 @@ from loong_gateway.control import (
     TurnRequest,
     TurnResult,
 )
+from loong_gateway.control.approvals import Approvals
 from loong_gateway.control.runs import Runs
 from loong_gateway.control.sessions import Sessions
 from loong_gateway.control.settings import SettingsDesk
@@ -31,7 +32,6 @@ from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.restarts import Restarts
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.providers.contract import Embeddings
-from loong_gateway.tools.desk import Tools
 from loong_gateway.tools.looks import built_in_tools
 
 __all__ = ["Desk"]
@@ -56,7 +56,8 @@ class Desk:
         self._report = report
         self._life = life
         self._loop = loop
-        self._tools = Tools(self.config, built_in_tools(self, wall_ms))
+        tools = built_in_tools(self, wall_ms)
+        engine.tools.add(lambda: tools)
         self._restarts = restarts
 
     @property
@@ -92,7 +93,12 @@ class Desk:
     @property
     def tools(self) -> ToolDesk:
         """See control.ControlPlane."""
-        return self._tools
+        return self._engine.tools
+
+    @property
+    def approvals(self) -> Approvals:
+        """See control.ControlPlane."""
+        return self._engine.approvals
 
     def config(self) -> Config:
         """See control.ControlPlane."""

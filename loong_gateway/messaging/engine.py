@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from loong_channels import catalog
 from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.egress import Egress
-from loong_channels.waiting import StopToken
 from loong_gateway import VERSION
 from loong_gateway.acp.agents import AcpAgents, AcpParts
 from loong_gateway.acp.starts import AgentStarts
@@ -31,15 +30,18 @@ from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnRes
 from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.control.origin import Origin
 from loong_gateway.logs.redaction import Redactor
+from loong_gateway.messaging.agent_permits import AgentPermits
 from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.channel_control import ChannelControl
 from loong_gateway.messaging.channel_holder import OpenChannel
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.intake import Intake
+from loong_gateway.messaging.kept_rounds import KeptRounds
 from loong_gateway.messaging.lanes import Lanes
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.recalls import Recalls
 from loong_gateway.messaging.run_answers import RunAnswers
 from loong_gateway.messaging.run_events import MakeEvents, RunEvents
@@ -56,6 +58,8 @@ from loong_gateway.providers.profiles_in_use import ProfilesInUse
 from loong_gateway.storage import acp_sessions, counters, cursors, inbox, outbox, runs
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
+from loong_gateway.tools.approvals import ApprovalDesk
+from loong_gateway.tools.desk import Tools
 
 __all__ = ["Engine", "EngineParts", "RowCounts"]
 
@@ -125,6 +129,8 @@ class Engine:
             metrics=self.metrics,
             clock=parts.clock,
         )
+        self.approvals = ApprovalDesk(lambda: self.config, self.bus, parts.clock, self._tell_of_approval)
+        self.tools = self._make_tools()
         self.agents = self._make_agents()
         self._asking = self._make_asking()
         self.turns = Turns(
@@ -166,24 +172,27 @@ class Engine:
                 parts.store,
                 config=lambda: self.config,
                 starts=AgentStarts(parts.threads, self.timers, parts.clock, parts.environ, parts.home),
-                permit=self._agent_may,
+                permit=AgentPermits(lambda: self.config, self.approvals, parts.audit).permit,
+                audit=parts.audit,
                 threads=parts.threads,
                 clock=parts.clock,
                 home=parts.home,
             )
         )
 
-    def _agent_may(self, _origin: Origin, _title: str, _stop: StopToken) -> bool:
-        # Until somebody can be asked, nothing is allowed where it would have to be.
-        return self.config.tools.approval.mode == "disabled"
+    def _make_tools(self) -> Tools:
+        return Tools(
+            lambda: self.config, audit=self._parts.audit, metrics=self.metrics, approvals=self.approvals
+        )
 
     def _make_asking(self) -> Asking:
         parts = self._parts
+        kept = KeptRounds(parts.store, parts.clock)
         return Asking(
             parts.store,
             config=lambda: self.config,
             provider=self.providers.provider,
-            rounds=ToolRounds(),
+            rounds=ToolRounds(self.tools, self.approvals, kept, lambda: self.config),
             agents=self.agents,
             metrics=self.metrics,
             clock=parts.clock,
@@ -196,6 +205,7 @@ class Engine:
             config=lambda: self.config,
             turn_task=self.turns.task,
             delivery_task=lambda group: DeliveryTask(self.delivery, group),
+            approvals=self.approvals,
             metrics=self.metrics,
             clock=self._parts.clock,
         )
@@ -252,6 +262,7 @@ class Engine:
         self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
         store.submit_lazy(acp_sessions.recover)
         self._sends.sweep()
+        self._asking.rounds.kept.recover()
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:
             self.lanes.offer(lane, DeliveryTask(self.delivery, group))
@@ -351,6 +362,7 @@ class Engine:
     def close(self) -> None:
         """Take no further work; who waits for an answer that will not be given is told."""
         self.lanes.close()
+        self.approvals.close()
         self.runs.close()
 
     def store_changed(self) -> None:
@@ -365,6 +377,18 @@ class Engine:
             with contextlib.suppress(CommandError):
                 found = account_for(self.config, channel, account)
                 self.supervisor.add_if_absent(found, functools.partial(self._slot, found, receives=False))
+
+    def _tell_of_approval(self, origin: Origin, text: str, id: str, until_ms: int) -> None:
+        address = origin.address
+        surface = None if address is None else self.supervisor.surface(address.channel, address.account)
+        if address is None or surface is None:
+            return
+        group = f"approval-{origin.turn}-{id}"
+        parts = make_parts(surface.spec, address, text, group=group, expires_ms=until_ms, markup="plain")
+        now_ms = self._parts.clock.wall_ms()
+        self._parts.store.write(lambda conn: outbox.add(conn, parts, now_ms=now_ms, first_sending=False))
+        # Beside its conversation, whose worker waits for the answer.
+        self.lanes.offer(f"approval:{address.lane}", DeliveryTask(self.delivery, group))
 
     def _ready_to_send(self, account: AccountConfig) -> None:
         slot = self.supervisor.add_if_absent(account, lambda: self._slot(account, receives=False))

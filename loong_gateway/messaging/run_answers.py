@@ -114,6 +114,8 @@ class RunAnswers:
         if not (answered.is_remembered or parts or request.durable):
             return result
         now_ms = self._clock.wall_ms()
+        rounds = self._asking.rounds.kept
+        clear_rounds = rounds.clearing(_turn(request))
 
         def store(conn: Connection) -> RunResult | None:
             kept = result
@@ -128,12 +130,15 @@ class RunAnswers:
                 kept = replace(kept, session_id=session)
             if request.durable and not runs.end(conn, request.run_id, encode_result(kept), now_ms):
                 return None
-            acp_sessions.forget(conn, _turn(request.run_id))
+            acp_sessions.forget(conn, _turn(request))
             if parts:
                 outbox.add(conn, parts, now_ms=now_ms, first_sending=False)
+            if clear_rounds is not None:
+                clear_rounds(conn)
             return kept
 
         kept = self._store.write(store)
+        rounds.cleared(_turn(request))
         if kept is not None and parts and account is not None:
             self._sends.release(account, parts)
         return kept
@@ -179,12 +184,19 @@ class RunAnswers:
             options=request.options,
         )
         answer = self._asking.complete(
-            Origin(request.origin, _turn(request.run_id), request.session, wants_agent=request.wants_agent),
+            Origin(
+                request.origin,
+                _turn(request),
+                request.session,
+                durable=request.durable,
+                wants_agent=request.wants_agent,
+            ),
             question,
             run.deadline,
             stop,
             profile=request.profile,
             on_text=run.grown if run.wants_stream else None,
+            on_tool=run.used_tool,
         )
         if stop.is_set():
             return self._stopped(run, stop)
@@ -234,8 +246,8 @@ class RunAnswers:
         return account, parts, "queued"
 
 
-def _turn(run_id: str) -> str:
-    return f"run:{run_id}"
+def _turn(request: RunRequest) -> str:
+    return f"run:{request.run_id}"
 
 
 def _send(target: ReplyTarget, text: str) -> SendRequest:

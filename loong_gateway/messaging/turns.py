@@ -19,8 +19,10 @@ from loong_gateway.control.origin import Origin
 from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.attachments import Attachments
 from loong_gateway.messaging.chat_commands import (
+    DECISIONS,
     HELP_TEXT,
     NEW_SESSION_TEXT,
+    NOTHING_WAITS_TEXT,
     STOPPED_TEXT,
     ChatCommand,
     parse_command,
@@ -150,6 +152,8 @@ class Turns:
         now_ms = self._clock.wall_ms()
         parts = self._parts(row, outcome, now_ms)
         at_once = bool(parts) and self._delivery.can_send_now(inbound.address)
+        rounds = self._asking.rounds.kept
+        clear_rounds = rounds.clearing(_turn(row.seq))
 
         def keep(conn: Connection) -> list[OutboxRow] | None:
             # A row that is gone went away with a damaged store; what is known of it here is enough for an answer.
@@ -161,6 +165,8 @@ class Turns:
                 question = inbound.text if outcome.question is None else outcome.question
                 transcripts.remember(conn, outcome.session, question, outcome.text, now_ms, outcome.begun_in)
             acp_sessions.forget(conn, _turn(row.seq))
+            if clear_rounds is not None:
+                clear_rounds(conn)
             return outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
 
         try:
@@ -172,6 +178,7 @@ class Turns:
             self.runs.forget(row.seq)
             # Perhaps by a turn that was given up while it ended: then its answer waits for somebody to send it.
             return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
+        rounds.cleared(_turn(row.seq))
         self._metrics.add(f"turns:{inbound.address.surface}")
         self.runs.ended(row.seq, outcome.text, outcome.error)
         return Later(DeliveryTask(self._delivery, parts[0].group, fresh=kept), 0.0) if parts else None
@@ -199,7 +206,10 @@ class Turns:
         session = surface.session(inbound)
         command = parse_command(inbound.text)
         if command is not None:
-            return Outcome(text=self.obey(command, session))
+            is_decision = command.name in DECISIONS
+            return Outcome(
+                text=self._decided(command, inbound) if is_decision else self.obey(command, session)
+            )
         try:
             return self._ask(surface, row, session, stop)
         except ProviderFault as fault:
@@ -230,7 +240,9 @@ class Turns:
             with surface.typing(inbound.address):
                 question = self._attachments.question(row, surface, deadline, stop)
                 on_text = None if preview is None else show
-                answer = self._asking.complete(origin, question, deadline, stop, on_text=on_text)
+                answer = self._asking.complete(
+                    origin, question, deadline, stop, on_text=on_text, on_tool=events.used_tool
+                )
         except BaseException:
             if preview is not None:
                 preview.abandon()
@@ -255,9 +267,18 @@ class Turns:
             return self._status_line()
         if command.name == "stop":
             return STOPPED_TEXT
+        if command.name in DECISIONS:
+            # Only the conversation that was asked may answer; operators have a way of their own.
+            return NOTHING_WAITS_TEXT
         now_ms = self._clock.wall_ms()
         new = self._store.write(lambda conn: transcripts.start_new(conn, session, now_ms))
         return NEW_SESSION_TEXT.format(session=new)
+
+    def _decided(self, command: ChatCommand, inbound: Inbound) -> str:
+        """What is said to who has decided about a call of a tool; the decision itself counted when it came in."""
+        approvals = self._asking.rounds.approvals
+        decided = approvals.decided(command.argument, inbound.address.lane, inbound.sender_id)
+        return DECISIONS[command.name] if decided else NOTHING_WAITS_TEXT
 
     def _parts(self, row: InboxRow, outcome: Outcome, now_ms: int) -> list[Part]:
         inbound = row.inbound

@@ -140,11 +140,28 @@ def _acp_sessions(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE TABLE acp_turn(turn TEXT PRIMARY KEY, begun_ms INTEGER NOT NULL) WITHOUT ROWID")
 
 
+def _tool_calls(conn: sqlite3.Connection) -> None:
+    # Call -1 of a round is what the model said when it asked for the others.
+    conn.execute(
+        """CREATE TABLE tool_call(
+            n INTEGER PRIMARY KEY AUTOINCREMENT,
+            turn TEXT NOT NULL,
+            round INTEGER NOT NULL,
+            call INTEGER NOT NULL,
+            state TEXT NOT NULL CHECK(state IN ('said','planned','started','done','unknown')),
+            stored_ms INTEGER NOT NULL,
+            crc INTEGER NOT NULL,
+            payload BLOB NOT NULL,
+            UNIQUE(turn, round, call))"""
+    )
+
+
 STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("first_shape", _first_shape),
     ("first_try", _first_try),
     ("runs", _runs),
     ("acp_sessions", _acp_sessions),
+    ("tool_calls", _tool_calls),
 )
 
 

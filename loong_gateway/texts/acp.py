@@ -56,6 +56,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "wait, or raise acp.max_concurrent_sessions, then: loong validate-config",
         2,
     ),
+    "acp.busy": (
+        "agent {agent} was busy with another message of this conversation all the time",
+        None,
+        "wait, or end it with /stop, then: loong runtime acp status",
+        2,
+    ),
     "acp.resting": (
         "backend {backend} failed to start {times} times and is tried again in {seconds} s",
         "acp.backends.{backend}",

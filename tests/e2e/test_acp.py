@@ -94,6 +94,14 @@ def test_a_turn_that_a_kill_interrupted_is_not_handed_to_the_agent_again(world: 
     assert len(world.notes("request", "session/load")) == 1
 
 
+def test_a_person_is_asked_for_what_the_agent_may_do(world: World) -> None:
+    world.telegram.say("@codex permission")
+    (question,) = world.telegram.wait_messages(1)
+    assert question.text.startswith("May I run codex with step=delete all files?")
+    world.telegram.say(f"/deny {question.text.partition('/deny ')[2].split()[0]}")
+    wait_until(lambda: "no" in world.telegram.texts(1001))
+
+
 def test_stop_cancels_the_agent(world: World) -> None:
     world.telegram.say("@codex wait")
     wait_until(world.prompts)

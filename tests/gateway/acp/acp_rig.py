@@ -6,7 +6,7 @@ import contextlib
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,7 @@ class AcpRig:
         self.store = Store.open(str(directory / "store"), threads=self.threads)
         self.allows = False
         self.asked: list[str] = []
+        self.audited: list[tuple[str, object, str | None]] = []
         self.agents = self.pool()
         self.turns = 0
 
@@ -66,6 +67,7 @@ class AcpRig:
                     str(self.directory / "home"),
                 ),
                 permit=self._permit,
+                audit=self,
                 threads=self.threads,
                 clock=self.clock,
                 home=str(self.directory / "home"),
@@ -83,7 +85,10 @@ class AcpRig:
         }
         self.settings = replace(self.settings, backends={"codex": AcpBackend("codex", **made)})
 
-    def _permit(self, _origin: Origin, title: str, _stop: StopToken) -> bool:
+    def record(self, kind: str, facts: Mapping[str, object], *, agent: str | None = None) -> None:
+        self.audited.append((kind, facts["outcome"], agent))
+
+    def _permit(self, _origin: Origin, _agent: str, title: str, _stop: StopToken) -> bool:
         self.asked.append(title)
         return self.allows
 

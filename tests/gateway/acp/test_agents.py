@@ -136,6 +136,7 @@ def test_one_that_fails_in_a_turn_costs_that_turn(tmp_path: pathlib.Path, manner
         figures = rig.agents.snapshot()
         assert figures is not None
         assert figures["turns"]["failed"] == 1 and figures["errors_by_code"] == {kind: 1}
+        assert rig.audited == [("ConnectorInvoked", what, "codex") for what in (kind, "completed")]
 
 
 def test_one_that_refuses_serves_on(tmp_path: pathlib.Path) -> None:

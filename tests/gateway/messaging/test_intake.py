@@ -47,6 +47,7 @@ class World:
             config=lambda: rig.config,
             turn_task=lambda row: ("turn", row.seq),
             delivery_task=lambda group: ("delivery", group),
+            approvals=rig.approvals,
             metrics=rig.metrics,
             clock=rig.clock,
         )

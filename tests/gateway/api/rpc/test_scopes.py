@@ -15,10 +15,12 @@ cron.status gateway.identity.get gateway.restart.preflight last-heartbeat logs.t
 sessions.list sessions.preview sessions.resolve sessions.subscribe sessions.unsubscribe status system-presence
 tools.catalog
 """
+APPROVALS = "exec.approval.list exec.approval.resolve"
 WANTED = {
     **dict.fromkeys(ADMIN.split(), "operator.admin"),
     **dict.fromkeys(WRITE.split(), "operator.write"),
     **dict.fromkeys(READ.split(), "operator.read"),
+    **dict.fromkeys(APPROVALS.split(), "operator.approvals"),
 }
 OTHERS = ("approvals", "pairing", "questions", "talk", "talk.secrets")
 # So many refusals end a connection.
@@ -33,6 +35,7 @@ def test_every_method_is_refused_below_its_scope() -> None:
             "operator.admin": [[], ["operator.write", *(f"operator.{one}" for one in OTHERS)]],
             "operator.write": [[], ["operator.read"]],
             "operator.read": [[], [f"operator.{one}" for one in OTHERS]],
+            "operator.approvals": [[], ["operator.write", "operator.pairing"]],
         }
         asked = [(name, scopes) for name, wanted in sorted(WANTED.items()) for scopes in refused[wanted]]
         for scopes in {tuple(scopes) for _, scopes in asked}:
