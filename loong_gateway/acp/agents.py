@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -121,7 +120,7 @@ class AcpAgents:
         try:
             if not parts.config().acp.enabled:
                 raise agent_fault("acp.disabled", "not_supported")
-            with self._actor(self._record(origin, decision), deadline, stop) as actor:
+            with self._actor(_record(parts, origin, decision), deadline, stop) as actor:
                 said = self._speak(actor, origin, decision, deadline, stop, on_text)
             completion = _completion(said, agent, parts.config())
         except (Interrupted, TimedOut, ProviderFault) as fault:
@@ -132,6 +131,10 @@ class AcpAgents:
         self._figures.completed(parts.clock.monotonic_s() - begin_s)
         self._told(decision, "completed")
         return completion
+
+    def recover(self) -> None:
+        """Have it stored that the agents of an earlier process are gone. Raises StoreUnwritable."""
+        self._parts.store.submit_lazy(acp_sessions.recover)
 
     def tick(self) -> None:
         """End agents that have rested long enough. Called often by the owner's thread; does not block."""
@@ -169,55 +172,20 @@ class AcpAgents:
         with self._changed:
             actors = list(self._actors.values())
             waiting = self._waiting
-        records = [actor.record for actor in actors]
-        busy = sum(1 for actor in actors if actor.users)
-        queued = waiting + sum(max(0, actor.users - 1) for actor in actors)
-        bound = sum(1 for record in records if record.channel is not None)
-        evicted, evicted_at_ms = self._figures.evictions()
-        return {
-            "runtime_cache": {
-                "active_sessions": sum(1 for actor in actors if actor.link is not None),
-                "idle_ttl_ms": settings.session_idle_ttl_ms,
-                "evicted_total": evicted,
-                "last_evicted_at_ms": evicted_at_ms,
-            },
-            "sessions": {
-                "bound": bound,
-                "unbound": len(records) - bound,
-                "activation_origin_counts": dict(Counter(one.activation_origin for one in records)),
-                "provenance": dict(Counter(one.provenance for one in records)),
-                "backend_counts": dict(Counter(one.backend for one in records)),
-            },
-            "actors": {"active": busy, "queue_depth": queued, "waiting": waiting},
-            "turns": self._figures.turns(busy, queued),
-            "errors_by_code": self._figures.errors(),
-        }
+        return self._figures.snapshot(
+            [actor.record for actor in actors],
+            idle_ttl_ms=settings.session_idle_ttl_ms,
+            alive=sum(1 for actor in actors if actor.link is not None),
+            busy=sum(1 for actor in actors if actor.users),
+            queued=waiting + sum(max(0, actor.users - 1) for actor in actors),
+            waiting=waiting,
+        )
 
     # Inside
 
     def _told(self, decision: Decision, outcome: str) -> None:
         facts = {"connector": "acp", "activation_origin": decision.activation_origin, "outcome": outcome}
         self._parts.audit.record("ConnectorInvoked", facts, agent=decision.agent)
-
-    def _record(self, origin: Origin, decision: Decision) -> AcpSession:
-        config, agent = self._parts.config(), decision.agent
-        backend = launchable(config, agent)
-        address = origin.address
-        return AcpSession(
-            f"acp:{agent}:{origin.session}",
-            str(origin.session),
-            agent,
-            backend.name,
-            decision.activation_origin,
-            origin.entry,
-            directory_of(config, agent, backend, self._parts.home),
-            participant=origin.sender,
-            channel=address.channel if address else None,
-            account=address.account if address else None,
-            conversation=address.conversation if address else None,
-            thread=address.thread if address else None,
-            last_activity_ms=self._parts.clock.wall_ms(),
-        )
 
     @contextmanager
     def _actor(self, record: AcpSession, deadline: Deadline, stop: StopToken) -> Iterator[_Actor]:
@@ -385,6 +353,27 @@ class AcpAgents:
         with suppress(StoreUnwritable):
             # After a restart they are closed anyway.
             self._parts.store.submit_lazy(keep)
+
+
+def _record(parts: AcpParts, origin: Origin, decision: Decision) -> AcpSession:
+    config, agent = parts.config(), decision.agent
+    backend = launchable(config, agent)
+    address = origin.address
+    return AcpSession(
+        f"acp:{agent}:{origin.session}",
+        str(origin.session),
+        agent,
+        backend.name,
+        decision.activation_origin,
+        origin.entry,
+        directory_of(config, agent, backend, parts.home),
+        participant=origin.sender,
+        channel=address.channel if address else None,
+        account=address.account if address else None,
+        conversation=address.conversation if address else None,
+        thread=address.thread if address else None,
+        last_activity_ms=parts.clock.wall_ms(),
+    )
 
 
 def _while_waiting(fault: Fault, agent: str) -> ProviderFault:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
+
+from loong_gateway.storage.acp_sessions import AcpSession
 
 __all__ = ["Figures"]
 
@@ -40,24 +42,41 @@ class Figures:
             self._evicted += number
             self._evicted_at_ms = now_ms
 
-    def turns(self, active: int, waiting: int) -> Mapping[str, int]:
-        """The counts of turns, with those of this moment."""
+    def snapshot(
+        self,
+        records: Sequence[AcpSession],
+        *,
+        idle_ttl_ms: int,
+        alive: int,
+        busy: int,
+        queued: int,
+        waiting: int,
+    ) -> dict[str, object]:
+        """All counts, with those of this moment: the sessions that have an actor, and what these are doing."""
+        bound = sum(1 for record in records if record.channel is not None)
         with self._guard:
             return {
-                "active": active,
-                "queue_depth": waiting,
-                "completed": self._completed,
-                "failed": sum(self._errors.values()),
-                "average_latency_ms": self._latency_ms // self._completed if self._completed else 0,
-                "max_latency_ms": self._longest_ms,
+                "runtime_cache": {
+                    "active_sessions": alive,
+                    "idle_ttl_ms": idle_ttl_ms,
+                    "evicted_total": self._evicted,
+                    "last_evicted_at_ms": self._evicted_at_ms,
+                },
+                "sessions": {
+                    "bound": bound,
+                    "unbound": len(records) - bound,
+                    "activation_origin_counts": dict(Counter(one.activation_origin for one in records)),
+                    "provenance": dict(Counter(one.provenance for one in records)),
+                    "backend_counts": dict(Counter(one.backend for one in records)),
+                },
+                "actors": {"active": busy, "queue_depth": queued, "waiting": waiting},
+                "turns": {
+                    "active": busy,
+                    "queue_depth": queued,
+                    "completed": self._completed,
+                    "failed": sum(self._errors.values()),
+                    "average_latency_ms": self._latency_ms // self._completed if self._completed else 0,
+                    "max_latency_ms": self._longest_ms,
+                },
+                "errors_by_code": dict(self._errors),
             }
-
-    def errors(self) -> Mapping[str, int]:
-        """Failed turns by kind."""
-        with self._guard:
-            return dict(self._errors)
-
-    def evictions(self) -> tuple[int, int | None]:
-        """How many were ended, and when the last one was."""
-        with self._guard:
-            return self._evicted, self._evicted_at_ms

@@ -53,10 +53,10 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("doctor", "doctor", "look for what is wrong on this host"),
     ("logs", "logs", "the last lines of the gateway's log"),
 )
-# Left to the help of their group or to the pages, so that the overview of everything stays one screen.
+# Left to the help of their group, so that the overview of everything stays one screen.
 _ACP = ("status", "sessions", "backends", "observability", "dispatch", "doctor")
 SELDOM = (
-    *("gateway call", "gateway health", "gateway probe", "approvals"),
+    *("gateway resume", "gateway call", "gateway health", "gateway probe"),
     *(f"runtime acp {verb}" for verb in _ACP),
 )
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")

@@ -141,6 +141,7 @@ class Runtime:
         self._life.channels_on = not (limit and early_ends >= limit)
         self._publish()
         logger.info("log file: %s", parts.desk.log_path)
+        self._engine.agents.recover()
         replies, messages = self._engine.recover()
         aside = parts.store.set_aside
         resumed = f"{plural(messages, 'message')} and {plural(replies, 'reply', 'replies')} resumed from disk"
@@ -194,6 +195,7 @@ class Runtime:
 
     def _look(self) -> None:
         self._engine.tick()
+        self._engine.agents.tick()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
         self._restarts.look()

@@ -55,7 +55,7 @@ from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.providers.profiles_in_use import ProfilesInUse
-from loong_gateway.storage import acp_sessions, counters, cursors, inbox, outbox, runs
+from loong_gateway.storage import counters, cursors, inbox, outbox, runs
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 from loong_gateway.tools.approvals import ApprovalDesk
@@ -131,7 +131,7 @@ class Engine:
         )
         self.approvals = ApprovalDesk(lambda: self.config, self.bus, parts.clock, self._tell_of_approval)
         self.tools = self._make_tools()
-        self.agents = self._make_agents()
+        self.agents = _agents_of(self, parts)
         self._asking = self._make_asking()
         self.turns = Turns(
             parts.store,
@@ -163,21 +163,6 @@ class Engine:
             environ=self._parts.environ,
             resolve_secret=self.resolve_secret,
             metrics=self.metrics,
-        )
-
-    def _make_agents(self) -> AcpAgents:
-        parts = self._parts
-        return AcpAgents(
-            AcpParts(
-                parts.store,
-                config=lambda: self.config,
-                starts=AgentStarts(parts.threads, self.timers, parts.clock, parts.environ, parts.home),
-                permit=AgentPermits(lambda: self.config, self.approvals, parts.audit).permit,
-                audit=parts.audit,
-                threads=parts.threads,
-                clock=parts.clock,
-                home=parts.home,
-            )
         )
 
     def _make_tools(self) -> Tools:
@@ -260,7 +245,6 @@ class Engine:
         store.write(lambda conn: outbox.recover(conn, now_ms=now_ms, resend=resend, idempotent=idempotent))
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
         self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
-        store.submit_lazy(acp_sessions.recover)
         self._sends.sweep()
         self._asking.rounds.kept.recover()
         groups = store.read(outbox.pending)
@@ -286,7 +270,6 @@ class Engine:
         """
         self.lanes.tick()
         self.runs.tick()
-        self.agents.tick()
         step_ms = self._clock_steps.look()
         if step_ms:
             logger.warning("the clock of this host was set by %+.0f s", step_ms / 1000)
@@ -412,6 +395,21 @@ class Engine:
     def _build_channel(self, account: Account) -> Channel:
         channel: Channel = catalog.channel_class(account.channel)(account, self._parts.egress)
         return channel
+
+
+def _agents_of(engine: Engine, parts: EngineParts) -> AcpAgents:
+    return AcpAgents(
+        AcpParts(
+            parts.store,
+            config=lambda: engine.config,
+            starts=AgentStarts(parts.threads, engine.timers, parts.clock, parts.environ, parts.home),
+            permit=AgentPermits(lambda: engine.config, engine.approvals, parts.audit).permit,
+            audit=parts.audit,
+            threads=parts.threads,
+            clock=parts.clock,
+            home=parts.home,
+        )
+    )
 
 
 def _runs_of(

@@ -119,6 +119,8 @@ class RunAnswers:
 
         def store(conn: Connection) -> RunResult | None:
             kept = result
+            if clear_rounds is not None:
+                clear_rounds(conn)
             if answered.is_remembered and request.session is not None:
                 # Looked for first: an end that is already there must leave no trace of this one.
                 row = runs.find(conn, request.run_id) if request.durable else None
@@ -133,8 +135,6 @@ class RunAnswers:
             acp_sessions.forget(conn, _turn(request))
             if parts:
                 outbox.add(conn, parts, now_ms=now_ms, first_sending=False)
-            if clear_rounds is not None:
-                clear_rounds(conn)
             return kept
 
         kept = self._store.write(store)

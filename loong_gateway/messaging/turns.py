@@ -156,6 +156,9 @@ class Turns:
         clear_rounds = rounds.clearing(_turn(row.seq))
 
         def keep(conn: Connection) -> list[OutboxRow] | None:
+            acp_sessions.forget(conn, _turn(row.seq))
+            if clear_rounds is not None:
+                clear_rounds(conn)
             # A row that is gone went away with a damaged store; what is known of it here is enough for an answer.
             if not inbox.settle(conn, row.seq, outcome.state, error=outcome.error) and inbox.exists(
                 conn, row.seq
@@ -164,21 +167,18 @@ class Turns:
             if outcome.session is not None:
                 question = inbound.text if outcome.question is None else outcome.question
                 transcripts.remember(conn, outcome.session, question, outcome.text, now_ms, outcome.begun_in)
-            acp_sessions.forget(conn, _turn(row.seq))
-            if clear_rounds is not None:
-                clear_rounds(conn)
             return outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
 
         try:
             kept = self._store.write(keep)
         except StoreUnwritable:
             return Later(SettleTask(self, row.seq, outcome), STORE_WAIT_S, STORE_GATE)
+        rounds.cleared(_turn(row.seq))
         if kept is None:
             logger.warning("message %d was settled elsewhere; this answer is not sent", row.seq)
             self.runs.forget(row.seq)
             # Perhaps by a turn that was given up while it ended: then its answer waits for somebody to send it.
             return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
-        rounds.cleared(_turn(row.seq))
         self._metrics.add(f"turns:{inbound.address.surface}")
         self.runs.ended(row.seq, outcome.text, outcome.error)
         return Later(DeliveryTask(self._delivery, parts[0].group, fresh=kept), 0.0) if parts else None

@@ -236,8 +236,13 @@ def vector_of(text: str, size: int) -> list[float]:
 
 
 def wanted_call(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The function that the request obliges the model to call; it is called with the question."""
+    """The function that the request obliges the model to call, with the question as its argument.
+
+    Or the next of those that the question lists, a line `call NAME ARGUMENTS` each.
+    """
     choice, tools = body.get("tool_choice"), body.get("tools") or []
+    if tools and choice in (None, "auto"):
+        return listed_call(body["messages"])
     if isinstance(choice, dict):
         name = choice["function"]["name"]
     elif choice == "required" and tools:
@@ -248,6 +253,20 @@ def wanted_call(body: dict[str, Any]) -> dict[str, Any] | None:
         raise Refused(400, f"Tool choice '{name}' is not one of the tools.")
     arguments = json.dumps({"question": last_question(body["messages"])})
     return {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def listed_call(messages: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first call of the last question that has no result yet."""
+    wanted = [line.split(None, 2)[1:] for line in last_question(messages).splitlines() if line[:5] == "call "]
+    done = 0
+    for message in reversed(messages):
+        if message["role"] == "user":
+            break
+        done += message["role"] == "tool"
+    if done >= len(wanted):
+        return None
+    name, arguments = (*wanted[done], "{}")[:2]
+    return {"id": f"call_{done}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 class FakeModel(Double):

@@ -39,7 +39,8 @@ class RpcFault(Exception):
     """Raised by a method to be answered with `ok: false`.
 
     `code` is INVALID_REQUEST, UNAVAILABLE, FORBIDDEN, NOT_PAIRED or APPROVAL_NOT_FOUND; `message` is one line that is
-    not empty and holds no secret and nothing that the client sent but names. `payload` stands beside the error in the frame.
+    not empty and holds no secret and nothing that the client sent but names. `payload` stands beside the error in the
+    frame.
     """
 
     def __init__(

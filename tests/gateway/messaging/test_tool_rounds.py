@@ -408,6 +408,89 @@ def test_a_stop_ends_the_turn_wherever_it_is(rig, where, reason):
     assert rig.channel.texts() == ["re: and now?"]
 
 
+class Fuse:
+    """Ends the turn at one of the moments before and after each change of the store, as a kill would."""
+
+    def __init__(self, rig: World, at: int) -> None:
+        self._at = at
+        self.moments = 0
+        for name in ("write", "submit", "submit_lazy"):
+            setattr(rig.store, name, self._fused(getattr(rig.store, name)))
+
+    def _fused(self, method):
+        def fused(*given, **more):
+            self._burn()
+            result = method(*given, **more)
+            self._burn()
+            return result
+
+        return fused
+
+    def _burn(self) -> None:
+        self.moments += 1
+        if self.moments == self._at:
+            raise Killed
+
+
+def unfused(rig: World) -> None:
+    for name in ("write", "submit", "submit_lazy"):
+        vars(rig.store).pop(name, None)
+
+
+class Model:
+    """Says what comes after the results that it is shown."""
+
+    def __init__(self, *rounds: object) -> None:
+        self.rounds = rounds
+        self.asked: list[int] = []
+
+    def __call__(self, call, stop, on_text):
+        last = max(place for place, one in enumerate(call.messages) if one.role == "user")
+        done = sum(1 for one in call.messages[last:] if one.role == "assistant")
+        self.asked.append(done)
+        if done == len(self.rounds):
+            return Completion("done", "scripted")
+        return self.rounds[done](call, stop, on_text)
+
+
+def test_killed_at_any_moment_no_call_that_acts_is_made_twice(rig):
+    at, marked = 0, 0
+    while True:
+        at += 1
+        model = Model(calls(("note_add", {"text": f"n{at}"}), ("look_up", {"text": "a"})), look("b"))
+        rig.provider.script = [model] * 20
+        unknown = rig.metrics.get("tools:unknown:note.add")
+        sent = len(rig.channel.sent)
+        survived = False
+        seq = rig.put(rig.message("do it"))
+        Fuse(rig, at)
+        try:
+            rig.run(TurnTask(rig.turns, seq))
+            survived = True
+        except Killed:
+            pass
+        unfused(rig)
+        rig.settle()
+        rig.forget()
+        assert rig.notes.count(f"n{at}") <= 1
+        rig.run(TurnTask(rig.turns, seq))
+        assert rig.inbox_states()[seq] == "done"
+        is_marked = rig.metrics.get("tools:unknown:note.add") - unknown
+        assert is_marked <= 1
+        assert rig.notes.count(f"n{at}") + is_marked >= 1
+        assert rig.notes.count(f"n{at}") <= 1
+        # A part that was being sent may be sent again, under the same key.
+        assert len({one.idempotency_key for one in rig.channel.sent[sent:]}) == 1
+        assert rig.rows() == []
+        # What the model has said is not asked for again, but for the last answer that was not kept.
+        assert len(model.asked) <= 4
+        marked += is_marked
+        if survived:
+            break
+    assert at > 15
+    assert marked >= 1
+
+
 # Approvals
 
 ASKING = TOOLS.replace(b'"disabled"', b'"medium_balanced"')
