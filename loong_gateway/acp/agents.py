@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Callable
@@ -163,6 +163,12 @@ class AcpAgents:
             self._actors.clear()
             self._changed.notify_all()
         self._end(actors, deadline)
+
+    def sessions(self, limit: int) -> tuple[Sequence[AcpSession], int]:
+        """See control.ControlPlane.agent_sessions."""
+        return self._parts.store.read(
+            lambda conn: (acp_sessions.sessions(conn, limit), acp_sessions.count(conn))
+        )
 
     def snapshot(self) -> Mapping[str, object] | None:
         """The figures of this moment, as `observability` shows them; None while agents are switched off."""

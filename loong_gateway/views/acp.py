@@ -48,7 +48,7 @@ def observability_document(config: Config, status: Json) -> dict[str, object]:
 
 
 def sessions_document(
-    config: Config, sqlite_path: str, sessions: Iterable[AcpSession], *, live: bool
+    config: Config, sqlite_path: str | None, sessions: Iterable[AcpSession], *, live: bool
 ) -> dict[str, object]:
     """The stored sessions. Without a `live` owner there is no agent, whatever the last one wrote."""
     return {

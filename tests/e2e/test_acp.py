@@ -102,6 +102,30 @@ def test_a_person_is_asked_for_what_the_agent_may_do(world: World) -> None:
     wait_until(lambda: "no" in world.telegram.texts(1001))
 
 
+def test_the_port_tells_of_agents(world: World) -> None:
+    asked = {"channel_id": "telegram", "account_id": "default", "input": "codex: look"}
+    told = world.gateway.ask("POST", "/v1/acp/dispatch", asked)
+    assert told["dispatch"]["reason"] == "allowed" and told["dispatch"]["agent"] == "codex"
+    assert world.gateway.ask("GET", "/api/gateway/acp/status")["availability"] == "available"
+    turns = world.gateway.ask("GET", "/api/gateway/acp/observability")["snapshot"]["turns"]
+    assert turns["completed"] == 0
+
+
+def test_a_stop_ends_an_agent_that_does_not_hear(world: World) -> None:
+    world.gateway.write_config(
+        pathlib.Path(world.gateway.config_path).read_text().replace('"good"', '"deaf"')
+        + "\n[gateway]\ndrain_s = 1\n"
+    )
+    assert world.gateway.stop() == 0
+    world.gateway.start()
+    world.telegram.say("@codex wait")
+    wait_until(world.prompts)
+    assert world.gateway.stop() == 0
+    assert world.notes("notice", "session/cancel")
+    world.gateway.start()
+    assert "may have done part of it already" in world.telegram.wait_messages(1)[0].text
+
+
 def test_stop_cancels_the_agent(world: World) -> None:
     world.telegram.say("@codex wait")
     wait_until(world.prompts)
