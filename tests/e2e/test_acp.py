@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import sys
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,25 +105,38 @@ def test_a_person_is_asked_for_what_the_agent_may_do(world: World) -> None:
 
 
 def test_the_port_tells_of_agents(world: World) -> None:
+    token = (pathlib.Path(world.gateway.home) / "gateway-runtime" / "control-token").read_text().strip()
+
+    def told(path: str, body: dict[str, str] | None = None) -> Any:
+        request = urllib.request.Request(
+            world.gateway.url + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
     asked = {"channel_id": "telegram", "account_id": "default", "input": "codex: look"}
-    told = world.gateway.ask("POST", "/v1/acp/dispatch", asked)
-    assert told["dispatch"]["reason"] == "allowed" and told["dispatch"]["agent"] == "codex"
-    assert world.gateway.ask("GET", "/api/gateway/acp/status")["availability"] == "available"
-    turns = world.gateway.ask("GET", "/api/gateway/acp/observability")["snapshot"]["turns"]
-    assert turns["completed"] == 0
+    dispatch = told("/v1/acp/dispatch", asked)["dispatch"]
+    assert (dispatch["reason"], dispatch["agent"]) == ("allowed", "codex")
+    assert told("/api/gateway/acp/status")["availability"] == "available"
+    assert told("/api/gateway/acp/observability")["snapshot"]["turns"]["completed"] == 0
 
 
 def test_a_stop_ends_an_agent_that_does_not_hear(world: World) -> None:
     world.gateway.write_config(
         pathlib.Path(world.gateway.config_path).read_text().replace('"good"', '"deaf"')
-        + "\n[gateway]\ndrain_s = 1\n"
+        + "\n[gateway]\ndrain_s = 0\n"
     )
     assert world.gateway.stop() == 0
     world.gateway.start()
     world.telegram.say("@codex wait")
     wait_until(world.prompts)
     assert world.gateway.stop() == 0
-    assert world.notes("notice", "session/cancel")
+    (cancelled,) = world.notes("notice", "session/cancel")
+    with pytest.raises(ProcessLookupError):
+        # Its process is in the name that this agent gives a session.
+        os.kill(int(cancelled[2]["sessionId"].split("-")[1]), 0)
     world.gateway.start()
     assert "may have done part of it already" in world.telegram.wait_messages(1)[0].text
 
