@@ -70,16 +70,18 @@ class PeerLimits:
 
 
 class PeerFailed(Exception):
-    """Raised for a request that gave nothing; `str()` is one line, whose end may be the peer's own words.
+    """Raised for a request that gave nothing; `str()` is `message`, one line, with the peer's last words to people.
 
     `kind`: "not_started", "gone" (it ended), "timed_out", "interrupted", "refused" (its own JSON-RPC error, with
     `code`), "invalid" (not the protocol) or "flooded" (more than it may send; it was ended).
     """
 
-    def __init__(self, kind: str, message: str, *, code: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, kind: str, message: str, *, code: int | None = None, last_words: str = "") -> None:
+        super().__init__(f"{message}; its last words: {last_words}" if last_words else message)
         self.kind = kind
+        self.message = message
         self.code = code
+        self.last_words = last_words
 
 
 # Answers a request of the peer with its result, in a thread of the peer; may block, and may raise PeerFailed of kind
@@ -387,7 +389,7 @@ class StdioPeer:
             seen = self._verdict
             if seen is None or (str(seen) in CLOSED and not self._signalled):
                 seen = PeerFailed("gone", f"it ended with {words}")
-            self._verdict = PeerFailed(seen.kind, f"{seen}; its last words: {last}" if last else str(seen))
+            self._verdict = PeerFailed(seen.kind, seen.message, last_words=last)
             self._over.set()
             waiting = list(self._waiting.values())
             self._outgoing.clear()
@@ -418,7 +420,7 @@ def _line(message: Mapping[str, object]) -> bytes:
 
 def _again(verdict: PeerFailed) -> PeerFailed:
     """One of its own for each who asks: an exception collects where it was raised."""
-    return PeerFailed(verdict.kind, str(verdict), code=verdict.code)
+    return PeerFailed(verdict.kind, verdict.message, last_words=verdict.last_words)
 
 
 def _result(document: Mapping[str, object]) -> object:
