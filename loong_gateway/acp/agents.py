@@ -13,7 +13,7 @@ from typing import Callable
 from loong_channels.faults import Fault, Interrupted, TimedOut
 from loong_channels.waiting import Deadline, StopToken, Turn
 from loong_gateway.acp.dispatch import ALLOWED, Decision, decide
-from loong_gateway.acp.faults import KINDS, agent_fault, agent_words
+from loong_gateway.acp.faults import KINDS, agent_fault
 from loong_gateway.acp.figures import Figures
 from loong_gateway.acp.link import CLOSE_S, GRACE_S, AgentLink, Said
 from loong_gateway.acp.starts import AgentStarts, directory_of, launchable
@@ -286,7 +286,8 @@ class AcpAgents:
             )
             state = "ready"
         except PeerFailed as failed:
-            error = f"{failed.kind}: {agent_words(failed)}"
+            # Without its last words: they may hold what it was asked.
+            error = f"{failed.kind}: {failed.message}"
             if failed.kind == "refused":
                 # It lives, and said why not.
                 state = "ready"
@@ -297,7 +298,7 @@ class AcpAgents:
                 KINDS[failed.kind],
                 agent=decision.agent,
                 backend=actor.record.backend,
-                detail=agent_words(failed),
+                detail=failed.message,
             ) from None
         except ProviderFault as fault:
             state, error = "error", f"{fault.kind}: {fault}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from loong_gateway.base.stdio_peer import PeerFailed
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.texts import render
 
-__all__ = ["KINDS", "agent_fault", "agent_words"]
+__all__ = ["KINDS", "agent_fault"]
 
 # What a failed peer means for a turn. What surely ends the same way again is no kind that is tried again.
 KINDS = {
@@ -26,8 +25,3 @@ def agent_fault(
     """The fault of a row of the texts."""
     message, where, fix, _ = render(code, values)
     return ProviderFault(kind, message, where=where or "", fix=fix or "", retry_after_s=retry_after_s)
-
-
-def agent_words(failed: PeerFailed) -> str:
-    """What failed, without what the agent wrote last: that may hold what it was asked."""
-    return str(failed).partition("; its last words:")[0]
