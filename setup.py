@@ -37,6 +37,7 @@ setup(
         "test": TEST,
         # The platforms' own clients, which judge the doubles of tests/fakes; see tests/oracles.
         "oracles": [
+            'agent-client-protocol==0.12.0; python_version >= "3.10"',
             "anthropic==2.11.0",
             "botocore==1.44.5",
             "lark-oapi==1.7.5",

@@ -1,1 +1,1 @@
-"""Outside agents that answer in place of the model: processes that speak the Agent Client Protocol."""
+"""Outside agents that answer in place of the model, over the Agent Client Protocol."""

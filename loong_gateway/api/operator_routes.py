@@ -6,12 +6,15 @@ import os
 from collections.abc import Mapping
 from typing import Callable
 
+from loong_channels.contract import Address
+from loong_gateway.acp.dispatch import decide
 from loong_gateway.control import ControlPlane
+from loong_gateway.views.acp import acp_summary, decision_document, observability_document, sessions_document
 from loong_gateway.views.channels import channels_document
-from loong_gateway.views.operator import NO_ACP, NO_NODES, gateway_summary
+from loong_gateway.views.operator import NO_NODES, gateway_summary
 
 from .answers import Answer, error_answer, json_answer
-from .fields import BadFields
+from .fields import BadFields, json_object, optional_text, required_text
 from .query import query_number, query_of
 from .router import Request, Route
 
@@ -36,8 +39,8 @@ def operator_routes(control: ControlPlane, environ: Mapping[str, str]) -> list[R
         Route("GET", "/api/gateway/operator-summary", _json(operator.summary)),
         Route("GET", "/api/gateway/acp/status", _json(operator.acp)),
         Route("GET", "/api/gateway/acp/sessions", operator.acp_sessions),
-        Route("GET", "/api/gateway/acp/observability", _no_acp),
-        Route("POST", "/v1/acp/dispatch", _no_acp),
+        Route("GET", "/api/gateway/acp/observability", operator.acp_observability),
+        Route("POST", "/v1/acp/dispatch", operator.acp_dispatch),
     ]
 
 
@@ -69,20 +72,44 @@ class _Operator:
         return {"devices": [], "bridges": [], **NO_NODES}
 
     def acp(self) -> Json:
-        return NO_ACP
+        _, persisted = self._control.agent_sessions(1)
+        return acp_summary(self._control.config(), self._control.status(), persisted)
+
+    def acp_observability(self, _request: Request) -> Answer:
+        if not self._control.config().acp.enabled:
+            return _NO_ACP
+        return json_answer(200, observability_document(self._control.config(), self._control.status()))
+
+    def acp_dispatch(self, request: Request) -> Answer:
+        """What would become of a message: {channel_id, account_id, thread_id?, input}."""
+        config = self._control.config()
+        if not config.acp.enabled:
+            return _NO_ACP
+        try:
+            body = json_object(request.body)
+            address = Address(
+                required_text(body, "channel_id"),
+                required_text(body, "account_id"),
+                "-",
+                optional_text(body, "thread_id"),
+            )
+            decision = decide(config.acp, address, required_text(body, "input"))
+        except BadFields as error:
+            return error_answer(400, "invalid_request", str(error))
+        return json_answer(200, decision_document(config, decision))
 
     def acp_sessions(self, request: Request) -> Answer:
         try:
             given = query_of(request.head.query, ("limit",))
-            query_number(given, "limit", minimum=1, maximum=MOST_SESSIONS, default=USUAL_SESSIONS)
+            limit = query_number(given, "limit", minimum=1, maximum=MOST_SESSIONS, default=USUAL_SESSIONS)
         except BadFields as error:
             return error_answer(400, "invalid_request", str(error))
-        return json_answer(200, {"config": self._control.config().path, "sqlite_path": None, "sessions": []})
+        sessions, _ = self._control.agent_sessions(limit or USUAL_SESSIONS)
+        return json_answer(200, sessions_document(self._control.config(), None, sessions, live=True))
 
 
 def _json(look: Callable[[], Json]) -> Callable[[Request], Answer]:
     return lambda _request: json_answer(200, look())
 
 
-def _no_acp(_request: Request) -> Answer:
-    return error_answer(503, "acp_disabled", "agents of the agent client protocol are not in this build")
+_NO_ACP = error_answer(503, "acp_disabled", "outside agents are switched off (acp.enabled)")

@@ -190,6 +190,7 @@ class _Verbs:
             timeout_s=timeout_ms / 1000,
             profile=profile or None,
             model=model or None,
+            wants_agent=optional_flag(document, "acp"),
         )
         result = self._control.turn(asked)
         if result.error_code or result.error:

@@ -39,6 +39,12 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runtime models list", "models_list", "the models that the provider offers"),
     ("runtime mcp list", "mcp_list", "the tool servers, and whether they work"),
     ("runtime mcp show", "mcp_show", "one tool server and its tools"),
+    ("runtime acp status", "acp_status", "whether outside agents can be used, and what they do"),
+    ("runtime acp sessions", "acp_sessions", "the conversations with outside agents"),
+    ("runtime acp backends", "acp_backends", "the outside agents that can be started"),
+    ("runtime acp observability", "acp_observability", "what is counted of outside agents"),
+    ("runtime acp dispatch", "acp_dispatch", "whether a message would reach an outside agent"),
+    ("runtime acp doctor", "acp_doctor", "start an outside agent and see whether it gets ready"),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
     ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
@@ -57,9 +63,11 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("logs", "logs", "the last lines of the gateway's log"),
 )
 # Left to the help of their group, so that the overview of everything stays one screen.
+_ACP = ("status", "sessions", "backends", "observability", "dispatch", "doctor")
 SELDOM = (
     *("gateway resume", "gateway call", "gateway health", "gateway probe"),
     *("runtime mcp list", "runtime mcp show"),
+    *(f"runtime acp {verb}" for verb in _ACP),
     *("sessions show", "sessions history", "sessions usage"),
     *("sessions export", "sessions archive", "sessions delete"),
 )
@@ -74,6 +82,10 @@ ALIASES: dict[str, str] = {
     "show-mcp-server": "runtime mcp show",
     "turn run": "ask",
     "config validate": "validate-config",
+    **{
+        f"{'list-acp' if verb in ('sessions', 'backends') else 'acp'}-{verb}": f"runtime acp {verb}"
+        for verb in _ACP
+    },
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
     **{f"{name} {verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
 }

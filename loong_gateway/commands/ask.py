@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_agent_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags for outside agents, accepted so that scripts written for them go on working; they change nothing."""
+    """Flags for outside agents. Those of other programs are accepted so that scripts go on working; they do nothing."""
     hidden = argparse.SUPPRESS
-    parser.add_argument("--acp", action="store_true", help=hidden)
+    parser.add_argument("--acp", action="store_true", help="let an outside agent answer")
     parser.add_argument("--acp-event-stream", action="store_true", help=hidden)
     parser.add_argument("--acp-bootstrap-mcp-server", action="append", help=hidden)
     parser.add_argument("--acp-cwd", help=hidden)
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     text = text.encode("utf-8", "replace").decode("utf-8")
     if not text.strip():
         raise CommandError("talk.empty_message")
-    talk = open_talk(context, args.session)
+    talk = open_talk(context, args.session, wants_agent=args.acp)
     reply = talk.ask(text)
     if context.json:
         context.document(

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Read lines until one of them, the end of input or Ctrl-C ends it."""
     config = load_config(context)
     exits = set(config.cli.exit_commands) | {"/exit", "/quit"}
-    talk = open_talk(context, args.session)
+    talk = open_talk(context, args.session, wants_agent=args.acp)
     loop = _Loop(context, talk, Slash(context, talk, config), exits)
     try:
         failed = loop.run()

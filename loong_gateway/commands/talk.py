@@ -70,20 +70,28 @@ class Talk(Protocol):
         """One line: who answers, and how."""
 
 
-def open_talk(context: Context, session: str) -> Talk:
-    """The conversation called `session`: a name, a stored key, another spelling of one, or `latest`."""
+def open_talk(context: Context, session: str, *, wants_agent: bool = False) -> Talk:
+    """The conversation called `session`: a name, a stored key, another spelling of one, or `latest`.
+
+    An outside agent answers in place of the model when that is wanted; only a running gateway has any.
+    """
     config = load_config(context)
     client = ControlClient(context.places)
     if client.available():
-        return _OwnerTalk(context, config, client, session)
+        return _OwnerTalk(context, config, client, session, wants_agent=wants_agent)
+    if wants_agent:
+        raise CommandError("acp.needs_gateway")
     return _LocalTalk(context, config, session)
 
 
 class _OwnerTalk:
     """Every turn is run by the owner, in the lane of its session."""
 
-    def __init__(self, context: Context, config: Config, client: ControlClient, session: str) -> None:
+    def __init__(
+        self, context: Context, config: Config, client: ControlClient, session: str, *, wants_agent: bool
+    ) -> None:
         self._context = context
+        self._wants_agent = wants_agent
         self._timeout_s = config.turn_timeout_s
         self._client = client
         self.session = _resolve(LocalStore(context.places), session)
@@ -98,6 +106,8 @@ class _OwnerTalk:
         }
         if self.model:
             body["model"] = self.model
+        if self._wants_agent:
+            body["acp"] = True
         self._client.check()
         answer = self._client.post("/v1/turn", body, timeout_s=self._timeout_s + TURN_MARGIN_S)
         reply = str(answer.get("output_text") or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loong_channels.settings import Setting
 from loong_gateway.config.agent_snapshot import AcpBackend, AcpDispatch, AcpSettings
+from loong_gateway.config.diagnostics import did_you_mean
 from loong_gateway.config.section import Section, number
 from loong_gateway.config.tables import Table
 
@@ -74,7 +75,7 @@ ACP_BACKEND = Section(
 def read_acp(root: Table) -> AcpSettings:
     """What [acp] says; findings go where the table says."""
     table = root.child("acp")
-    return AcpSettings(
+    settings = AcpSettings(
         **table.read_all(_ACP),
         dispatch=AcpDispatch(**table.child("dispatch").read_all(_DISPATCH)),
         backends={
@@ -82,3 +83,19 @@ def read_acp(root: Table) -> AcpSettings:
             for name, backend in table.children("backends").items()
         },
     )
+    if settings.enabled:
+        _warn(table, settings)
+    return settings
+
+
+def _warn(table: Table, settings: AcpSettings) -> None:
+    """Say what cannot be started; the gateway does without it."""
+    add, names = table.reading.findings.add, settings.backends
+    if settings.backend is not None and settings.backend not in names:
+        values = {"backend": settings.backend, "suggestion": did_you_mean(settings.backend, names)}
+        add("config.acp.unknown_backend", ("acp", "backend"), values, at_value=True)
+    elif not names or (settings.backend is None and len(names) > 1 and settings.default_agent not in names):
+        add("config.acp.no_backend", ("acp",), {"count": len(names)})
+    for name, backend in names.items():
+        if not backend.command:
+            add("config.acp.no_command", ("acp", "backends", name), {"backend": name})

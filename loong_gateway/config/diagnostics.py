@@ -55,6 +55,9 @@ _PROBLEM = "urn:loong:problem:"
 # Every other code is an error.
 WARNINGS = frozenset(
     (
+        "config.acp.no_backend",
+        "config.acp.no_command",
+        "config.acp.unknown_backend",
         "config.allow_list.empty",
         "config.channel.not_in_this_build",
         "config.channel_account.shared_credential",

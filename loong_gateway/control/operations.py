@@ -27,6 +27,7 @@ class TurnRequest:
     """Ask for one answer. `session` is a session name or key; the text is not empty.
 
     `profile` and `model` replace the active provider and its model for this one answer.
+    `wants_agent` asks for that of an outside agent.
     """
 
     session: str
@@ -34,6 +35,7 @@ class TurnRequest:
     timeout_s: float = 600.0
     profile: str | None = None
     model: str | None = None
+    wants_agent: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ class Origin:
 
     `turn` names the turn and is the same when it is begun again after a crash: "inbox:SEQ" or "run:ID". `address` and
     `sender` are those of a chat, None elsewhere. `session` is the stored key, None for a run by itself. A `durable` one
-    is begun again after a crash; any other is gone with the process.
+    is begun again after a crash; any other is gone with the process. `wants_agent` says that whoever asks wants an
+    outside agent to answer.
     """
 
     entry: str
@@ -24,3 +25,4 @@ class Origin:
     address: Address | None = None
     sender: str | None = None
     durable: bool = True
+    wants_agent: bool = False

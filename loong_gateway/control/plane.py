@@ -11,6 +11,7 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.timers import Timers
 from loong_gateway.config.snapshot import Config
 from loong_gateway.providers.contract import Embeddings
+from loong_gateway.storage.acp_sessions import AcpSession
 
 from .approvals import Approvals
 from .operations import (
@@ -144,6 +145,12 @@ class ControlPlane(Protocol):
         stop: StopToken,
     ) -> Embeddings:
         """One vector for each text. Blocks; raises ProviderFault, kind "not_supported" where there is no such model."""
+
+    def agent_sessions(self, limit: int) -> tuple[Sequence[AcpSession], int]:
+        """The conversations with outside agents, the one that was used last first, and how many there are in all.
+
+        Blocks for a look into the store. Raises StoreUnwritable.
+        """
 
     def log_file(self) -> str:
         """The path of the file that this gateway writes its log to."""

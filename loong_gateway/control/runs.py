@@ -33,7 +33,7 @@ class RunRequest:
     `cli.system_prompt`. `profile` and `model` replace the active provider and its model.
     A run that ends with tool calls is not remembered yet: the next one tells question, calls and results again.
     A `durable` run is on disk before it is admitted, is begun again after a crash, and its result can be asked for
-    after a restart. `origin`: "rpc", "http", "hook" or "turn".
+    after a restart. `origin`: "rpc", "http", "hook" or "turn". `wants_agent` is that of control.origin.Origin.
     """
 
     run_id: str
@@ -50,6 +50,7 @@ class RunRequest:
     deliver: ReplyTarget | None = None
     label: str = ""
     origin: str = "rpc"
+    wants_agent: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.restarts import Restarts
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.providers.contract import Embeddings
+from loong_gateway.storage.acp_sessions import AcpSession
 from loong_gateway.tools.builtin import all_tools
 
 __all__ = ["Desk"]
@@ -202,6 +203,10 @@ class Desk:
         return self._engine.providers.embed(
             texts, profile=profile, model=model, dimensions=dimensions, deadline=deadline, stop=stop
         )
+
+    def agent_sessions(self, limit: int) -> tuple[Sequence[AcpSession], int]:
+        """See control.ControlPlane."""
+        return self._engine.agents.sessions(limit)
 
     def log_file(self) -> str:
         """See control.ControlPlane."""

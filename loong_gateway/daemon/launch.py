@@ -184,6 +184,7 @@ def _with_store(
                 changed=changes,
                 outgoing=Outgoing(order.places.outgoing),
                 provider_state=order.places.provider_state,
+                home=order.places.state,
                 webhooks=Webhooks(
                     functools.partial(listening, settings=order.config.gateway, threads=threads)
                 ),

@@ -47,6 +47,7 @@ class Report:
             outbox=rows.outbox,
             runs=rows.runs,
             provider=engine.providers.facts(),
+            acp=engine.agents.snapshot(),
         )
 
     def document(self) -> dict[str, object]:

@@ -19,6 +19,7 @@ from loong_channels.waiting import Deadline
 from loong_gateway.api.listener import Listener
 from loong_gateway.base.bus import GATEWAY_CHANGED, Event
 from loong_gateway.base.faults import StoreUnwritable
+from loong_gateway.base.parallel import gather
 from loong_gateway.base.wording import plural
 from loong_gateway.daemon.desk import Desk
 from loong_gateway.daemon.document import status_document
@@ -141,6 +142,7 @@ class Runtime:
         self._life.channels_on = not (limit and early_ends >= limit)
         self._publish()
         logger.info("log file: %s", parts.desk.log_path)
+        self._engine.agents.recover()
         replies, messages = self._engine.recover()
         aside = parts.store.set_aside
         resumed = f"{plural(messages, 'message')} and {plural(replies, 'reply', 'replies')} resumed from disk"
@@ -196,6 +198,7 @@ class Runtime:
         self._engine.tick()
         if self._parts.desk.tool_servers.tick():
             self._changed.set()
+        self._engine.agents.tick()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
         self._restarts.look()
@@ -273,7 +276,7 @@ class Runtime:
             self._loop.step(0.0)
         lanes.cut()
         left = lanes.wait_idle(Deadline(CUT_S))
-        parts.desk.tool_servers.close(Deadline(CLOSE_S))
+        self._end_programs()
         self._engine.timers.close(Deadline(CLOSE_S))
         # What comes only once was received until now; nothing may be read any more when the store is closed.
         stuck += supervisor.stop(Deadline(CLOSE_S))
@@ -299,6 +302,15 @@ class Runtime:
         messages = _rows(facts.inbox, "new", "claimed") + facts.runs
         self._news.stopped(messages, _rows(facts.outbox, "queued", "sending"))
         logger.info("stopped: %s", self._loop.stop_reason)
+
+    def _end_programs(self) -> None:
+        """End what was started for turns: tool servers and agents, side by side."""
+        deadline = Deadline(CLOSE_S)
+        tasks = {
+            "servers": lambda: self._parts.desk.tool_servers.close(deadline),
+            "agents": lambda: self._engine.agents.close(deadline),
+        }
+        gather(self._parts.threads, "stop", tasks, deadline)
 
     def _farewell(self) -> dict[str, object]:
         if self._loop.restarting:

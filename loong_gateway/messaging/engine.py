@@ -12,6 +12,8 @@ from loong_channels import catalog
 from loong_channels.contract import Account, Channel, ChannelSpec
 from loong_channels.egress import Egress
 from loong_gateway import VERSION
+from loong_gateway.acp.agents import AcpAgents, AcpParts
+from loong_gateway.acp.starts import AgentStarts
 from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.clock_steps import ClockSteps
@@ -26,10 +28,10 @@ from loong_gateway.config.outside import resolve_account
 from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
-from loong_gateway.control.agents import NoAgents
 from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.control.origin import Origin
 from loong_gateway.logs.redaction import Redactor
+from loong_gateway.messaging.agent_permits import AgentPermits
 from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.channel_control import ChannelControl
 from loong_gateway.messaging.channel_holder import OpenChannel
@@ -81,6 +83,7 @@ class EngineParts:
     webhooks: Webhooks = field(default_factory=Webhooks)
     audit: Audit = field(default_factory=NoAudit)
     provider_state: str | None = None
+    home: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class Engine:
         self.approvals = ApprovalDesk(lambda: self.config, self.bus, parts.clock, self._tell_of_approval)
         self.tools = self._make_tools()
         self._summaries = self._make_summaries()
+        self.agents = _agents_of(self, parts)
         self._asking = self._make_asking()
         self.turns = Turns(
             parts.store,
@@ -180,7 +184,7 @@ class Engine:
             config=lambda: self.config,
             provider=self.providers.provider,
             rounds=ToolRounds(self.tools, self.approvals, kept, lambda: self.config),
-            agents=NoAgents(),
+            agents=self.agents,
             metrics=self.metrics,
             clock=parts.clock,
             summaries=self._summaries,
@@ -411,6 +415,21 @@ class Engine:
     def _build_channel(self, account: Account) -> Channel:
         channel: Channel = catalog.channel_class(account.channel)(account, self._parts.egress)
         return channel
+
+
+def _agents_of(engine: Engine, parts: EngineParts) -> AcpAgents:
+    return AcpAgents(
+        AcpParts(
+            parts.store,
+            config=lambda: engine.config,
+            starts=AgentStarts(parts.threads, engine.timers, parts.clock, parts.environ, parts.home),
+            permit=AgentPermits(lambda: engine.config, engine.approvals, parts.audit).permit,
+            audit=parts.audit,
+            threads=parts.threads,
+            clock=parts.clock,
+            home=parts.home,
+        )
+    )
 
 
 def _runs_of(

@@ -22,7 +22,7 @@ from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.run import Run
 from loong_gateway.messaging.run_rows import encode_result
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.storage import outbox, runs, transcripts, usage
+from loong_gateway.storage import acp_sessions, outbox, runs, transcripts, usage
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.outbox import Part
 from loong_gateway.storage.store import Store
@@ -148,7 +148,9 @@ class RunAnswers:
         self, request: RunRequest, answered: Answered, parts: list[Part], now_ms: int
     ) -> list[Callable[[Connection], object]]:
         """What else is stored together with the end of a run."""
-        also: list[Callable[[Connection], object]] = []
+        also: list[Callable[[Connection], object]] = [
+            functools.partial(acp_sessions.forget, turn=_turn(request))
+        ]
         clear_rounds = self._asking.rounds.kept.clearing(_turn(request))
         if clear_rounds is not None:
             also.append(clear_rounds)
@@ -199,7 +201,13 @@ class RunAnswers:
             options=request.options,
         )
         answer = self._asking.complete(
-            Origin(request.origin, _turn(request), request.session, durable=request.durable),
+            Origin(
+                request.origin,
+                _turn(request),
+                request.session,
+                durable=request.durable,
+                wants_agent=request.wants_agent,
+            ),
             question,
             run.deadline,
             stop,

@@ -25,6 +25,7 @@ def turn(runs: Runs, request: TurnRequest) -> TurnResult:
         model=request.model,
         timeout_s=request.timeout_s,
         origin="turn",
+        wants_agent=request.wants_agent,
     )
     try:
         runs.start(run)

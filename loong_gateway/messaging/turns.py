@@ -33,7 +33,7 @@ from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.surfaces import Surface, Surfaces
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.storage import inbox, outbox, transcripts, usage
+from loong_gateway.storage import acp_sessions, inbox, outbox, transcripts, usage
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.inbox import InboxRow
 from loong_gateway.storage.outbox import OutboxRow, Part
@@ -158,6 +158,7 @@ class Turns:
         clear_rounds = rounds.clearing(_turn(row.seq))
 
         def keep(conn: Connection) -> list[OutboxRow] | None:
+            acp_sessions.forget(conn, _turn(row.seq))
             if clear_rounds is not None:
                 clear_rounds(conn)
             # A row that is gone went away with a damaged store; what is known of it here is enough for an answer.

@@ -166,6 +166,8 @@ def observe(places: Places, *, probe: bool = True) -> Observation:
         uptime_ms=_uptime_ms(said, state, seen.now_ms),
         provider=_provider(said.get("provider")) if state.held else None,
     )
+    if state.held and isinstance(said.get("acp"), dict):
+        document["acp"] = said["acp"]
     seen.document = document
     if state.held and probe:
         _probe(seen)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loong_gateway.storage import runs, usage
+from loong_gateway.storage import acp_sessions, runs, usage
 
 __all__ = ["StoreFacts", "store_facts"]
 
@@ -31,6 +31,7 @@ class StoreFacts:
     outbound_last_hour: int
     failed_last_day: int
     used_today: Mapping[str, int]
+    acp_sessions: int = 0
 
 
 def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
@@ -66,6 +67,7 @@ def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
                 "SELECT count(*) FROM outbox WHERE state IN ('failed', 'expired') AND stored_ms > ?",
             )
         ),
+        acp_sessions=acp_sessions.count(conn),
     )
 
 

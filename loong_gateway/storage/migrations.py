@@ -116,6 +116,30 @@ def _runs(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE INDEX run_state ON run(state, ended_ms)")
 
 
+def _acp_sessions(conn: sqlite3.Connection) -> None:
+    conn.execute(
+        """CREATE TABLE acp_sessions(
+            session_key TEXT PRIMARY KEY,
+            conversation_id TEXT NOT NULL,
+            agent TEXT NOT NULL,
+            backend TEXT NOT NULL,
+            activation_origin TEXT NOT NULL,
+            provenance TEXT NOT NULL,
+            working_directory TEXT NOT NULL,
+            channel TEXT,
+            account TEXT,
+            conversation TEXT,
+            participant TEXT,
+            thread TEXT,
+            agent_session_id TEXT,
+            state TEXT NOT NULL,
+            last_activity_ms INTEGER NOT NULL,
+            last_error TEXT) WITHOUT ROWID"""
+    )
+    conn.execute("CREATE INDEX acp_sessions_activity ON acp_sessions(last_activity_ms)")
+    conn.execute("CREATE TABLE acp_turn(turn TEXT PRIMARY KEY, begun_ms INTEGER NOT NULL) WITHOUT ROWID")
+
+
 def _tool_calls(conn: sqlite3.Connection) -> None:
     # Call -1 of a round is what the model said when it asked for the others.
     conn.execute(
@@ -163,6 +187,7 @@ STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("first_shape", _first_shape),
     ("first_try", _first_try),
     ("runs", _runs),
+    ("acp_sessions", _acp_sessions),
     ("tool_calls", _tool_calls),
     ("memory", _memory),
 )

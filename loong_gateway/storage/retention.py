@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Protocol
 
-from loong_gateway.storage import runs, tool_calls, usage
+from loong_gateway.storage import acp_sessions, runs, tool_calls, usage
 
 __all__ = ["BATCH_ROWS", "RetentionSettings", "prune"]
 
@@ -44,6 +44,7 @@ def prune(conn: sqlite3.Connection, now_ms: int, settings: RetentionSettings) ->
     One call is one store operation, so that messages are stored between two batches.
     """
     touched = runs.prune(conn, now_ms, BATCH_ROWS) + usage.prune(conn, now_ms, BATCH_ROWS)
+    touched += acp_sessions.prune(conn, now_ms, BATCH_ROWS)
     touched += tool_calls.prune(conn, now_ms - _DAY_MS, BATCH_ROWS)
     age_limit_ms = now_ms - max(1, settings.retention_days) * _DAY_MS
     for table in _SETTLED:

@@ -13,6 +13,7 @@ from loong_gateway.texts import owner, usage
 __all__ = ["AREAS", "all_rows", "find", "render"]
 
 AREAS = (
+    "acp",
     "owner",
     "usage",
     "channels",

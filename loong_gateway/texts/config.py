@@ -142,6 +142,24 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "give each account its own {name}, or disable one",
         2,
     ),
+    "config.acp.no_backend": (
+        "agents are on, and of {count} backends none is chosen",
+        None,
+        "write [acp.backends.codex] with command, or choose one with acp.backend",
+        2,
+    ),
+    "config.acp.no_command": (
+        "has no command, so it cannot be started",
+        None,
+        'write: command = "/path/to/{backend}"',
+        2,
+    ),
+    "config.acp.unknown_backend": (
+        "there is no acp.backends.{backend}{suggestion}",
+        None,
+        "write [acp.backends.{backend}] with command",
+        2,
+    ),
     "config.allow_list.empty": (
         "is empty, so {channel}/{account} serves nobody",
         None,

@@ -12,9 +12,10 @@ from typing import Callable, cast
 from loong_gateway.config.snapshot import Config
 from loong_gateway.storage.facts import StoreFacts
 from loong_gateway.texts import find
+from loong_gateway.views.acp import acp_summary
 from loong_gateway.views.channels import incidents_of
 
-__all__ = ["CONTRACT_OWNER_FIELDS", "NO_ACP", "NO_NODES", "gateway_summary", "operator_summary"]
+__all__ = ["CONTRACT_OWNER_FIELDS", "NO_NODES", "gateway_summary", "operator_summary"]
 
 SCHEMA_VERSION = 2
 NO_WORK_UNITS = "work units are not in this build yet"
@@ -46,13 +47,6 @@ CONTRACT_OWNER_FIELDS = (
 )
 
 # What this build has no part for, as the documents say it.
-NO_ACP: Mapping[str, object] = {
-    "enabled": False,
-    "availability": "disabled",
-    "error": None,
-    "persisted_session_count": 0,
-    "observability": None,
-}
 NO_NODES: Mapping[str, int] = {"paired_device_count": 0, "managed_bridge_count": 0, "total_count": 0}
 
 Json = Mapping[str, object]
@@ -79,7 +73,7 @@ def operator_summary(
         "provider": status.get("provider"),
         "memory_profile": config.memory.profile,
         "gateway": gateway_summary(config, status, channels),
-        "acp": dict(NO_ACP),
+        "acp": acp_summary(config, status, 0 if facts is None else facts.acp_sessions),
         "work_units": {"availability": "unavailable", "error": NO_WORK_UNITS, "health": None},
         "next_actions": [{"label": label, "command": command} for label, command in next_actions],
         "recipes": [],

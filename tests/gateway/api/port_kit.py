@@ -26,6 +26,7 @@ from loong_gateway.control import (
     TurnRequest,
     TurnResult,
 )
+from loong_gateway.storage.acp_sessions import AcpSession
 
 SECRET = "configured-secret-0001"
 CONTROL = "control-token-of-this-run"
@@ -120,6 +121,12 @@ class SmallGateway:
 
     def restart_due_in_s(self) -> float | None:
         return self.restarts[0][1] if self.restarts else None
+
+    def agent_sessions(self, limit: int) -> tuple[list[AcpSession], int]:
+        known = AcpSession(
+            "acp:codex:k", "k", "codex", "codex", "explicit_request", "turn", "/work", state="ready"
+        )
+        return [known][:limit], 1
 
     def reload_secrets(self) -> list[SecretsOutcome]:
         return [SecretsOutcome("telegram", "work", "restarted", "its secret changed")]

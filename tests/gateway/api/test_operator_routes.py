@@ -83,7 +83,8 @@ def test_what_is_not_in_this_build_is_empty_or_says_so(port: Port) -> None:
         "total_count": 0,
     }
     assert port.get("/api/gateway/acp/status", token=SECRET).json["availability"] == "disabled"
-    assert port.get("/api/gateway/acp/sessions?limit=200", token=SECRET).json["sessions"] == []
+    (session,) = port.get("/api/gateway/acp/sessions?limit=200", token=SECRET).json["sessions"]
+    assert (session["session_key"], session["state"], session["binding"]) == ("acp:codex:k", "ready", None)
     for query in (
         "limit=0",
         "limit=201",

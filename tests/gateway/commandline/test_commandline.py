@@ -68,6 +68,9 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
         ("list-mcp-servers --json", "runtime mcp list", "--json"),
         ("show-mcp-server files", "runtime mcp show", "files"),
         ("config validate", "validate-config", ""),
+        ("list-acp-sessions --json", "runtime acp sessions", "--json"),
+        ("list-acp-backends", "runtime acp backends", ""),
+        ("acp-doctor --agent x", "runtime acp doctor", "--agent x"),
         ("ask --message gateway", "ask", "--message gateway"),
         ("", "", ""),
         ("--dev", "", "--dev"),
@@ -102,7 +105,7 @@ def test_every_spelling_finds_its_verb(line: str, verb: str, rest: str) -> None:
         ),
         (
             "runtime",
-            '"loong runtime" needs one more word: models list, mcp list, mcp show',
+            '"loong runtime" needs one more word: models list, mcp list, mcp show, acp status',
             "loong runtime models list",
         ),
         ("config", '"loong config" needs one more word: validate', "loong config validate"),

@@ -44,6 +44,21 @@ def home(tmp_path: pathlib.Path, source: str | bytes | None = None, mode: int = 
 # One row per finding: text, code, path, (line, column), part of the message.
 FINDINGS = [
     (
+        "[acp]\nenabled = true\nbackend = 'codxe'\n[acp.backends.codex]\ncommand = 'codex'",
+        "config.acp.unknown_backend",
+        "acp.backend",
+        (3, 11),
+        "there is no acp.backends.codxe; did you mean codex?",
+    ),
+    ("[acp]\nenabled = true", "config.acp.no_backend", "acp", (1, 1), "of 0 backends none is chosen"),
+    (
+        "[acp]\nenabled = true\n[acp.backends.codex]",
+        "config.acp.no_command",
+        "acp.backends.codex",
+        (3, 1),
+        "has no command",
+    ),
+    (
         "[gateway]\nport = 70000",
         "config.numeric_range",
         "gateway.port",

@@ -62,6 +62,7 @@ def test_every_secret_setting_is_hidden(path: str) -> None:
     "line",
     [
         '[provider.headers]\nX-Anything = "CANARY"',
+        '[acp.backends.codex.env]\nANYTHING = "CANARY"',
         'network.proxy = "http://me:CANARY@proxy.example:3128"',
         'discord.bot_token = "CANARY"',
         'teams.webhook_url = "https://hooks.example/CANARY"',

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from loong_gateway.base.faults import CommandError
 from loong_gateway.storage import inbox
 from loong_gateway.storage.file import StoreFile
 from loong_gateway.storage.store import Store
@@ -110,12 +111,16 @@ def test_a_flipped_byte_in_the_file_never_crashes_and_never_passes_for_a_message
         path = copy(template, tmp_path, b"")
         log_of(path).unlink()
         path.write_bytes(spoiled)
-        with opened(path) as store:
-            for row in _loaded(store):
-                assert row.inbound.event_id in EXPECTED
-                assert row.inbound.text == "hello"
-            keep(store, "new")
-            assert store.unwritable_reason() is None
+        try:
+            with opened(path) as store:
+                for row in _loaded(store):
+                    assert row.inbound.event_id in EXPECTED
+                    assert row.inbound.text == "hello"
+                keep(store, "new")
+                assert store.unwritable_reason() is None
+        except CommandError as refused:
+            # What is hit in the name of a step looks like the step of a newer version.
+            assert refused.code == "store.newer"
 
 
 def _loaded(store: Store) -> list[inbox.InboxRow]:

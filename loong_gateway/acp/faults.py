@@ -1,0 +1,27 @@
+"""Failures of agents as the faults that turns know."""
+
+from __future__ import annotations
+
+from loong_gateway.providers.contract import ProviderFault
+from loong_gateway.texts import render
+
+__all__ = ["KINDS", "agent_fault"]
+
+# What a failed peer means for a turn. What surely ends the same way again is no kind that is tried again.
+KINDS = {
+    "not_started": "provider_missing",
+    "gone": "transport_failure",
+    "timed_out": "timed_out",
+    "interrupted": "interrupted",
+    "refused": "request_rejected",
+    "invalid": "response_shape_invalid",
+    "flooded": "response_shape_invalid",
+}
+
+
+def agent_fault(
+    code: str, kind: str, *, retry_after_s: float | None = None, **values: object
+) -> ProviderFault:
+    """The fault of a row of the texts."""
+    message, where, fix, _ = render(code, values)
+    return ProviderFault(kind, message, where=where or "", fix=fix or "", retry_after_s=retry_after_s)
