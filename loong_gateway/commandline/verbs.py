@@ -21,7 +21,25 @@ __all__ = [
     "group_members",
 ]
 
-# Words, module, what the overview says about it.
+_WORK_UNIT = (
+    ("create", "store a new work unit"),
+    ("show", "show one work unit"),
+    ("list", "those that changed last"),
+    ("events", "what happened to one"),
+    ("claim", "lease the one that is due next"),
+    ("start", "the work on a leased one begins"),
+    ("heartbeat", "keep a lease for longer"),
+    ("complete", "end a lease: done, again, failed or cancelled"),
+    ("recover", "take back leases that have expired"),
+    ("archive", "put away one that has ended"),
+    ("assign", "say who is responsible"),
+    ("update", "change what it says, or its status"),
+    ("depend", "have one wait for another"),
+    ("undepend", "have it wait no more"),
+    ("note", "keep a remark with it"),
+    ("health", "count them by state"),
+)
+# Words, module (with `module:NAME` what it has in COMMANDS under that name), what the overview says about it.
 VERBS: tuple[tuple[str, str, str], ...] = (
     ("gateway run", "gateway_run", "run the gateway on this terminal until it is stopped"),
     ("gateway status", "gateway_status", "is it running, ready, and if not, what to do"),
@@ -37,6 +55,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("channels send", "channels_send", "send a text, files, or both"),
     ("channels serve", "channels_serve", "serve one channel alone, with a small control port"),
     ("runtime models list", "models_list", "the models that the provider offers"),
+    *((f"runtime work-unit {name}", f"work_unit:{name}", said) for name, said in _WORK_UNIT),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
     ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
@@ -46,8 +65,11 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("doctor", "doctor", "look for what is wrong on this host"),
     ("logs", "logs", "the last lines of the gateway's log"),
 )
-# Left to `loong gateway --help`, so that the overview of everything stays one screen.
-SELDOM = ("gateway call", "gateway health", "gateway probe")
+# Left to the help of their group, so that the overview of everything stays one screen.
+SELDOM = (
+    *("gateway call", "gateway health", "gateway probe"),
+    *(f"runtime work-unit {name}" for name, _ in _WORK_UNIT),
+)
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
 ALIASES: dict[str, str] = {
@@ -56,10 +78,12 @@ ALIASES: dict[str, str] = {
     "health": "gateway health",
     "list-models": "runtime models list",
     "config validate": "validate-config",
+    **{f"work-unit {name}": f"runtime work-unit {name}" for name, _ in _WORK_UNIT},
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
     **{f"{name} {verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
 }
 
+FEW = 12
 GLOBAL_VALUES = ("--config", "--profile")
 GLOBAL_SWITCHES = ("--dev", "--verbose", "--no-color", "--json", "--help", "-h")
 
@@ -97,10 +121,13 @@ def find_verb(argv: list[str]) -> Call:
         return Call(verb, modules[verb], [*extra, *rest, *tail])
     if words:
         members = group_members(spelled)
+        follow = [member[len(spelled) + 1 :] for member in members]
+        # Of many only the next word each.
+        follow = follow if len(follow) <= FEW else list(dict.fromkeys(one.split()[0] for one in follow))
         raise CommandError(
             "usage.incomplete",
             given=spelled,
-            choices=", ".join(member[len(spelled) + 1 :] for member in members),
+            choices=", ".join(follow),
             fix=f"loong {members[0]}",
         )
     return call

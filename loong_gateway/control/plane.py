@@ -26,6 +26,7 @@ from .runs import Runs
 from .sessions import Sessions
 from .settings import SettingsDesk
 from .tools import ToolDesk
+from .work_units import WorkUnits
 
 __all__ = ["ControlPlane"]
 
@@ -60,6 +61,10 @@ class ControlPlane(Protocol):
     @property
     def tools(self) -> ToolDesk:
         """What can be called by name."""
+
+    @property
+    def work_units(self) -> WorkUnits:
+        """Durable items of work."""
 
     def config(self) -> Config:
         """The configuration that is applied at this moment."""

@@ -25,6 +25,7 @@ from loong_gateway.control.runs import Runs
 from loong_gateway.control.sessions import Sessions
 from loong_gateway.control.settings import SettingsDesk
 from loong_gateway.control.tools import ToolDesk
+from loong_gateway.control.work_units import WorkUnits
 from loong_gateway.daemon.main_loop import MainLoop
 from loong_gateway.daemon.parts import DeskParts, LifeState
 from loong_gateway.daemon.report import Report
@@ -93,6 +94,11 @@ class Desk:
     def tools(self) -> ToolDesk:
         """See control.ControlPlane."""
         return self._tools
+
+    @property
+    def work_units(self) -> WorkUnits:
+        """See control.ControlPlane."""
+        return self._parts.work_units
 
     def config(self) -> Config:
         """See control.ControlPlane."""

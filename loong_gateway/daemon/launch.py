@@ -36,6 +36,7 @@ from loong_gateway.daemon.parts import DeskParts, RuntimeParts
 from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.daemon.settings_desk import ConfigDesk
 from loong_gateway.daemon.successor import Inheritance, Successor, is_supervised, program
+from loong_gateway.daemon.work_unit_desk import WorkUnitDesk
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
@@ -206,7 +207,7 @@ def _with_store(
                 announce=order.announce,
                 token=credentials.control,
                 mode=order.mode,
-                desk=_desk_parts(order, engine, threads, redactor, credentials),
+                desk=_desk_parts(order, engine, store, threads, redactor, credentials),
                 session=order.session,
                 once=order.once,
                 rehearse=functools.partial(_rehearse, order),
@@ -237,7 +238,12 @@ def _rehearse(order: Launch) -> None:
 
 
 def _desk_parts(
-    order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, credentials: _Credentials
+    order: Launch,
+    engine: Engine,
+    store: Store,
+    threads: ThreadRegistry,
+    redactor: Redactor,
+    credentials: _Credentials,
 ) -> DeskParts:
     places = order.places
     return DeskParts(
@@ -256,6 +262,7 @@ def _desk_parts(
             threads=threads,
             clock=Clock(),
         ),
+        work_units=WorkUnitDesk(store, Clock()),
         held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),
     )

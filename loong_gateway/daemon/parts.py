@@ -13,6 +13,7 @@ from loong_gateway.control import ControlPlane
 from loong_gateway.control.settings import SettingsDesk
 from loong_gateway.daemon.held_secret import HeldSecret
 from loong_gateway.daemon.models_desk import ModelsDesk
+from loong_gateway.daemon.work_unit_desk import WorkUnitDesk
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
@@ -28,6 +29,7 @@ class DeskParts:
 
     settings: SettingsDesk
     models: ModelsDesk
+    work_units: WorkUnitDesk
     held: tuple[HeldSecret, ...]
     log_path: str
 

@@ -40,6 +40,7 @@ logger = logging.getLogger("loong.runtime")
 STOP_LOOK_S = 0.25
 TICK_S = 1.0
 RETENTION_S = 600.0
+LEASES_S = 30.0
 RECEIVING_STOP_S = 5.0
 STOP_STEP_S = 0.1
 CUT_S = 3.0
@@ -76,6 +77,7 @@ class Runtime:
                 Timer(STOP_LOOK_S, self._look),
                 Timer(TICK_S, self._tick),
                 Timer(RETENTION_S, self._prune),
+                Timer(LEASES_S, parts.desk.work_units.tick),
             ],
             parts.clock,
         )

@@ -1,7 +1,8 @@
 """What is forgotten, and when. Only settled rows are; nothing that waits is ever touched.
 
 Rows younger than a day are never removed, because a platform may deliver them again and the row is how that is
-noticed; when there are too many of them, only their payload goes. Results of runs have bounds of their own.
+noticed; when there are too many of them, only their payload goes. Results of runs and archived work units have bounds
+of their own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Protocol
 
-from loong_gateway.storage import runs
+from loong_gateway.storage import runs, work_units
 
 __all__ = ["BATCH_ROWS", "RetentionSettings", "prune"]
 
@@ -42,7 +43,7 @@ def prune(conn: sqlite3.Connection, now_ms: int, settings: RetentionSettings) ->
 
     One call is one store operation, so that messages are stored between two batches.
     """
-    touched = runs.prune(conn, now_ms, BATCH_ROWS)
+    touched = runs.prune(conn, now_ms, BATCH_ROWS) + work_units.prune(conn, now_ms, BATCH_ROWS)
     age_limit_ms = now_ms - max(1, settings.retention_days) * _DAY_MS
     for table in _SETTLED:
         removed = _remove(conn, table, older_than_ms=age_limit_ms, limit=BATCH_ROWS)

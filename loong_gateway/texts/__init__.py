@@ -25,6 +25,7 @@ AREAS = (
     "run",
     "store",
     "talk",
+    "work",
 )
 
 _AT_HAND: dict[str, tuple[str, str | None, str | None, int]] = {**owner.TEXTS, **usage.TEXTS}
