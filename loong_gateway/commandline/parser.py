@@ -155,7 +155,8 @@ def _seldom(group: str) -> list[str]:
     names = ", ".join(name.partition(" ")[2] for name in SELDOM if name.startswith("gateway "))
     if group:
         return []
-    return [f"For scripts, over the port: loong gateway {names}.  Work for agents: loong runtime work-unit."]
+    more = "Work for agents: loong runtime work-unit.  What was done: loong audit recent."
+    return [f"For scripts, over the port: loong gateway {names}.  {more}"]
 
 
 def _sentence(text: str) -> str:

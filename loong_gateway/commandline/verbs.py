@@ -63,11 +63,16 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("chat", "chat", "a conversation on this terminal"),
     ("status", "status", "gateway, provider, queues and sessions on one page"),
     ("doctor", "doctor", "look for what is wrong on this host"),
+    ("audit recent", "audit:recent", "what was done and refused, the newest events"),
+    ("audit summary", "audit:summary", "the newest events, counted by kind"),
+    ("audit verify", "audit:verify", "does the chain of the journal hold"),
+    ("audit repair", "audit:repair", "seal old events that have no envelope"),
     ("logs", "logs", "the last lines of the gateway's log"),
 )
 # Left to the help of their group, so that the overview of everything stays one screen.
 SELDOM = (
     *("gateway call", "gateway health", "gateway probe"),
+    *("audit recent", "audit summary", "audit verify", "audit repair"),
     *(f"runtime work-unit {name}" for name, _ in _WORK_UNIT),
 )
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")

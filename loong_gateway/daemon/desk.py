@@ -21,6 +21,7 @@ from loong_gateway.control import (
     TurnRequest,
     TurnResult,
 )
+from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.control.runs import Runs
 from loong_gateway.control.sessions import Sessions
 from loong_gateway.control.settings import SettingsDesk
@@ -54,6 +55,7 @@ class Desk:
     ) -> None:
         self._engine = engine
         self._parts = parts
+        self._audit: Audit = parts.audit or NoAudit()
         self._report = report
         self._life = life
         self._loop = loop
@@ -142,14 +144,24 @@ class Desk:
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
         self._require_running()
-        return self._engine.send(request)
+        outcome = self._engine.send(request)
+        # Neither what was sent nor to whom.
+        facts = {"connector": request.channel, "account": outcome.account, "operation": "send"}
+        self._audit.record(
+            "ConnectorInvoked",
+            {**facts, "outcome": outcome.state, "send_id": outcome.id, "files": len(request.files)},
+        )
+        return outcome
 
     def channel(self, request: ChannelRequest) -> ChannelOutcome:
         """See control.ControlPlane."""
         self._require_running()
         if not self._life.channels_on and request.action != "stop":
             raise CommandError("run.channels_off")
-        return self._engine.channels.act(request)
+        outcome = self._engine.channels.act(request)
+        facts = {"plane": "channel", "operation": request.action, "channel": outcome.channel}
+        self._audit.record("PlaneInvoked", {**facts, "account": outcome.account, "outcome": outcome.outcome})
+        return outcome
 
     def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
         """See control.ControlPlane."""
@@ -159,6 +171,13 @@ class Desk:
     def reload_secrets(self) -> Sequence[SecretsOutcome]:
         """See control.ControlPlane."""
         self._require_running()
+        outcomes = self._reload_secrets()
+        unavailable = sum(1 for one in outcomes if one.outcome == "unavailable")
+        facts = {"plane": "secrets", "operation": "reload", "accounts": len(outcomes)}
+        self._audit.record("PlaneInvoked", {**facts, "unavailable": unavailable})
+        return outcomes
+
+    def _reload_secrets(self) -> Sequence[SecretsOutcome]:
         # The port's own first: who has lost it needs no channel.
         own = [outcome for held in self._parts.held if (outcome := held.reload()) is not None]
         if not self._life.channels_on:

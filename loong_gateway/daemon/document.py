@@ -40,6 +40,7 @@ class OwnerFacts:
     outbox: Mapping[tuple[str, str], Mapping[str, int]]
     runs: int
     provider: Mapping[str, object] | None
+    audit: Mapping[str, object]
 
 
 def degraded_reasons(facts: OwnerFacts) -> list[str]:
@@ -79,6 +80,7 @@ def status_document(facts: OwnerFacts) -> dict[str, object]:
         "surfaces": [_surface(state, facts) for state in facts.surfaces],
         "uptime_ms": max(0, facts.now_ms - facts.started_at_ms),
         "provider": None if facts.provider is None else dict(facts.provider),
+        "audit": dict(facts.audit),
         "owner_token": facts.owner_token,
         **{key: value for key, value in facts.identity.items() if key != "pid"},
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from loong_gateway.api.bind import Bound
 from loong_gateway.api.listener import Listener
+from loong_gateway.audit.recorder import Recorder
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.control import ControlPlane
@@ -25,11 +26,13 @@ __all__ = ["DeskParts", "LifeState", "RuntimeParts"]
 
 @dataclass(frozen=True)
 class DeskParts:
-    """What the port may ask besides the life and the engine. `log_path` is the file of the log."""
+    """What the port may ask besides the life and the engine. `log_path` is the file of the log,
+    `audit` None where no journal is kept."""
 
     settings: SettingsDesk
     models: ModelsDesk
     work_units: WorkUnitDesk
+    audit: Recorder | None
     held: tuple[HeldSecret, ...]
     log_path: str
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -162,6 +163,7 @@ class Runtime:
         gc.collect()
         gc.freeze()
         self._life.phase = "running"
+        self._record("start")
         self._changed.set()
         self._report_changes()
 
@@ -173,6 +175,8 @@ class Runtime:
 
     def _beat(self) -> None:
         self._parts.store.look()
+        if self._parts.desk.audit is not None:
+            self._parts.desk.audit.look()
         places = self._parts.places
         for trouble in (
             self._parts.lock.beat(),
@@ -261,6 +265,7 @@ class Runtime:
         drain = Deadline(drain_s)
         self._ceiling.begin(drain_s + CEILING_EXTRA_S)
         self._life.phase = "stopping"
+        self._record("restart" if self._loop.restarting else "stop")
         self._life.shutdown_reason = f"shutdown requested: {reason}"
         self._publish()
         self._engine.bus.publish(Event("shutdown", self._farewell(), scope=None))
@@ -329,6 +334,12 @@ class Runtime:
             retire(self._parts.places, last_words)
 
     # What others are told
+
+    def _record(self, operation: str) -> None:
+        audit = self._parts.desk.audit
+        if audit is not None:
+            # Why is not told: a person may have written it.
+            audit.record("PlaneInvoked", {"plane": "gateway", "operation": operation, "pid": os.getpid()})
 
     def _publish(self) -> str | None:
         return publish(self._parts.places, self._report.document())

@@ -100,6 +100,7 @@ class Engine:
         self.supervisor = Supervisor()
         self.channels = ChannelControl(self.supervisor, parts.clock)
         self.webhooks = parts.webhooks
+        self.audit = parts.audit
         self._parts = parts
         self._parking = Parking(parts.clock)
         self._clock_steps = ClockSteps(parts.clock)

@@ -57,6 +57,30 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "see what it waits for: loong runtime work-unit show --id {blocked}",
         1,
     ),
+    "audit.missing": (
+        "audit journal not found; it appears when there is something to record for the first time",
+        "{path}",
+        "loong gateway run",
+        2,
+    ),
+    "audit.off": (
+        "no audit journal is kept: audit.mode is off",
+        "{config}",
+        "set audit.mode to jsonl there, then: loong gateway restart",
+        2,
+    ),
+    "audit.unreadable": (
+        "the audit journal cannot be read: {detail}",
+        "{path}",
+        "check its owner, its mode and its file system, then: loong doctor",
+        2,
+    ),
+    "audit.running": (
+        "the audit journal is not repaired while a gateway writes to it",
+        "{path}",
+        "loong gateway stop",
+        2,
+    ),
     "work_unit.unwritable": (
         "the store cannot be written, nothing was changed: {reason}",
         "{path}",
