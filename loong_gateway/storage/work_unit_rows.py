@@ -9,11 +9,19 @@ from collections.abc import Mapping, Sequence
 from loong_gateway.base.faults import CommandError
 from loong_gateway.storage.work_unit_rules import PRIORITIES, TERMINAL
 
-__all__ = ["events", "has_table", "health", "listed", "oldest_expiry_ms", "row_of", "snapshot"]
+__all__ = ["HEALTHY", "events", "has_table", "health", "listed", "oldest_expiry_ms", "row_of", "snapshot"]
 
 Json = dict[str, object]
 Row = Mapping[str, object]
 
+# The counts of no work unit at all.
+HEALTHY: Mapping[str, int] = dict.fromkeys(
+    (
+        *("total_count", "ready_count", "leased_count", "running_count", "blocked_count"),
+        *("retry_pending_count", "terminal_count", "archived_count", "expired_lease_count"),
+    ),
+    0,
+)
 _COLUMNS = (
     *("work_unit_id", "kind", "title", "description", "source_ref", "status", "priority", "assigned_to"),
     *(

@@ -8,12 +8,16 @@ ADMIN = """
 channels.restart channels.start channels.stop chat.inject config.apply config.patch config.set gateway.restart.request
 secrets.reload sessions.delete sessions.reset set-heartbeats system-event
 """
-WRITE = "agent agent.wait chat.abort chat.send send tools.invoke wake"
+WRITE = """
+agent agent.wait chat.abort chat.send send tools.invoke wake
+work_units.archive work_units.assign work_units.claim work_units.complete work_units.create work_units.depend
+work_units.heartbeat work_units.note work_units.recover work_units.start work_units.undepend work_units.update
+"""
 READ = """
 agent.identity.get agents.list channels.status chat.history config.get config.schema config.schema.lookup cron.list
 cron.status gateway.identity.get gateway.restart.preflight last-heartbeat logs.tail models.list sessions.describe
 sessions.list sessions.preview sessions.resolve sessions.subscribe sessions.unsubscribe status system-presence
-tools.catalog
+tools.catalog work_units.events work_units.health work_units.list work_units.show
 """
 WANTED = {
     **dict.fromkeys(ADMIN.split(), "operator.admin"),
