@@ -21,10 +21,10 @@ logger = logging.getLogger("loong.audit")
 
 MOST_WAITING = 1000
 MOST_AT_ONCE = 100
-DENIED = "AuthorizationDenied"
-# The same refusal is recorded once in this time, with the number of those before it that were not.
-DENIED_EVERY_S = 60.0
-MOST_DENIED = 256
+REPEATING = ("AuthorizationDenied", "ProviderFailover")
+# What may come with every message: the same is recorded once in this time, with the number of those before it that were not.
+REPEATED_EVERY_S = 60.0
+MOST_REPEATED = 256
 MOST_FACTS = 24
 LONGEST_FACT = 200
 
@@ -51,7 +51,7 @@ class Recorder:
         self._pool = Pool("audit", threads, threads=1, waiting=2, weight=0)
         self._guard = threading.Lock()
         self._waiting: deque[Record] = deque()
-        self._denied: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._repeated: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._is_scheduled = False
         self._events = 0
         self._last_ms: int | None = None
@@ -63,7 +63,7 @@ class Recorder:
         """See control.audit.Audit."""
         cleaned = plain(facts)
         with self._guard:
-            if kind == DENIED and not self._is_news(repr(sorted(cleaned.items())), cleaned):
+            if kind in REPEATING and not self._is_news(f"{kind} {sorted(cleaned.items())!r}", cleaned):
                 return
             if len(self._waiting) >= MOST_WAITING:
                 self._lost += 1
@@ -91,16 +91,16 @@ class Recorder:
             logger.warning("%d records of the audit journal could not be written", len(self._waiting))
 
     def _is_news(self, key: str, facts: dict[str, object]) -> bool:
-        """Whether a refusal is recorded, with how many like it were not. Holds `_guard`."""
+        """Whether this is recorded; its facts then say how many like it were not. Holds `_guard`."""
         now = time.monotonic()
-        since, held_back = self._denied.get(key, (0.0, 0))
-        if since and now - since < DENIED_EVERY_S:
-            self._denied[key] = (since, held_back + 1)
+        since, held_back = self._repeated.get(key, (0.0, 0))
+        if since and now - since < REPEATED_EVERY_S:
+            self._repeated[key] = (since, held_back + 1)
             return False
-        self._denied[key] = (now, 0)
-        self._denied.move_to_end(key)
-        if len(self._denied) > MOST_DENIED:
-            self._denied.popitem(last=False)
+        self._repeated[key] = (now, 0)
+        self._repeated.move_to_end(key)
+        if len(self._repeated) > MOST_REPEATED:
+            self._repeated.popitem(last=False)
         if held_back:
             facts["repeated"] = held_back
         return True

@@ -99,7 +99,7 @@ def test_the_same_refusal_is_recorded_once_in_a_while_with_its_number(
     for _ in range(50):
         recorder.record("AuthorizationDenied", {"reason": "missing_scope", "method": "a"})
     recorder.record("AuthorizationDenied", {"reason": "missing_scope", "method": "b"})
-    monkeypatch.setattr(recorder_module, "DENIED_EVERY_S", 0.0)
+    monkeypatch.setattr(recorder_module, "REPEATED_EVERY_S", 0.0)
     recorder.record("AuthorizationDenied", {"reason": "missing_scope", "method": "a"})
     recorder.close(Deadline(10))
     found = [one["kind"]["AuthorizationDenied"] for one in journal.newest(100)]
