@@ -21,8 +21,8 @@ logger = logging.getLogger("loong.audit")
 
 MOST_WAITING = 1000
 MOST_AT_ONCE = 100
+# What may come with every message: the same is recorded once in this time, with how many before it were not.
 REPEATING = ("AuthorizationDenied", "ProviderFailover")
-# What may come with every message: the same is recorded once in this time, with the number of those before it that were not.
 REPEATED_EVERY_S = 60.0
 MOST_REPEATED = 256
 MOST_FACTS = 24
