@@ -36,7 +36,14 @@ setup(
         "crypto": CRYPTO,
         "test": TEST,
         # The platforms' own clients, which judge the doubles of tests/fakes; see tests/oracles.
-        "oracles": ["lark-oapi==1.7.5", "openai==3.52.0", "wecom-aibot-python-sdk==1.0.2"],
+        "oracles": [
+            "anthropic==2.11.0",
+            "botocore==1.44.5",
+            "lark-oapi==1.7.5",
+            "mcp==2.3.0",
+            "openai==3.52.0",
+            "wecom-aibot-python-sdk==1.0.2",
+        ],
         "dev": [*TEST, *CRYPTO, "ruff==0.17.5", "mypy==1.19.1"],
     },
     entry_points={"console_scripts": ["loong=loong:main"]},

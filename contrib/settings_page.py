@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from loong_channels.catalog import gateway_channels, spec
 from loong_channels.settings import Setting
-from loong_gateway.config.settings import CHANNEL_COMMON, NAMED_SECTIONS, PROVIDER, SECTIONS
+from loong_gateway.config.provider_settings import PROVIDER
+from loong_gateway.config.settings import CHANNEL_COMMON, NAMED_SECTIONS, SECTIONS
 
 HEAD = """# Configuration
 
@@ -52,7 +53,8 @@ without them. WeCom encrypts its files: `pip install 'loong[crypto]'` opens them
 
 ## Providers
 
-`[provider]` for one, or `[providers.ID]` for several and `active_provider = "ID"`.
+`[provider]` for one, or `[providers.ID]` for several and `active_provider = "ID"`; `fallback_providers = ["ID"]` names
+those that are asked when it fails. Kinds, keys and errors are described in [providers.md](providers.md).
 """
 
 

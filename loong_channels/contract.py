@@ -79,8 +79,8 @@ class Inbound:
     """One message of a user. `event_id` is the platform's delivery id, unique within channel and account.
 
     `kind` is "direct", "group" or "broadcast". `addressed` says that a group message is meant for the bot
-    (mention, reply, command). `edited` marks a changed earlier message. `extra` holds small JSON values that
-    `Channel.send` needs for the answer.
+    (mention, reply, command). `edited` marks a changed earlier message, `forwarded` the words of somebody else.
+    `extra` holds small JSON values that `Channel.send` needs for the answer.
     """
 
     address: Address
@@ -97,6 +97,7 @@ class Inbound:
     edited: bool = False
     attachments: tuple[Attachment, ...] = ()
     extra: Mapping[str, object] = field(default_factory=dict)
+    forwarded: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 from .decoding import load_json
 from .egress import Egress, EgressInvalid
@@ -125,7 +125,8 @@ class HttpStream:
 class HttpClient:
     """Makes requests. Thread-safe; `_guard` protects the calls in progress, the pools and the end of it all.
 
-    `pool_size` connections per host are kept; one that was idle for `idle_limit_s` is not used again.
+    `pool_size` connections per host are kept; one that was idle for `idle_limit_s` is not used again. `reach` says of
+    an address whether it may be connected to; a proxy's is asked about as well.
     """
 
     def __init__(
@@ -135,12 +136,14 @@ class HttpClient:
         user_agent: str = "loong",
         pool_size: int = 64,
         idle_limit_s: float = IDLE_LIMIT_S,
+        reach: Callable[[str], bool] | None = None,
     ) -> None:
         # It writes request targets into its log, and in a target there may be a token.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
         self._pools = Pools(egress, pool_size)
         self._user_agent = user_agent
         self._idle_limit_s = idle_limit_s
+        self._reach = reach
         self._guard = threading.Lock()
         self._active: set[Watch] = set()
         self._interrupted = False
@@ -166,6 +169,7 @@ class HttpClient:
             first_byte_s=call.first_byte_s,
             gap_s=call.gap_s,
             idle_limit_s=self._idle_limit_s,
+            reach=self._reach,
         )
         stop = call.stop
         with self._registered(watch), contextlib.nullcontext() if stop is None else stop.watch(watch.cancel):

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Callable
 
-from .faults import Fault, Interrupted, TimedOut, Unreachable
+from .faults import Fault, Interrupted, Refused, TimedOut, Unreachable
 from .waiting import Deadline
 
 __all__ = [
@@ -60,7 +60,8 @@ class Unsent(Unreachable):
 class Watch:
     """One outbound call: its deadline, how long each step of it may take, and the socket it is on.
 
-    `peer` names the other side in messages and holds no secret. Used by the thread that makes the call;
+    `peer` names the other side in messages and holds no secret; `reach` says of an address whether it may be connected
+    to. Used by the thread that makes the call;
     only `cancel` may come from another. `_guard` protects the socket and the reason of the ending.
     """
 
@@ -72,8 +73,10 @@ class Watch:
         first_byte_s: float,
         gap_s: float,
         idle_limit_s: float = IDLE_LIMIT_S,
+        reach: Callable[[str], bool] | None = None,
     ) -> None:
         self.peer = peer
+        self.reach = reach
         self.idle_limit_s = idle_limit_s
         self._whom = peer
         self.deadline = deadline
@@ -367,13 +370,19 @@ class TlsSocket(WatchedSocket, ssl.SSLSocket):
 
 
 def open_socket(host: str, port: int, watch: Watch) -> WatchedSocket:
-    """Connect to the first address of `host` that answers. Blocks as `watch` allows; raises faults."""
+    """Connect to the first address of `host` that answers. Blocks as `watch` allows; raises faults.
+
+    A host with one address that must not be reached is Refused (blocked_address) before anything is sent. The name is
+    looked up once, so what was judged is what is connected to.
+    """
     try:
         addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Unreachable(
             f"name lookup of {host} failed: {reason_of(error)}", maybe_processed=False
         ) from error
+    if watch.reach is not None and not all(watch.reach(str(found[4][0])) for found in addresses):
+        raise Refused(f"{host} has a private or special-use address", code="blocked_address")
     failure = OSError(errno.EADDRNOTAVAIL, "no address")
     for family, kind, protocol, _, address in addresses:
         sock = WatchedSocket(family, kind, protocol)

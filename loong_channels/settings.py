@@ -14,11 +14,11 @@ class Setting:
     `kind` is one of: "bool", "int", "float", "text", "path", "url", "ws_url" (URL of a WebSocket service), "proxy" (URL
     of a proxy), "choice", "texts" (list of text), "ints" (list of whole numbers), "ids" (list of text or whole numbers,
     kept as text), "int_ids" (list of whole numbers, kept as text; digits in quotes pass with a warning), "headers"
-    (table of text), "secret".
+    (table of text), "env" (table of variables, each text or a reference to a secret), "secret".
     `minimum` and `maximum` bound numbers; a value outside is an error, or moved to the bound with a warning when
     `clamp`. `reload` says what a change needs: "hot" (read at use), "channel" (its account restarts) or "restart"
     (the process does). For a secret, `env` is the variable tried when the config says nothing, and the key
-    `<name>_env` may name another.
+    `<name>_env` may name another; `several` allows more than one in it, separated by `,` or `;` or a new line.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     reload: str = "hot"
     env: str | None = None
+    several: bool = False
 
 
 def host_and_port(text: str) -> tuple[str, int]:

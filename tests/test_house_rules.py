@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLOORS = """
 loong_channels loong_channels.settings loong_channels.faults loong_channels.waiting loong_channels.remembered
 loong_channels.contract
+loong_channels.address_rules
 loong_channels.text loong_channels.decoding loong_channels.files loong_channels.aes loong_channels.net_sockets
 loong_channels.egress
 loong_channels.net_transport loong_channels.net loong_channels.net_duplex loong_channels.web_socket
@@ -57,6 +58,7 @@ PLAIN = {
     "loong_gateway.owner.paths",
     "loong_gateway.base.atomic",
     "loong_gateway.base.clock",
+    "loong_gateway.base.pause",
     "loong_gateway.base.process",
     "loong_gateway.owner.files",
     "loong_gateway.owner.lock",

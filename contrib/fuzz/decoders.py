@@ -37,7 +37,10 @@ from loong_channels.wecom.frames import parse
 from loong_channels.wecom.lines import AckLines
 from loong_gateway.api.http_request import HeadReader, Limits, Refusal
 from loong_gateway.api.ws import codec
+from loong_gateway.providers.contract import Completion
+from loong_gateway.providers.errors import AttemptFailed
 from tests.fakes.feishu_sealing import sealed
+from tests.gateway.providers.protocol_samples import STREAMED, WHOLE, encoded
 
 from . import corpus
 from .mutation import Chance, mutated_bytes, mutated_json, random_bytes
@@ -423,6 +426,53 @@ def web_socket_handshakes() -> Decoder:
     return Decoder(of_bytes(corpus.HANDSHAKES, 4096), feed)
 
 
+def model_answers() -> Decoder:
+    """Whole answers of models, in each protocol."""
+    wires = [wire for wire, _ in WHOLE]
+
+    def feed(data: bytes) -> str:
+        try:
+            answer = wires[len(data) % len(wires)].read(data, model="m", hide=(KEY,))
+        except AttemptFailed as failed:
+            return failed.failure.kind
+        return check_completion(answer)
+
+    return Decoder(of_json([document for _, document in WHOLE]), feed)
+
+
+def model_streams() -> Decoder:
+    """Streamed answers of models, in each protocol; the last byte of an input is the protocol's number."""
+    wires = [wire for wire, _ in STREAMED]
+    samples = [
+        b"".join(encoded(wire, event) for event in events) + bytes([number])
+        for number, (wire, events) in enumerate(STREAMED)
+    ]
+
+    def feed(data: bytes) -> str:
+        stream = wires[(data[-1] if data else 0) % len(wires)].stream(model="m", hide=(KEY,))
+        size = 1 + len(data) % 97
+        said: list[str] = []
+        try:
+            for at in range(0, len(data) - 1, size):
+                said += stream.feed(data[at : min(at + size, len(data) - 1)])
+            last, answer = stream.finish()
+        except AttemptFailed as failed:
+            return failed.failure.kind
+        assert answer.text == "".join([*said, *last]) or not said
+        return check_completion(answer)
+
+    return Decoder(of_bytes(samples), feed)
+
+
+def check_completion(answer: Completion) -> str:
+    """That an answer can be used."""
+    assert answer.text.strip() or answer.tool_calls, "an answer without anything"
+    for call in answer.tool_calls:
+        assert call.id and call.name and isinstance(call.arguments, str)
+    assert answer.usage is None or all(0 <= n < 1 << 55 for n in answer.usage.counts().values())
+    return "Completion"
+
+
 DECODERS: dict[str, Callable[[], Decoder]] = {
     "feishu-frames": feishu_frames,
     "feishu-events": feishu_events,
@@ -435,6 +485,8 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "web-socket-frames": web_socket_frames,
     "client-frames": client_frames,
     "web-socket-handshakes": web_socket_handshakes,
+    "model-answers": model_answers,
+    "model-streams": model_streams,
 }
 if importlib.util.find_spec("cryptography") is None:
     del DECODERS["feishu-deliveries"]

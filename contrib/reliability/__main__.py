@@ -11,7 +11,7 @@ import random
 import sys
 from typing import Callable
 
-from . import acks, disconnects, kills, pings, points, port_runs, siege
+from . import acks, disconnects, kills, pings, points, port_runs, siege, tools
 from .report import Outcome
 
 SIZES = {
@@ -29,6 +29,7 @@ SIZES = {
     "pings": (10, 100),
     "takeover": (4, 60),
     "port-siege": (100, 1000),
+    "tools-siege": (10_000, 100_000),
 }
 RUNS: dict[str, Callable[..., Outcome]] = {
     "R1": kills.run,
@@ -45,6 +46,7 @@ RUNS: dict[str, Callable[..., Outcome]] = {
     "pings": pings.run,
     "takeover": pings.run_takeover,
     "port-siege": siege.run,
+    "tools-siege": tools.run,
 }
 
 

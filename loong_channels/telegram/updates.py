@@ -202,6 +202,8 @@ class UpdateReader:
             edited=edited,
             attachments=attachments,
             extra={"forum": True} if chat.get("is_forum") else {},
+            # https://core.telegram.org/bots/api#message
+            forwarded="forward_origin" in message,
         )
 
     def _sender_refusal(self, message: _Json, sender: _Json | None) -> str:

@@ -37,6 +37,10 @@ COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("attachments_failed", "loong_attachments_failed_total", "files that were not had", ()),
     ("skipped_old", "loong_skipped_old_total", "messages that were too old to be answered", ()),
 )
+TOOL_COUNTERS = (
+    ("tools", "loong_tool_calls_total", "calls of tools, by how they ended", ("outcome", "tool")),
+    ("tools_denied", "loong_tool_calls_denied_total", "calls that were not made", ("reason", "entry")),
+)
 # Gauges that others show: name, family, kind, help.
 GAUGES = (
     ("heartbeat_age_s", "loong_owner_heartbeat_age_seconds", "gauge", "age of the owner's last sign of life"),
@@ -69,6 +73,7 @@ def metrics_families(control: ControlPlane) -> list[Family]:
         _degraded(status),
         *_surface_families(status),
         *(_counter(counts, *row) for row in COUNTERS),
+        *_tool_families(counts),
         *_provider_families(control.config(), counts),
         *(_shown(gauges, *row) for row in GAUGES),
         _connections(gauges),
@@ -97,6 +102,15 @@ def _provider_families(config: Config, counts: Mapping[str, int]) -> Iterable[Fa
         "answers that a provider failed to give, by class",
         tuple(Sample(count, {"provider": profile, "class": kind}) for kind, profile, count in failed),
     )
+    moves = [
+        (name.split(":"), count) for name, count in sorted(counts.items()) if _is(name, "provider_failovers")
+    ]
+    yield Family(
+        "loong_provider_failovers_total",
+        "counter",
+        "questions that went to another provider",
+        tuple(Sample(count, {"from": parts[1], "to": parts[2]}) for parts, count in moves),
+    )
     # A configured one is there from the start, so that its first failure is a rise.
     slowed = dict.fromkeys(config.providers, 0)
     slowed.update({profile: count for kind, profile, count in failed if kind == "rate_limited"})
@@ -106,6 +120,16 @@ def _provider_families(config: Config, counts: Mapping[str, int]) -> Iterable[Fa
         "answers that a provider refused for their number",
         tuple(Sample(count, {"provider": profile}) for profile, count in slowed.items()),
     )
+
+
+def _tool_families(counts: Mapping[str, int]) -> Iterable[Family]:
+    for word, family, help_text, labels in TOOL_COUNTERS:
+        samples = [
+            Sample(count, dict(zip(labels, name.split(":", len(labels))[1:])))
+            for name, count in sorted(counts.items())
+            if _is(name, word)
+        ]
+        yield Family(family, "counter", help_text, tuple(samples))
 
 
 def _one(name: str, help_text: str, value: float | None, kind: str = "gauge") -> Family:

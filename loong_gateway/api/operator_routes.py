@@ -58,7 +58,8 @@ class _Operator:
         status["runtime_dir"] = os.path.dirname(token_path) if isinstance(token_path, str) else None
         status["stale"] = False
         config = self._control.config()
-        return gateway_summary(config, status, channels_document(config, self._environ, status))
+        tools = [tool.name for tool in self._control.tools.visible()]
+        return gateway_summary(config, status, channels_document(config, self._environ, status), tools)
 
     def runtime(self) -> Json:
         found = self.summary()["runtime"]

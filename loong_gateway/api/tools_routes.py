@@ -20,7 +20,7 @@ MOST_ARGUMENTS = 64
 LONGEST_NAME = 200
 # The one agent of this gateway, under the names it is called by.
 AGENTS = (None, "main", "default", "loong")
-STATUS = {"not_found": 404, "invalid_request": 400, "failed": 500}
+STATUS = {"not_found": 404, "invalid_request": 400, "refused": 403, "interrupted": 503, "failed": 500}
 
 
 def tools_routes(control: ControlPlane) -> list[Route]:
@@ -85,4 +85,5 @@ def _asked(control: ControlPlane, document: Mapping[str, object]) -> ToolRequest
 
 
 def _refused(status: int, kind: str, message: str) -> Answer:
-    return json_answer(status, {"ok": False, "error": {"type": kind, "message": message}})
+    more = {"requiresApproval": True} if kind == "refused" else {}
+    return json_answer(status, {"ok": False, "error": {"type": kind, "message": message, **more}})

@@ -155,7 +155,9 @@ def _seldom(group: str) -> list[str]:
     names = ", ".join(name.partition(" ")[2] for name in SELDOM if name.startswith("gateway "))
     if group:
         return []
-    more = "Work for agents: loong runtime work-unit.  What was done: loong audit recent."
+    more = (
+        "Tool servers: loong runtime mcp list.  Work: loong runtime work-unit.  Journal: loong audit recent."
+    )
     return [f"For scripts, over the port: loong gateway {names}.  {more}"]
 
 

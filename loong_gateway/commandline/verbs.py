@@ -55,8 +55,11 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("channels send", "channels_send", "send a text, files, or both"),
     ("channels serve", "channels_serve", "serve one channel alone, with a small control port"),
     ("runtime models list", "models_list", "the models that the provider offers"),
+    ("runtime mcp list", "mcp_list", "the tool servers, and whether they work"),
+    ("runtime mcp show", "mcp_show", "one tool server and its tools"),
     *((f"runtime work-unit {name}", f"work_unit:{name}", said) for name, said in _WORK_UNIT),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
+    ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
     ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
     ("ask", "ask", "one question, one answer"),
@@ -71,8 +74,9 @@ VERBS: tuple[tuple[str, str, str], ...] = (
 )
 # Left to the help of their group, so that the overview of everything stays one screen.
 SELDOM = (
-    *("gateway call", "gateway health", "gateway probe"),
+    *("gateway resume", "gateway call", "gateway health", "gateway probe"),
     *("audit recent", "audit summary", "audit verify", "audit repair"),
+    *("runtime mcp list", "runtime mcp show"),
     *(f"runtime work-unit {name}" for name, _ in _WORK_UNIT),
 )
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
@@ -82,6 +86,8 @@ ALIASES: dict[str, str] = {
     "channels": "channels list",
     "health": "gateway health",
     "list-models": "runtime models list",
+    "list-mcp-servers": "runtime mcp list",
+    "show-mcp-server": "runtime mcp show",
     "config validate": "validate-config",
     **{f"work-unit {name}": f"runtime work-unit {name}" for name, _ in _WORK_UNIT},
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},

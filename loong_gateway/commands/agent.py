@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import select
 import uuid
 from collections.abc import Mapping
 from typing import Callable
 
 from loong_channels.waiting import Deadline
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.pause import pause
 from loong_gateway.base.wording import harmless, one_line
 from loong_gateway.commands import reaching
 from loong_gateway.commands.common import Context, add_target_flags, error_lines
@@ -100,7 +100,7 @@ def _ask(
             # From here on the run is on disk there, or as good as never asked for: its key makes one of both.
             patience = deadline
             context.err("the gateway restarts; waiting for the run's answer")
-        select.select([], [], [], PAUSE_S)
+        pause(PAUSE_S)
 
 
 def _result(

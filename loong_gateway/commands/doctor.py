@@ -29,6 +29,7 @@ DEEPER = (
     ("loong_gateway.doctor.channel_setup", "check_channel_setup"),
     ("loong_gateway.doctor.storage", "check_store"),
     ("loong_gateway.doctor.audit", "check_audit"),
+    ("loong_gateway.doctor.tool_servers", "check_tool_servers"),
 )
 ASKING = ("loong_gateway.doctor.network", "check_network")
 PROBE_S = 8.0

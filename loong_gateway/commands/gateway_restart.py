@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import select
 import time
 
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.pause import pause
 from loong_gateway.base.wording import duration, one_line
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.wait_flags import add_wait_flags
@@ -120,7 +120,7 @@ def _wait(context: Context, asked: object, patience_s: float) -> None:
                 detail=_state(context),
                 status=context.places.command("gateway status"),
             )
-        select.select([], [], [], min(LOOK_EVERY_S, end - now))
+        pause(min(LOOK_EVERY_S, end - now))
 
 
 def _is_ready(context: Context) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import select
 import time
 
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.pause import pause
 from loong_gateway.base.wording import duration
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.wait_flags import add_wait_flags
@@ -55,7 +55,7 @@ def _wait(context: Context, timeout_s: float) -> bool:
         left = end - time.monotonic()
         if left <= 0:
             return False
-        select.select([], [], [], min(_LOOK_EVERY_S, left))
+        pause(min(_LOOK_EVERY_S, left))
     return True
 
 

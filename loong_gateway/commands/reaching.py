@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Mapping, Sequence
 from typing import Callable
 
 from loong_channels.waiting import Deadline
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.pause import pause
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.rpc_client import CONNECT_S, READ, RpcClient, RpcRefused, least_scope
 from loong_gateway.commands.rpc_target import RpcTarget
@@ -45,7 +45,7 @@ def call(
                 again = error.is_between if isinstance(error, RpcRefused) else _is_look(error, scope)
                 if not again or patience.expired:
                     raise
-        select.select([], [], [], PAUSE_S)
+        pause(PAUSE_S)
 
 
 def connect(
@@ -60,7 +60,7 @@ def connect(
         except CommandError as error:
             if patience.expired or not is_away(error, target, context):
                 raise
-        select.select([], [], [], PAUSE_S)
+        pause(PAUSE_S)
 
 
 def is_away(error: CommandError, target: RpcTarget | None, context: Context) -> bool:

@@ -28,6 +28,7 @@ PROTOCOL = 4
 READ = "operator.read"
 WRITE = "operator.write"
 ADMIN = "operator.admin"
+APPROVALS = "operator.approvals"
 CONNECT_S = 5.0
 GOODBYE_S = 0.5
 # The largest message that a gateway of this protocol sends, and room for its frame.
@@ -48,10 +49,11 @@ READ_METHODS = frozenset(
         ),
         *("chat.history", "config.get", "config.schema", "config.schema.lookup", "gateway.identity.get"),
         *("gateway.restart.preflight", "last-heartbeat", "agents.list", "agent.identity.get"),
-        *("tools.catalog", "cron.status", "cron.list"),
+        *("tools.catalog", "tools.servers", "cron.status", "cron.list"),
         *(f"work_units.{verb.name}" for verb in VERBS.values() if not verb.changes),
     )
 )
+APPROVAL_METHODS = frozenset(("exec.approval.list", "exec.approval.resolve"))
 WRITE_METHODS = frozenset(
     (
         *("agent", "agent.wait", "chat.send", "chat.abort", "send", "tools.invoke", "wake"),
@@ -63,6 +65,8 @@ Frame = Mapping[str, object]
 
 def least_scope(method: str) -> str:
     """The scope that a call of this method needs, as far as it is known; else that of an administrator."""
+    if method in APPROVAL_METHODS:
+        return APPROVALS
     return READ if method in READ_METHODS else WRITE if method in WRITE_METHODS else ADMIN
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import threading
 import time
 from datetime import datetime
@@ -14,6 +13,7 @@ from loong_channels.waiting import Deadline
 from loong_gateway.api.bind import choose_port
 from loong_gateway.api.port_owner import end_port_owner, port_owner
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.pause import pause
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import duration
 from loong_gateway.commands.common import Context
@@ -155,4 +155,4 @@ def _wait_until_stopped(context: Context, patience_s: float) -> None:
         if time.monotonic() >= end_s:
             raise CommandError("run.owner_not_stopped", waited=duration(patience_s))
         # The kernel tells nobody who waits for a lock that is held for life.
-        select.select([], [], [], LOOK_EVERY_S)
+        pause(LOOK_EVERY_S)

@@ -220,8 +220,12 @@ def _provider(view: View) -> str:
     used = f"{said['kind']}, model {said['model'] or NOTHING}"
     success_ms, failure_ms = said["last_success_ms"], said["last_failure_ms"]
     if failure_ms and failure_ms > (success_ms or 0):
-        return f"{used}, last error {ago(failure_ms, view.now_ms)}: {one_line(said['last_error'] or 'no reason given')}"
-    return f"{used}, last success {ago(success_ms, view.now_ms)}" if success_ms else f"{used}, not asked yet"
+        used += f", last error {ago(failure_ms, view.now_ms)}: {one_line(said['last_error'] or 'no reason given')}"
+    else:
+        used += f", last success {ago(success_ms, view.now_ms)}" if success_ms else ", not asked yet"
+    keys = said["keys"] or {}
+    unwell = [f"{keys[state]} {state}" for state in ("cooling", "disabled") if keys.get(state)]
+    return f"{used}; of {plural(keys['count'], 'key')} {', '.join(unwell)}" if unwell else used
 
 
 def _queue(view: View, states: Sequence[str], *, inbox: bool) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.metrics import Metrics
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
+from loong_gateway.config.secrets import resolve
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.chat_commands import NEW_SESSION_TEXT
 from loong_gateway.messaging.conversation import Question, build_call
 from loong_gateway.messaging.sessions import session_key, session_keys
 from loong_gateway.owner.client import ControlClient
 from loong_gateway.providers.contract import Provider, ProviderFault
-from loong_gateway.providers.factory import provider_of
+from loong_gateway.providers.profiles_in_use import ProfilesInUse
 from loong_gateway.storage import transcripts
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.local import LocalStore
@@ -106,7 +109,12 @@ class _LocalTalk:
         self._config = config
         # The person waits for an answer that is already there while this waits for the lock.
         self._store = LocalStore(context.places, lock_s=KEEP_S)
-        self._provider: Provider | None = None
+        self._profiles = ProfilesInUse(
+            lambda: config,
+            environ=context.environ,
+            resolve_secret=functools.partial(resolve, environ=context.environ),
+            metrics=Metrics(),
+        )
         self._kept = True
         self.session = _resolve(self._store, session)
 
@@ -143,12 +151,10 @@ class _LocalTalk:
         return f"answered in this process by {provider.kind}, model {provider.model}; no gateway is running"
 
     def _open(self) -> Provider:
-        if self._provider is None:
-            try:
-                self._provider = provider_of(self._config, environ=self._context.environ)
-            except ProviderFault as fault:
-                raise provider_error(self._context, fault) from fault
-        return self._provider
+        try:
+            return self._profiles.provider()
+        except ProviderFault as fault:
+            raise provider_error(self._context, fault) from fault
 
     def _remembered(self) -> list[tuple[str, str]]:
         try:

@@ -88,14 +88,14 @@ class ToolSettings:
 
 @dataclass(frozen=True)
 class McpServer:
-    """[mcp.servers.NAME]."""
+    """[mcp.servers.NAME]; each of `env` is text, or a SecretRef."""
 
     name: str
     enabled: bool = True
     command: str | None = None
     args: tuple[str, ...] = ()
     cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: Mapping[str, object] = field(default_factory=dict, repr=False)
     pass_env: tuple[str, ...] = ()
     read_only: tuple[str, ...] = ()
     startup_timeout_ms: int = 15_000

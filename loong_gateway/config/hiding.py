@@ -13,8 +13,9 @@ from typing import Any
 
 from loong_channels import catalog
 from loong_channels.settings import Setting
+from loong_gateway.config.provider_settings import PROVIDER
 from loong_gateway.config.secret_refs import is_blank, read_ref
-from loong_gateway.config.settings import PROVIDER, SECTIONS
+from loong_gateway.config.settings import SECTIONS
 from loong_gateway.config.tables import fold
 from loong_gateway.config.toml_lines import KeyPath, layout
 from loong_gateway.config.toml_text import document_text, same
@@ -126,6 +127,10 @@ def _secrets(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
             yield from _of_secret(inner, own)
         elif name == "headers":
             yield from (found for found in _texts(inner, own))
+        elif name == "env" and isinstance(inner, Mapping):
+            yield from (
+                found for variable, one in inner.items() for found in _of_secret(one, (*own, variable))
+            )
         elif isinstance(inner, Mapping):
             yield from _secrets(inner, own)
         else:

@@ -27,10 +27,17 @@ from loong_gateway.config.diagnostics import ConfigInvalid, Findings, did_you_me
 from loong_gateway.config.hiding import DEEPEST, marked
 from loong_gateway.config.hints import WILL_NOT_WORK, syntax_hint, warn_what_will_not_work
 from loong_gateway.config.mcp_settings import read_mcp
-from loong_gateway.config.port_checks import check_auth, check_hook_token, check_origins, check_tools
+from loong_gateway.config.port_checks import (
+    check_auth,
+    check_hook_token,
+    check_model_tools,
+    check_origins,
+    check_tools,
+)
 from loong_gateway.config.profiles import read_providers
+from loong_gateway.config.provider_settings import ACTIVE_PROVIDER, FALLBACK_PROVIDERS
 from loong_gateway.config.secrets import open_to_others
-from loong_gateway.config.settings import ACTIVE_PROVIDER, DEV_PORT, HTTP_ENDPOINTS, LATER_TABLES, SECTIONS
+from loong_gateway.config.settings import DEV_PORT, HTTP_ENDPOINTS, LATER_TABLES, SECTIONS
 from loong_gateway.config.snapshot import (
     CliSettings,
     Config,
@@ -227,12 +234,14 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         root.reading.findings.add("config.value.redacted", place, {}, at_value=True)
     tables = {name: root.child(name) for name in SECTIONS if "." not in name and name not in _READ_ELSEWHERE}
     read = {name: table.read_all(SECTIONS[name]) for name, table in tables.items()}
-    providers, active = read_providers(root, dev=dev)
+    providers, active, fallbacks = read_providers(root, dev=dev)
     channels = read_channels(root)
     warn_shared_credentials(root, channels)
     check_webhooks(root, channels)
     gateway = _gateway(tables["gateway"], read["gateway"], dev=dev)
     warn_what_will_not_work(root, channels, gateway, answers=bool(providers))
+    tools, servers = read_tools(root), read_mcp(root)
+    check_model_tools(root.child("tools"), tools.allow, servers)
     return Config(
         path=path,
         exists=source is not None,
@@ -240,6 +249,7 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         gateway=gateway,
         providers=providers,
         active_provider=active,
+        fallback_providers=fallbacks,
         channels=channels,
         memory=MemorySettings(**read["memory"]),
         delivery=DeliverySettings(**read["delivery"]),
@@ -249,8 +259,8 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
         logging=LoggingSettings(**read["logging"]),
         cli=CliSettings(**read["cli"]),
         hooks=_hooks(tables["hooks"], read["hooks"], gateway),
-        tools=read_tools(root),
-        mcp=read_mcp(root),
+        tools=tools,
+        mcp=servers,
         acp=read_acp(root),
         audit=read_audit(root),
     )
@@ -259,7 +269,14 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
 def _warn_unknown_tables(root: Table) -> None:
     channels = catalog.by_config_key()
     names = [name for name in SECTIONS if "." not in name]
-    names += ["provider", "providers", ACTIVE_PROVIDER.name, *LATER_TABLES, *channels]
+    names += [
+        "provider",
+        "providers",
+        ACTIVE_PROVIDER.name,
+        FALLBACK_PROVIDERS.name,
+        *LATER_TABLES,
+        *channels,
+    ]
     aliases = {alias.replace("-", "_"): key for key, row in channels.items() for alias in row.aliases}
     root.warn_unknown(names, hints=aliases)
 

@@ -1,15 +1,16 @@
-"""Reads [provider] and [providers.ID] and decides which profile answers."""
+"""Reads [provider] and [providers.ID], and decides which profile answers and which stand in for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from loong_channels.settings import Setting
 from loong_gateway.base.wording import nearest
 from loong_gateway.config.diagnostics import did_you_mean, dotted, quoted
-from loong_gateway.config.kinds import KINDS, Kind, canonical, kinds_in_build
-from loong_gateway.config.settings import ACTIVE_PROVIDER, PROVIDER
+from loong_gateway.config.kinds import KINDS, REGION, REGION_ENV, Kind, canonical, placed
+from loong_gateway.config.provider_settings import ACTIVE_PROVIDER, FALLBACK_PROVIDERS, PROVIDER
 from loong_gateway.config.snapshot import ProviderProfile, SecretRef
 from loong_gateway.config.tables import Table, fold
 
@@ -18,10 +19,19 @@ __all__ = ["BUILT_IN", "read_providers"]
 # What the development profile answers with when no provider is configured.
 BUILT_IN = "echo"
 _FLAT_ID = "default"
+_CONTRADICTION = "config.provider.contradiction"
+# Times that grow with each failure, and their bounds, which are never below them.
+_GROWING = (
+    ("retry_initial_backoff_ms", "retry_max_backoff_ms"),
+    ("model_candidate_cooldown_ms", "model_candidate_cooldown_max_ms"),
+    ("profile_cooldown_ms", "profile_cooldown_max_ms"),
+)
 
 
-def read_providers(root: Table, *, dev: bool) -> tuple[Mapping[str, ProviderProfile], str | None]:
-    """The profiles by id, and the id of the active one; None without any."""
+def read_providers(
+    root: Table, *, dev: bool
+) -> tuple[Mapping[str, ProviderProfile], str | None, tuple[str, ...]]:
+    """The profiles by id, the id of the active one, None without any, and the ids of those that stand in for it."""
     tables: dict[str, Table] = root.children("providers")
     flat = root.child("provider") if "provider" in root else None
     flat_id = _FLAT_ID if _FLAT_ID not in tables else "provider"
@@ -29,18 +39,37 @@ def read_providers(root: Table, *, dev: bool) -> tuple[Mapping[str, ProviderProf
         tables[flat_id] = flat
     profiles = {name: _profile(name, table) for name, table in tables.items()}
     if not profiles:
-        return ({BUILT_IN: _echo()}, BUILT_IN) if dev else ({}, None)
+        return ({BUILT_IN: _echo()}, BUILT_IN, ()) if dev else ({}, None, ())
     active = _active(root, sorted(profiles), flat_id if flat is not None else None)
-    kind = profiles[active].kind
-    if not KINDS[kind].in_build:
-        tables[active].add(
-            "config.provider.kind_not_in_this_build",
-            "kind",
-            at_value=True,
-            kind=kind,
-            kinds=", ".join(kinds_in_build()),
-        )
-    return profiles, active
+    return profiles, active, _fallbacks(root, sorted(profiles), active)
+
+
+def _fallbacks(root: Table, names: list[str], active: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for given in root.read(FALLBACK_PROVIDERS):
+        wanted = str(given).strip()
+        name = _meant(wanted, names)
+        if name is None:
+            near = nearest(wanted, names)
+            root.add(
+                "config.provider.unknown_fallback",
+                FALLBACK_PROVIDERS.name,
+                at_value=True,
+                given=quoted(wanted),
+                suggestion=did_you_mean(wanted, names),
+                fix=f"write {quoted(near)} instead" if near else f"write one of: {', '.join(names)}",
+            )
+        elif name == active or name in found:
+            why = "is the active one" if name == active else "stands there twice"
+            detail = f"{quoted(name)} {why}, and is not asked again"
+            root.add(_CONTRADICTION, FALLBACK_PROVIDERS.name, at_value=True, detail=detail, fix="remove it")
+        else:
+            found.append(name)
+    return tuple(found)
+
+
+def _meant(wanted: str, names: list[str]) -> str | None:
+    return next((name for same in (str, fold) for name in names if same(name) == same(wanted)), None)
 
 
 def _active(root: Table, names: list[str], flat: str | None) -> str:
@@ -53,10 +82,9 @@ def _active(root: Table, names: list[str], flat: str | None) -> str:
             )
         return used
     wanted = str(given).strip()
-    for same in (str, fold):
-        for name in names:
-            if same(name) == same(wanted):
-                return name
+    name = _meant(wanted, names)
+    if name is not None:
+        return name
     root.add(
         "config.provider_selection.unknown_active",
         ACTIVE_PROVIDER.name,
@@ -72,12 +100,22 @@ def _profile(name: str, table: Table) -> ProviderProfile:
     row = replace(PROVIDER, settings=tuple(_with_key_env(setting, kind) for setting in PROVIDER.settings))
     values = table.read_all(row)
     del values["allow_plain_http"]
-    values["retry_max_backoff_ms"] = max(values["retry_max_backoff_ms"], values["retry_initial_backoff_ms"])
+    for first, longest in _GROWING:
+        values[longest] = max(values[longest], values[first])
     _check_base_url(table, kind, values["base_url"], values["endpoint"])
+    _check_region(table, kind, values)
+    _tell_contradictions(table, kind, values)
     key: SecretRef = values["api_key"]
+    token: SecretRef = values["oauth_access_token"]
+    if (
+        token.form == "absent"
+        and key.form == "absent"
+        and not {"api_key_env", "oauth_access_token_env"} & set(map(fold, table.raw))
+    ):
+        values["oauth_access_token"] = replace(token, fallback_env=kind.oauth_env)
     if key.form == "absent" and len(kind.key_env) > 1:
-        more = tuple(dict.fromkeys((*key.fallback_env, *kind.key_env)))
-        values["api_key"] = replace(key, fallback_env=more)
+        key = replace(key, fallback_env=tuple(dict.fromkeys((*key.fallback_env, *kind.key_env))))
+    values["api_key"] = replace(key, several=True)
     values["kind"] = kind.name
     return ProviderProfile(id=name, where=dotted(table.path), **values)
 
@@ -99,8 +137,7 @@ def _kind(name: str, table: Table) -> Kind:
         return KINDS[str(setting.default)]
     known = canonical(raw)
     if known is None:
-        names = kinds_in_build()
-        detail = f"unknown kind; expected one of {', '.join(names)}"
+        detail = f"unknown kind; expected one of {', '.join(sorted(KINDS))}"
         suggestion = did_you_mean(raw.strip().lower(), [*KINDS])
         fix = f'write: kind = "{nearest(raw.strip().lower(), [*KINDS]) or setting.default}"'
         table.add(
@@ -112,7 +149,7 @@ def _kind(name: str, table: Table) -> Kind:
 def _check_base_url(table: Table, kind: Kind, base_url: str | None, endpoint: str | None) -> None:
     detail, fix = "", ""
     if base_url is None:
-        if kind.own_base_url and endpoint is None and kind.in_build and "base_url" not in table:
+        if kind.own_base_url and endpoint is None and "base_url" not in table:
             detail = f"is needed for kind {kind.name}"
             fix = 'write the root of the API: base_url = "https://HOST/v1"'
     elif kind.never and kind.never in base_url:
@@ -128,8 +165,46 @@ def _check_base_url(table: Table, kind: Kind, base_url: str | None, endpoint: st
         table.add("config.value.invalid", "base_url", at_value=True, detail=detail, suggestion="", fix=fix)
 
 
+def _check_region(table: Table, kind: Kind, values: Mapping[str, object]) -> None:
+    if REGION in placed(kind, table.reading.environ).base_url and not (
+        values["base_url"] or values["endpoint"]
+    ):
+        table.add(
+            "config.provider.region_missing", kind=kind.name, names=", ".join(REGION_ENV), first=REGION_ENV[0]
+        )
+
+
+def _tell_contradictions(table: Table, kind: Kind, values: dict[str, Any]) -> None:
+    """Note what is written and cannot take effect, and leave it out where it would do harm."""
+    endpoint, effort = values["endpoint"], values["reasoning_effort"]
+    found = []
+    if endpoint and (values["models_endpoint"] or endpoint.endswith("/chat/completions")):
+        found += [
+            (
+                name,
+                "has no effect beside endpoint, which is the whole address of the chat call",
+                "remove one of them",
+            )
+            for name in ("base_url", "chat_completions_path")
+            if values[name]
+        ]
+    if values["wire_api"] == "responses" and kind.protocol != "openai_chat":
+        found.append(("wire_api", f"kind {kind.name} speaks a protocol of its own", "remove it"))
+    if effort and kind.efforts and effort not in kind.efforts:
+        takes = f"kind {kind.name} takes {', '.join(kind.efforts)}; {effort} is not sent"
+        found.append(("reasoning_effort", takes, "write one of those"))
+        values["reasoning_effort"] = None
+    if values["oauth_access_token"].form != "absent" and kind.auth != "bearer":
+        detail = f"kind {kind.name} takes no such token; it is not sent"
+        found.append(("oauth_access_token", detail, "write the key as api_key"))
+        values["oauth_access_token"] = SecretRef("absent", None, "")
+    for name, detail, fix in found:
+        table.add(_CONTRADICTION, name, at_value=True, detail=detail, fix=fix)
+
+
 def _echo() -> ProviderProfile:
     defaults = {fold(setting.name): setting.default for setting in PROVIDER.settings}
     del defaults["allow_plain_http"]
-    defaults.update(kind=BUILT_IN, model=BUILT_IN, api_key=SecretRef("absent", None, ""), headers={})
+    absent = SecretRef("absent", None, "")
+    defaults.update(kind=BUILT_IN, model=BUILT_IN, api_key=absent, oauth_access_token=absent, headers={})
     return ProviderProfile(id=BUILT_IN, where="built-in", **defaults)  # type: ignore[arg-type]

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 
 from loong_channels import catalog
 from loong_channels.settings import Setting
+from loong_gateway.config.provider_settings import ACTIVE_PROVIDER, FALLBACK_PROVIDERS, PROVIDER
 from loong_gateway.config.settings import (
-    ACTIVE_PROVIDER,
     CHANNEL_COMMON,
     HTTP_ENDPOINTS,
     LATER_TABLES,
     NAMED_SECTIONS,
-    PROVIDER,
     SECTIONS,
 )
 from loong_gateway.config.tables import fold
@@ -53,6 +52,7 @@ _TYPES: Mapping[str, Mapping[str, object]] = {
     "ids": {"type": "array", "items": {"type": ["string", "integer"]}},
     "int_ids": {"type": "array", "items": {"type": ["integer", "string"]}},
     "headers": {"type": "object", "additionalProperties": _TEXT},
+    "env": {"type": "object", "additionalProperties": _SECRET},
     "secret": _SECRET,
 }
 
@@ -89,7 +89,7 @@ def root() -> Node:
     provider = _settings(PROVIDER.settings) | _unread(PROVIDER.later)
     tables["provider"] = Node("provider", children=provider)
     tables["providers"] = Node("providers", children={ANY: Node(ANY, children=provider)})
-    tables[ACTIVE_PROVIDER.name] = Node(ACTIVE_PROVIDER.name, ACTIVE_PROVIDER)
+    tables.update(_settings((ACTIVE_PROVIDER, FALLBACK_PROVIDERS)))
     for name in catalog.gateway_channels():
         own = _settings((*CHANNEL_COMMON, *catalog.spec(name).settings))
         account = Node(ANY, children={key: node for key, node in own.items() if key != "default_account"})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from loong_channels.settings import Setting
 from loong_gateway.config.casting import Problem, kind_of
-from loong_gateway.config.secrets import shape_problem
+from loong_gateway.config.secrets import parts_of, shape_problem
 from loong_gateway.config.snapshot import SecretRef
 
 __all__ = ["RefCast", "is_blank", "pointer_problem", "read_ref"]
@@ -105,7 +105,7 @@ def _read_text(setting: Setting, raw: str) -> RefCast:
     match = _ENV_TEXT.fullmatch(raw.strip())
     if match is not None:
         return _env(setting, next(group for group in match.groups() if group is not None).strip())
-    problem = shape_problem(raw)
+    problem = next(filter(None, map(shape_problem, parts_of(raw, several=setting.several))), "")
     if problem:
         values = {"detail": f"{problem}; it cannot be a secret", "example": setting.env or "NAME"}
         return RefCast(problems=(Problem("config.secret.shape", values),))

@@ -5,23 +5,30 @@ The value goes to the caller and nowhere else; no text made here holds it, nor i
 
 from __future__ import annotations
 
-import contextlib
 import os
-import selectors
-import signal
+import re
 import stat
-import subprocess
 from collections.abc import Mapping
 
-from loong_channels.waiting import Deadline
+from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.base.child import run_child
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.snapshot import SecretRef
 
-__all__ = ["SecretUnavailable", "is_configured", "open_to_others", "peek", "resolve", "shape_problem"]
+__all__ = [
+    "SecretUnavailable",
+    "is_configured",
+    "open_to_others",
+    "parts_of",
+    "peek",
+    "resolve",
+    "shape_problem",
+]
 
 EXEC_TIMEOUT_S = 5.0
 MAX_SECRET_BYTES = 65_536
+_SEPARATORS = re.compile(r"[,;\r\n]")
 _WORLD_BITS = ((stat.S_IROTH, "readable"), (stat.S_IWOTH, "writable"))
 
 
@@ -32,6 +39,7 @@ class SecretUnavailable(CommandError):
 def resolve(ref: SecretRef, environ: Mapping[str, str]) -> str:
     """The secret that `ref` leads to. A reference that is present decides alone; only an absent one falls back.
 
+    Where there may be several, each stands on a line of its own.
     Blocks for a file, and up to 5 s for a program. Thread-safe. Raises SecretUnavailable.
     """
     if ref.form == "env":
@@ -77,11 +85,19 @@ def open_to_others(mode: int) -> str:
     return " and ".join(word for bit, word in _WORLD_BITS if mode & bit)
 
 
+def parts_of(value: str, *, several: bool) -> list[str]:
+    """The secrets in a text, at least one: where there may be several they are separated by `,` or `;` or new lines."""
+    pieces = [piece.strip() for piece in _SEPARATORS.split(value)] if several else [value]
+    return list(dict.fromkeys(piece for piece in pieces if piece)) or [""]
+
+
 def _checked(value: str, source: str, ref: SecretRef) -> str:
-    problem = shape_problem(value)
-    if problem:
-        raise SecretUnavailable("secret.bad_shape", source=source, detail=problem, setting=ref.setting)
-    return value
+    parts = parts_of(value, several=ref.several)
+    for part in parts:
+        problem = shape_problem(part)
+        if problem:
+            raise SecretUnavailable("secret.bad_shape", source=source, detail=problem, setting=ref.setting)
+    return "\n".join(parts)
 
 
 def _from_env(names: tuple[str, ...], ref: SecretRef, environ: Mapping[str, str]) -> str:
@@ -119,57 +135,25 @@ def _unreadable(path: str, detail: str, ref: SecretRef) -> SecretUnavailable:
 
 def _from_program(command: list[str], ref: SecretRef, environ: Mapping[str, str]) -> str:
     try:
-        process = subprocess.Popen(
+        result = run_child(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=dict(environ),
-            start_new_session=True,
+            cwd=None,
+            env=environ,
+            max_bytes=MAX_SECRET_BYTES,
+            deadline=Deadline(EXEC_TIMEOUT_S),
+            stop=StopToken(),
+            bounded=False,
         )
     except (OSError, ValueError, IndexError) as error:
         detail = getattr(error, "strerror", None) or "it cannot be started"
         raise _failed(command, str(detail).lower(), ref) from None
-    deadline = Deadline(EXEC_TIMEOUT_S)
-    with process:
-        output = _output_of(process, deadline)
-        code = (
-            _exit_code(process, deadline) if output is not None and len(output) <= MAX_SECRET_BYTES else None
-        )
-        if code is None:
-            # The whole group: a shell script leaves its children holding the pipe.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-    if output is not None and len(output) > MAX_SECRET_BYTES:
+    if result.ending == "flooded":
         raise _failed(command, "more than 64 KiB of output", ref)
-    if output is None or code is None:
+    if result.ending != "exited":
         raise _failed(command, f"no answer within {EXEC_TIMEOUT_S:g} s", ref)
-    if code:
-        raise _failed(command, f"exit code {code}", ref)
-    return _text(output)
-
-
-def _exit_code(process: subprocess.Popen[bytes], deadline: Deadline) -> int | None:
-    try:
-        return process.wait(deadline.remaining())
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _output_of(process: subprocess.Popen[bytes], deadline: Deadline) -> bytes | None:
-    """What the program wrote until it closed its output or wrote too much; None when the deadline passed."""
-    assert process.stdout is not None
-    output = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while len(output) <= MAX_SECRET_BYTES:
-            if deadline.expired or not selector.select(deadline.remaining()):
-                return None
-            piece = os.read(process.stdout.fileno(), MAX_SECRET_BYTES)
-            if not piece:
-                break
-            output += piece
-    return output
+    if result.code:
+        raise _failed(command, f"exit code {result.code}", ref)
+    return _text(result.stdout)
 
 
 def _failed(command: list[str], detail: str, ref: SecretRef) -> SecretUnavailable:

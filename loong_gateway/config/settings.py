@@ -14,15 +14,14 @@ from loong_gateway.config.section import Section, number, seconds
 from loong_gateway.config.tool_settings import TOOL_SECTIONS
 
 __all__ = [
-    "ACTIVE_PROVIDER",
     "CHANNEL_COMMON",
     "DEV_PORT",
     "HTTP_ENDPOINTS",
     "LATER_CHANNEL_SETTINGS",
     "LATER_TABLES",
+    "MODEL_TOOLS",
     "NAMED_SECTIONS",
     "PORT_TOOLS",
-    "PROVIDER",
     "SECTIONS",
 ]
 
@@ -80,7 +79,7 @@ _GATEWAY = Section(
             0,
             0,
             100_000,
-            "WebSocket handshakes per second, all clients together; 0 = no limit",
+            "WebSocket handshakes per second and address; 0 = no limit",
             "restart",
         ),
     ),
@@ -109,6 +108,12 @@ HTTP_ENDPOINTS = ("chatCompletions", "embeddings", "metrics", "models", "respons
 
 # The tools that a build has; gateway.tools chooses among them.
 PORT_TOOLS = ("channels_status", "models_list", "session_status", "sessions_history", "sessions_list", "time")
+# What the model may be allowed besides.
+MODEL_TOOLS = (
+    *PORT_TOOLS,
+    *("channels.send", "file.list", "file.read", "file.write", "http.request", "shell.run", "web.fetch"),
+    *("sessions.history", "sessions.list", "sessions.status"),
+)
 
 _CONTROL_UI = Section(
     "gateway.controlUi",
@@ -310,81 +315,8 @@ SECTIONS = {
     for section in (*_SECTIONS, *TOOL_SECTIONS, *MCP_SECTIONS, *ACP_SECTIONS, *AUDIT_SECTIONS)
 }
 
-PROVIDER = Section(
-    "provider",
-    (
-        Setting("kind", "text", "openai", "which service this is"),
-        Setting("model", "text", "auto", "model id; auto takes the first fitting one of the service"),
-        Setting("base_url", "url", None, "root of the service; default per kind"),
-        Setting("endpoint", "url", None, "full address of the chat call"),
-        Setting("models_endpoint", "url", None, "full address of the model list"),
-        Setting("chat_completions_path", "text", None, "path of the chat call below base_url"),
-        Setting("allow_plain_http", "bool", False, "accept http:// to a host that is not this one"),
-        Setting("api_key", "secret", None, "key of the service"),
-        Setting("images", "bool", False, "whether the model is shown the pictures that come with messages"),
-        Setting(
-            "embedding_model", "text", None, "model id for embeddings; absent = the caller must name one"
-        ),
-        Setting("preferred_models", "texts", (), "models that auto tries first, in order"),
-        Setting(
-            "reasoning_effort",
-            "choice",
-            None,
-            "how long the model may think",
-            choices=("none", "minimal", "low", "medium", "high", "xhigh"),
-        ),
-        Setting("headers", "headers", {}, "sent with every request"),
-        number("temperature", 0.2, 0, 2, "how freely the model writes", kind="float"),
-        Setting(
-            "max_tokens", "int", None, "longest answer in tokens; absent = the service decides", 1, 10_000_000
-        ),
-        Setting("stop", "texts", (), "texts that end an answer"),
-        Setting("request_timeout_ms", "int", 120_000, "wait for the first byte", 1000, 600_000, clamp=True),
-        Setting("turn_timeout_ms", "int", 600_000, "whole turn with retries", 1000, 3_600_000, clamp=True),
-        Setting("retry_max_attempts", "int", 3, "tries of one call", 1, 8, clamp=True),
-        Setting("retry_initial_backoff_ms", "int", 300, "first wait between tries", 50, 10_000, clamp=True),
-        Setting("retry_max_backoff_ms", "int", 3000, "longest wait between tries", 50, 30_000, clamp=True),
-        Setting("model_catalog_cache_ttl_ms", "int", 30_000, "model list is fresh", 0, 300_000, clamp=True),
-        Setting(
-            "model_catalog_stale_if_error_ms",
-            "int",
-            120_000,
-            "old model list is used when a new one cannot be had",
-            0,
-            600_000,
-            clamp=True,
-        ),
-    ),
-    later=(
-        "default_for_kind",
-        "model_candidate_cooldown_max_entries",
-        "model_candidate_cooldown_max_ms",
-        "model_candidate_cooldown_ms",
-        "model_catalog_cache_max_entries",
-        "oauth_access_token",
-        "oauth_access_token_env",
-        "profile_auth_reject_disable_ms",
-        "profile_cooldown_max_ms",
-        "profile_cooldown_ms",
-        "profile_health_mode",
-        "profile_state_backend",
-        "profile_state_max_entries",
-        "profile_state_sqlite_path",
-        "reasoning_extra_body_mode",
-        "reasoning_extra_body_disabled_model_hints",
-        "reasoning_extra_body_kimi_model_hints",
-        "reasoning_extra_body_omit_model_hints",
-        "tool_schema_disabled_model_hints",
-        "tool_schema_mode",
-        "tool_schema_strict_model_hints",
-        "wire_api",
-    ),
-)
-
 # Tables that hold one table for each name that the operator chooses.
 NAMED_SECTIONS = {"mcp.servers": MCP_SERVER, "acp.backends": ACP_BACKEND}
-
-ACTIVE_PROVIDER = Setting("active_provider", "text", None, "which of providers answers")
 
 # What every channel block has besides the settings of its spec; the first three are the block's alone.
 CHANNEL_COMMON = (

@@ -33,12 +33,14 @@ class SecretRef:
 
     `form`: "inline", "env", "file", "exec" or "absent". `value` is the literal, variable, path or command line.
     `fallback_env` are the variables tried when `form` is "absent". `setting` is the dotted path in the config.
+    `several` allows more than one secret in it.
     """
 
     form: str
     value: object = field(repr=False)
     setting: str
     fallback_env: tuple[str, ...] = ()
+    several: bool = False
 
     @property
     def display(self) -> str:
@@ -157,6 +159,17 @@ class ProviderProfile:
     model_catalog_stale_if_error_ms: int
     images: bool = False
     embedding_model: str | None = None
+    wire_api: str = "chat_completions"
+    oauth_access_token: SecretRef = SecretRef("absent", None, "")
+    model_catalog_cache_max_entries: int = 32
+    model_candidate_cooldown_ms: int = 300_000
+    model_candidate_cooldown_max_ms: int = 3_600_000
+    model_candidate_cooldown_max_entries: int = 64
+    profile_cooldown_ms: int = 60_000
+    profile_cooldown_max_ms: int = 3_600_000
+    profile_auth_reject_disable_ms: int = 21_600_000
+    profile_state_max_entries: int = 256
+    profile_health_mode: str = "provider_default"
 
 
 @dataclass(frozen=True)
@@ -277,6 +290,7 @@ class Config:
     mcp: Mapping[str, McpServer] = field(default_factory=dict)
     acp: AcpSettings = field(default_factory=AcpSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    fallback_providers: tuple[str, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
 
     @property

@@ -19,6 +19,7 @@ from loong_gateway.config.toml_lines import KeyPath
 __all__ = ["Reading", "Table", "fold", "names_of"]
 
 _MANUAL = "docs/configuration.md"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -133,11 +134,41 @@ class Table:
         plain_http = self.get("allow_plain_http") is True
         self.warn_unknown(names_of(section.settings, (*section.tables, *section.later)))
         return {
-            fold(setting.name): self.read_secret(setting)
-            if setting.kind == "secret"
-            else self.read(setting, plain_http=plain_http)
-            for setting in section.settings
+            fold(setting.name): self._value_of(setting, plain_http=plain_http) for setting in section.settings
         }
+
+    def _value_of(self, setting: Setting, *, plain_http: bool) -> Any:
+        if setting.kind == "secret":
+            return self.read_secret(setting)
+        if setting.kind == "env":
+            return self.read_env(setting)
+        return self.read(setting, plain_http=plain_http)
+
+    def read_env(self, setting: Setting) -> dict[str, str | SecretRef]:
+        """A table of variables: each is text, or a table that refers to a secret."""
+        found: dict[str, str | SecretRef] = {}
+        for name, raw in self._table_under(setting.name).items():
+            path = (*self.path_of(setting.name), name)
+            problems: tuple[Problem, ...] = ()
+            if not _VARIABLE.fullmatch(name) or (isinstance(raw, str) and "\0" in raw):
+                words = {
+                    "detail": "is no variable",
+                    "suggestion": "",
+                    "fix": 'write, for example: NAME = "text"',
+                }
+                problems = (Problem("config.value.invalid", words),)
+            elif isinstance(raw, str):
+                found[name] = raw
+            else:
+                cast_ref = read_ref(Setting(name, "secret"), raw, base_dir=self.reading.base_dir)
+                problems = cast_ref.problems
+                found[name] = cast_ref.ref(dotted(path), ())
+                self.reading.refs.append(cast_ref.ref(dotted(path), ()))
+            for problem in problems:
+                self.reading.findings.add(
+                    problem.code, (*path, *problem.item), dict(problem.values), at_value=True
+                )
+        return found
 
     def read_secret(self, setting: Setting, *, inherited: SecretRef | None = None) -> SecretRef:
         """The reference of a secret setting: what is written, else `<name>_env`, else `inherited`, else the default.

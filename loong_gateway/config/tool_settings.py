@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Callable, Iterable
+
+from loong_channels import catalog
 from loong_channels.settings import Setting
 from loong_gateway.config.agent_snapshot import (
     ApprovalSettings,
@@ -13,11 +18,14 @@ from loong_gateway.config.agent_snapshot import (
 )
 from loong_gateway.config.section import Section, number
 from loong_gateway.config.tables import Table
+from loong_gateway.config.urls import check_origin
 
 __all__ = [
     "TOOL_SECTIONS",
     "read_tools",
 ]
+
+_PROGRAM = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 
 _TOOLS = Section(
     "tools",
@@ -95,11 +103,63 @@ TOOL_SECTIONS = (_TOOLS, _APPROVAL, _WEB, _HTTP, _MESSAGES, _SESSIONS)
 def read_tools(root: Table) -> ToolSettings:
     """What [tools] says; findings go where the table says."""
     table = root.child("tools")
+    values, http, messages = table.read_all(_TOOLS), table.child("http"), table.child("messages")
+    http_values, message_values = http.read_all(_HTTP), messages.read_all(_MESSAGES)
+    _check_root(table, values["file_root"])
+    _check_each(
+        table, "shell_allow", values["shell_allow"], _program_problem, 'shell_allow = ["/usr/bin/uptime"]'
+    )
+    _check_each(
+        http, "origins", http_values["origins"], check_origin, 'origins = ["https://intra.example:8443"]'
+    )
+    _check_each(
+        messages,
+        "targets",
+        message_values["targets"],
+        _target_problem,
+        'targets = ["telegram:bot_110201543:1001"]',
+    )
+    if values["shell_allow"] and values["file_root"] is None:
+        _invalid(table, "shell_allow", "needs tools.file_root, where programs run", "write file_root as well")
     return ToolSettings(
-        **table.read_all(_TOOLS),
+        **values,
         approval=ApprovalSettings(**table.child("approval").read_all(_APPROVAL)),
         web=WebToolSettings(**table.child("web").read_all(_WEB)),
-        http=HttpToolSettings(**table.child("http").read_all(_HTTP)),
-        messages=MessageToolSettings(**table.child("messages").read_all(_MESSAGES)),
+        http=HttpToolSettings(**http_values),
+        messages=MessageToolSettings(**message_values),
         sessions=SessionToolSettings(**table.child("sessions").read_all(_SESSIONS)),
     )
+
+
+def _check_root(table: Table, file_root: str | None) -> None:
+    """Note a root with the config in it; where else it may not be is known when it is used."""
+    root = os.path.realpath(file_root or os.devnull)
+    if os.path.commonpath((root, os.path.realpath(table.reading.base_dir))) == root:
+        fix = "name a directory that holds nothing of the gateway"
+        _invalid(table, "file_root", "holds the config of the gateway", fix)
+
+
+def _program_problem(program: str) -> str:
+    if os.path.isabs(program):
+        return "" if program.isprintable() else "holds characters that no path may hold"
+    return "" if _PROGRAM.fullmatch(program) else "expected the name of a program or its absolute path"
+
+
+def _target_problem(target: str) -> str:
+    parts = target.split(":", 2)
+    if len(parts) != 3 or not all(parts):
+        return "expected CHANNEL:ACCOUNT:TARGET"
+    return "" if catalog.canonical(parts[0]) else "names a channel that is not known"
+
+
+def _check_each(
+    table: Table, name: str, values: Iterable[str], problem_of: Callable[[str], str], example: str
+) -> None:
+    """Note the first value that cannot be used."""
+    problem = next(filter(None, map(problem_of, values)), "")
+    if problem:
+        _invalid(table, name, problem, f"write, for example: {example}")
+
+
+def _invalid(table: Table, name: str, detail: str, fix: str) -> None:
+    table.add("config.value.invalid", name, at_value=True, detail=detail, suggestion="", fix=fix)

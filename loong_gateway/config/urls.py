@@ -9,9 +9,11 @@ __all__ = [
     "PLAIN_HTTP",
     "PLAIN_WS",
     "check_base_url",
+    "check_origin",
     "check_proxy_url",
     "check_web_socket_url",
     "is_loopback_host",
+    "origin_of",
 ]
 
 
@@ -28,6 +30,25 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def origin_of(url: str) -> tuple[str, str, int] | None:
+    """(scheme, host, port) of an http or https URL in one spelling, None for what is none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme not in ("http", "https") or not host:
+        return None
+    return parts.scheme, host, (443 if parts.scheme == "https" else 80) if port is None else port
+
+
+def check_origin(url: str) -> str:
+    """What is wrong with `url` as scheme://host or scheme://host:port, or ""."""
+    problem = check_base_url(url, plain_http=True)
+    return problem or ("carries a path" if urlsplit(url).path not in ("", "/") else "")
 
 
 def check_base_url(url: str, *, plain_http: bool) -> str:
@@ -69,6 +90,8 @@ def _check_service(url: str, schemes: tuple[str, str], *, plain: bool, refusal: 
 
 
 def _check_shape(url: str, schemes: tuple[str, ...]) -> str:
+    if "<" in url and ">" in url:
+        return "still holds a placeholder in < >, where a word of your own belongs"
     if not url.isascii() or any(c <= " " or c in '<>"\\^`{|}\x7f' for c in url):
         return "holds characters that a URL may not hold"
     try:

@@ -14,7 +14,8 @@ class Origin:
     """`entry`: "chat" (a channel), "rpc", "http", "hook" or "turn" (the commands of this host).
 
     `turn` names the turn and is the same when it is begun again after a crash: "inbox:SEQ" or "run:ID". `address` and
-    `sender` are those of a chat, None elsewhere. `session` is the stored key, None for a run by itself.
+    `sender` are those of a chat, None elsewhere. `session` is the stored key, None for a run by itself. A `durable` one
+    is begun again after a crash; any other is gone with the process.
     """
 
     entry: str
@@ -22,3 +23,4 @@ class Origin:
     session: str | None = None
     address: Address | None = None
     sender: str | None = None
+    durable: bool = True

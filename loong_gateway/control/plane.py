@@ -12,6 +12,7 @@ from loong_gateway.base.timers import Timers
 from loong_gateway.config.snapshot import Config
 from loong_gateway.providers.contract import Embeddings
 
+from .approvals import Approvals
 from .operations import (
     ChannelOutcome,
     ChannelRequest,
@@ -61,6 +62,10 @@ class ControlPlane(Protocol):
     @property
     def tools(self) -> ToolDesk:
         """What can be called by name."""
+
+    @property
+    def approvals(self) -> Approvals:
+        """Calls of tools that wait for a person."""
 
     @property
     def work_units(self) -> WorkUnits:
@@ -125,6 +130,12 @@ class ControlPlane(Protocol):
 
         The first row of a profile is the model that it is configured for. Blocks for the providers when they are asked
         anew; one that does not answer is listed with that model alone.
+        """
+
+    def tool_servers(self) -> Sequence[Mapping[str, object]]:
+        """The configured tool servers: {name, enabled, allowed, state, tools, skipped, restarts, last_error}.
+
+        `state` is "stopped" (nobody needed it yet), "starting", "ready" or "failed". Quick.
         """
 
     def embed(

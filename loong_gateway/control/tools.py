@@ -31,7 +31,8 @@ class ToolInfo:
 
 @dataclass(frozen=True)
 class ToolOutcome:
-    """What a tool gave, or why it was not called. `error_code` is "" or "not_found", "invalid_request", "failed".
+    """What a tool gave, or why it was not called. `error_code` is "" or "not_found", "invalid_request", "refused" (a
+    person did not allow this call), "interrupted", "failed".
 
     A tool that is denied is "not_found" as well: nobody learns which ones there are.
     """
@@ -49,4 +50,7 @@ class ToolDesk(Protocol):
         """Call it if that is allowed. Blocks; never raises for what the tool does."""
 
     def offered(self, entry: str) -> tuple[ToolInfo, ...]:
-        """What is allowed there, by name."""
+        """What the port may call there, by name."""
+
+    def visible(self) -> tuple[ToolInfo, ...]:
+        """What the model may call, by name."""

@@ -21,6 +21,7 @@ from loong_gateway.control import (
     TurnRequest,
     TurnResult,
 )
+from loong_gateway.control.approvals import Approvals
 from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.control.runs import Runs
 from loong_gateway.control.sessions import Sessions
@@ -33,8 +34,7 @@ from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.restarts import Restarts
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.providers.contract import Embeddings
-from loong_gateway.tools.desk import Tools
-from loong_gateway.tools.looks import built_in_tools
+from loong_gateway.tools.builtin import all_tools
 
 __all__ = ["Desk"]
 
@@ -59,7 +59,9 @@ class Desk:
         self._report = report
         self._life = life
         self._loop = loop
-        self._tools = Tools(self.config, built_in_tools(self, wall_ms))
+        tools = all_tools(self, wall_ms, parts.egress, parts.own_paths)
+        engine.tools.add(lambda: tools)
+        engine.tools.add(parts.tool_servers.tools)
         self._restarts = restarts
 
     @property
@@ -95,7 +97,12 @@ class Desk:
     @property
     def tools(self) -> ToolDesk:
         """See control.ControlPlane."""
-        return self._tools
+        return self._engine.tools
+
+    @property
+    def approvals(self) -> Approvals:
+        """See control.ControlPlane."""
+        return self._engine.approvals
 
     @property
     def work_units(self) -> WorkUnits:
@@ -201,6 +208,10 @@ class Desk:
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
         """See control.ControlPlane."""
         return self._parts.models.models(refresh=refresh, timeout_s=timeout_s)
+
+    def tool_servers(self) -> Sequence[Mapping[str, object]]:
+        """See control.ControlPlane."""
+        return self._parts.tool_servers.facts()
 
     def embed(
         self,

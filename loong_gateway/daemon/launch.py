@@ -52,6 +52,7 @@ from loong_gateway.owner.paths import Places
 from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
+from loong_gateway.tools.mcp import McpServers, ServerWorld
 
 __all__ = ["Ended", "Launch", "launch"]
 
@@ -188,6 +189,7 @@ def _with_store(
                 clock=clock,
                 changed=changes,
                 outgoing=Outgoing(order.places.outgoing),
+                provider_state=order.places.provider_state,
                 webhooks=Webhooks(
                     functools.partial(listening, settings=order.config.gateway, threads=threads)
                 ),
@@ -202,9 +204,7 @@ def _with_store(
                 places=order.places,
                 lock=lock,
                 bound=bound,
-                listener=lambda control: _listener(
-                    order, bound, credentials, threads, redactor, control, engine
-                ),
+                listener=functools.partial(_listener, order, bound, credentials, threads, redactor, engine),
                 store=store,
                 engine=engine,
                 threads=threads,
@@ -266,6 +266,7 @@ def _desk_parts(
 ) -> DeskParts:
     store, audit = parts
     places = order.places
+    egress = egress_of(order.config.network, order.environ)
     return DeskParts(
         settings=ConfigDesk(
             places,
@@ -277,7 +278,7 @@ def _desk_parts(
         ),
         models=ModelsDesk(
             lambda: engine.config,
-            egress=egress_of(order.config.network, order.environ),
+            egress=egress,
             environ=order.environ,
             secret=engine.resolve_secret,
             threads=threads,
@@ -285,8 +286,14 @@ def _desk_parts(
         ),
         work_units=WorkUnitDesk(store, Clock()),
         audit=audit,
+        tool_servers=McpServers(
+            lambda: engine.config,
+            ServerWorld(threads, order.environ, engine.resolve_secret, redactor.scrub),
+        ),
         held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),
+        egress=egress,
+        own_paths=(places.home, places.state, places.config),
     )
 
 
@@ -296,8 +303,8 @@ def _listener(
     credentials: _Credentials,
     threads: ThreadRegistry,
     redactor: Redactor,
-    control: ControlPlane,
     engine: Engine,
+    control: ControlPlane,
 ) -> Listener:
     settings = order.config.gateway
     auth = Auth(

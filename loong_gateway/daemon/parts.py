@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from loong_channels.egress import Egress
 from loong_gateway.api.bind import Bound
 from loong_gateway.api.listener import Listener
 from loong_gateway.audit.recorder import Recorder
@@ -20,21 +21,28 @@ from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places
 from loong_gateway.storage.store import Store
+from loong_gateway.tools.mcp import McpServers
 
 __all__ = ["DeskParts", "LifeState", "RuntimeParts"]
 
 
 @dataclass(frozen=True)
 class DeskParts:
-    """What the port may ask besides the life and the engine. `log_path` is the file of the log,
-    `audit` None where no journal is kept."""
+    """What the port may ask besides the life and the engine. `log_path` is the file of the log.
+
+    Tools go out by `egress`, and never touch `own_paths`: the directories and files of the gateway itself. `audit` is
+    None where no journal is kept.
+    """
 
     settings: SettingsDesk
     models: ModelsDesk
+    tool_servers: McpServers
     work_units: WorkUnitDesk
     audit: Recorder | None
     held: tuple[HeldSecret, ...]
     log_path: str
+    egress: Egress
+    own_paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)

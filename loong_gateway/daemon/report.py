@@ -69,7 +69,7 @@ class Report:
         return tuple(reasons)
 
     def _problems(self) -> list[str]:
-        found = self._parts.engine.problems()
+        found = [*self._parts.engine.problems(), *self._parts.desk.tool_servers.problems()]
         if not self._life.channels_on:
             found.append("crash_loop")
         audit = self._parts.desk.audit

@@ -109,6 +109,7 @@ class Runtime:
             while self._loop.stop_reason is None:
                 self._loop.step(self._seconds_to_next())
                 self._report_changes()
+            self._record("restart" if self._loop.restarting else "stop")
             self._stop(self._loop.stop_reason)
         except BaseException as error:
             self._life.phase = "failed"
@@ -200,6 +201,8 @@ class Runtime:
 
     def _look(self) -> None:
         self._engine.tick()
+        if self._parts.desk.tool_servers.tick():
+            self._changed.set()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
         self._restarts.look()
@@ -265,7 +268,6 @@ class Runtime:
         drain = Deadline(drain_s)
         self._ceiling.begin(drain_s + CEILING_EXTRA_S)
         self._life.phase = "stopping"
-        self._record("restart" if self._loop.restarting else "stop")
         self._life.shutdown_reason = f"shutdown requested: {reason}"
         self._publish()
         self._engine.bus.publish(Event("shutdown", self._farewell(), scope=None))
@@ -278,6 +280,7 @@ class Runtime:
             self._loop.step(0.0)
         lanes.cut()
         left = lanes.wait_idle(Deadline(CUT_S))
+        parts.desk.tool_servers.close(Deadline(CLOSE_S))
         self._engine.timers.close(Deadline(CLOSE_S))
         # What comes only once was received until now; nothing may be read any more when the store is closed.
         stuck += supervisor.stop(Deadline(CLOSE_S))

@@ -10,10 +10,11 @@ from loong_channels import catalog
 from loong_channels.aes import CRYPTO_FIX, can_decrypt
 from loong_channels.contract import ChannelSpec
 from loong_gateway.config.diagnostics import as_lines
+from loong_gateway.config.kinds import KINDS, Kind
 from loong_gateway.config.secrets import SecretUnavailable, is_configured, peek, resolve
 from loong_gateway.config.selectors import unserved
-from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
-from loong_gateway.doctor.contract import FAIL, WARN, Check, Inspection, failed, passed, warned
+from loong_gateway.config.snapshot import AccountConfig, Config, ProviderProfile, SecretRef
+from loong_gateway.doctor.contract import FAIL, PASS, WARN, Check, Inspection, failed, passed, warned
 from loong_gateway.texts import render
 
 # Findings of the validation that a check of its own looks at more closely.
@@ -111,10 +112,56 @@ def _provider(inspection: Inspection, config: Config) -> list[Check]:
                 "add [provider] with kind, model and api_key, then: loong list-models",
             )
         ]
+    names = (config.active_provider, *config.fallback_providers)
+    checks = [_keys(name if one == names[0] else f"{name} [{one}]", inspection, one) for one in names]
     profile = config.providers[config.active_provider]
-    if profile.api_key.form == "absent" and not profile.api_key.fallback_env:
-        return [passed(name, f"{profile.kind} needs no key")]
-    return [_secret(name, inspection, profile.api_key)]
+    kind = KINDS[profile.kind]
+    if profile.model.strip().lower() == "auto" and not kind.auto_lists and not profile.preferred_models:
+        checks.append(_unlisted(profile, kind))
+    return checks + _unwell(inspection)
+
+
+def _keys(name: str, inspection: Inspection, id: str) -> Check:
+    assert inspection.config is not None
+    profile = inspection.config.providers[id]
+    kind = KINDS[profile.kind]
+    refs = [profile.oauth_access_token, profile.api_key]
+    written = [ref for ref in refs if ref.form != "absent" or ref.fallback_env]
+    if kind.key_optional and not any(is_configured(ref, inspection.environ) for ref in written):
+        return passed(name, f"{profile.kind} needs no key")
+    # One of them is enough; the key is what a text should name when there is none.
+    found = [_secret(name, inspection, ref) for ref in written or refs[1:]]
+    return next((check for check in found if check.level == PASS), found[-1])
+
+
+def _unlisted(profile: ProviderProfile, kind: Kind) -> Check:
+    name, where = "provider model", f"{profile.where}.model"
+    if kind.auto_models:
+        return passed(
+            name, f"{where} is auto, which takes {kind.auto_models[0]}: this lane lists other models too"
+        )
+    return failed(
+        name,
+        f"{where} is auto, and this lane does not list what the plan holds.",
+        "write model or preferred_models, then: loong ask --message hi",
+    )
+
+
+def _unwell(inspection: Inspection) -> list[Check]:
+    """Keys that the live gateway tries last, by their place in the config."""
+    said = inspection.status.get("provider") if inspection.status and inspection.owner_alive else None
+    keys = said.get("keys") if isinstance(said, dict) else None
+    unwell = keys.get("unwell") if isinstance(keys, dict) else None
+    return [
+        warned(
+            "provider keys",
+            f"key {one.get('key')} is {one.get('state')} for {one.get('left_s')} s after {one.get('last_error')}; "
+            "it is tried last.",
+            "replace it if it was refused, then: loong list-models",
+        )
+        for one in (unwell if isinstance(unwell, list) else ())
+        if isinstance(one, dict)
+    ]
 
 
 def _port_secrets(inspection: Inspection, config: Config) -> list[Check]:

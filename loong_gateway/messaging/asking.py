@@ -12,7 +12,7 @@ from loong_gateway.config.snapshot import Config
 from loong_gateway.control.agents import Agents
 from loong_gateway.control.origin import Origin
 from loong_gateway.messaging.conversation import Question, build_call
-from loong_gateway.messaging.tool_rounds import ToolRounds
+from loong_gateway.messaging.tool_rounds import OnTool, ToolRounds
 from loong_gateway.providers.contract import Completion, Provider
 from loong_gateway.providers.fault_counts import faults_counted
 from loong_gateway.storage import transcripts
@@ -54,7 +54,7 @@ class Asking:
         self._store = store
         self._config = config
         self._provider = provider
-        self._rounds = rounds
+        self.rounds = rounds
         self._agents = agents
         self._metrics = metrics
         self._clock = clock
@@ -68,8 +68,11 @@ class Asking:
         *,
         profile: str | None = None,
         on_text: Callable[[str], None] | None = None,
+        on_tool: OnTool | None = None,
     ) -> Answer:
         """The answer, of an agent that is meant for such turns or else of the model, streamed to `on_text`.
+
+        `on_tool` is told of the tools that are called on the way.
 
         Blocks; raises ProviderFault and StoreUnwritable.
         """
@@ -86,8 +89,14 @@ class Asking:
                 return Answer(agent.complete(deadline=deadline, stop=stop, on_text=on_text), begun_in)
             call = build_call(config, history, question)
             with faults_counted(self._metrics, profile or config.active_provider, stop):
-                completion = self._rounds.complete(
-                    self._provider(profile), call, origin, deadline=deadline, stop=stop, on_text=on_text
+                completion = self.rounds.complete(
+                    self._provider(profile),
+                    call,
+                    origin,
+                    deadline=deadline,
+                    stop=stop,
+                    on_text=on_text,
+                    on_tool=on_tool,
                 )
             return Answer(completion, begun_in)
         finally:

@@ -27,16 +27,19 @@ from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
 from loong_gateway.control.agents import NoAgents
 from loong_gateway.control.audit import Audit, NoAudit
+from loong_gateway.control.origin import Origin
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.channel_control import ChannelControl
 from loong_gateway.messaging.channel_holder import OpenChannel
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.intake import Intake
+from loong_gateway.messaging.kept_rounds import KeptRounds
 from loong_gateway.messaging.lanes import Lanes
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
+from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.recalls import Recalls
 from loong_gateway.messaging.run_answers import RunAnswers
 from loong_gateway.messaging.run_events import MakeEvents, RunEvents
@@ -53,6 +56,8 @@ from loong_gateway.providers.profiles_in_use import ProfilesInUse
 from loong_gateway.storage import counters, cursors, inbox, outbox, runs
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
+from loong_gateway.tools.approvals import ApprovalDesk
+from loong_gateway.tools.desk import Tools
 
 __all__ = ["Engine", "EngineParts", "RowCounts"]
 
@@ -73,6 +78,7 @@ class EngineParts:
     outgoing: Outgoing
     webhooks: Webhooks = field(default_factory=Webhooks)
     audit: Audit = field(default_factory=NoAudit)
+    provider_state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,8 @@ class Engine:
             metrics=self.metrics,
             clock=parts.clock,
         )
+        self.approvals = ApprovalDesk(lambda: self.config, self.bus, parts.clock, self._tell_of_approval)
+        self.tools = self._make_tools()
         self._asking = self._make_asking()
         self.turns = Turns(
             parts.store,
@@ -140,7 +148,7 @@ class Engine:
             self.delivery,
             config=lambda: self.config,
             ready_to_send=self._ready_to_send,
-            last_error=self._last_error,
+            last_error=functools.partial(_last_error, self.supervisor),
             outgoing=parts.outgoing,
             clock=parts.clock,
         )
@@ -153,15 +161,23 @@ class Engine:
             environ=self._parts.environ,
             resolve_secret=self.resolve_secret,
             metrics=self.metrics,
+            record=self._parts.audit.record,
+            state=self._parts.provider_state,
+        )
+
+    def _make_tools(self) -> Tools:
+        return Tools(
+            lambda: self.config, audit=self._parts.audit, metrics=self.metrics, approvals=self.approvals
         )
 
     def _make_asking(self) -> Asking:
         parts = self._parts
+        kept = KeptRounds(parts.store, parts.clock)
         return Asking(
             parts.store,
             config=lambda: self.config,
             provider=self.providers.provider,
-            rounds=ToolRounds(),
+            rounds=ToolRounds(self.tools, self.approvals, kept, lambda: self.config),
             agents=NoAgents(),
             metrics=self.metrics,
             clock=parts.clock,
@@ -174,6 +190,7 @@ class Engine:
             config=lambda: self.config,
             turn_task=self.turns.task,
             delivery_task=lambda group: DeliveryTask(self.delivery, group),
+            approvals=self.approvals,
             metrics=self.metrics,
             clock=self._parts.clock,
         )
@@ -229,6 +246,7 @@ class Engine:
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
         self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
         self._sends.sweep()
+        self._asking.rounds.kept.recover()
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:
             self.lanes.offer(lane, DeliveryTask(self.delivery, group))
@@ -252,6 +270,7 @@ class Engine:
         """
         self.lanes.tick()
         self.runs.tick()
+        self.providers.keep()
         step_ms = self._clock_steps.look()
         if step_ms:
             logger.warning("the clock of this host was set by %+.0f s", step_ms / 1000)
@@ -286,7 +305,8 @@ class Engine:
     def resolve_secret(self, ref: SecretRef) -> str:
         """The secret that `ref` leads to, remembered for redaction. Blocks; raises SecretUnavailable."""
         value = secrets.resolve(ref, self._parts.environ)
-        self._parts.redactor.register(value)
+        for part in secrets.parts_of(value, several=ref.several):
+            self._parts.redactor.register(part)
         return value
 
     def problems(self) -> list[str]:
@@ -327,6 +347,7 @@ class Engine:
     def close(self) -> None:
         """Take no further work; who waits for an answer that will not be given is told."""
         self.lanes.close()
+        self.approvals.close()
         self.runs.close()
 
     def store_changed(self) -> None:
@@ -342,16 +363,22 @@ class Engine:
                 found = account_for(self.config, channel, account)
                 self.supervisor.add_if_absent(found, functools.partial(self._slot, found, receives=False))
 
+    def _tell_of_approval(self, origin: Origin, text: str, id: str, until_ms: int) -> None:
+        address = origin.address
+        surface = None if address is None else self.supervisor.surface(address.channel, address.account)
+        if address is None or surface is None:
+            return
+        group = f"approval-{origin.turn}-{id}"
+        parts = make_parts(surface.spec, address, text, group=group, expires_ms=until_ms, markup="plain")
+        now_ms = self._parts.clock.wall_ms()
+        self._parts.store.write(lambda conn: outbox.add(conn, parts, now_ms=now_ms, first_sending=False))
+        # Beside its conversation, whose worker waits for the answer.
+        self.lanes.offer(f"approval:{address.lane}", DeliveryTask(self.delivery, group))
+
     def _ready_to_send(self, account: AccountConfig) -> None:
         slot = self.supervisor.add_if_absent(account, lambda: self._slot(account, receives=False))
         if slot is not None:
             slot.start()
-
-    def _last_error(self, account: AccountConfig) -> str:
-        for state in self.supervisor.states():
-            if (state.channel, state.account) == (account.channel, account.id):
-                return state.last_error or ""
-        return ""
 
     def _resolve_account(self, spec: ChannelSpec, account: AccountConfig) -> Account:
         opened = resolve_account(spec, account, self._parts.environ)
@@ -364,6 +391,13 @@ class Engine:
     def _build_channel(self, account: Account) -> Channel:
         channel: Channel = catalog.channel_class(account.channel)(account, self._parts.egress)
         return channel
+
+
+def _last_error(supervisor: Supervisor, account: AccountConfig) -> str:
+    for state in supervisor.states():
+        if (state.channel, state.account) == (account.channel, account.id):
+            return state.last_error or ""
+    return ""
 
 
 def _runs_of(

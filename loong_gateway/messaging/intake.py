@@ -14,7 +14,7 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.notices import Notices
 from loong_gateway.config.snapshot import Config, LimitSettings
 from loong_gateway.messaging.budgets import Budgets
-from loong_gateway.messaging.chat_commands import parse_command
+from loong_gateway.messaging.chat_commands import DECISIONS, parse_command
 from loong_gateway.messaging.drops import Drops
 from loong_gateway.messaging.lanes import Lanes, Task
 from loong_gateway.messaging.parts import make_parts
@@ -24,6 +24,7 @@ from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.inbox import InboxRow
 from loong_gateway.storage.outbox import Part
 from loong_gateway.storage.store import Store
+from loong_gateway.tools.approvals import ApprovalDesk
 
 __all__ = ["Intake"]
 
@@ -47,7 +48,7 @@ class _SortedOut:
 class Intake:
     """Takes batches of messages in. Thread-safe."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it hands messages on to
         self,
         store: Store,
         lanes: Lanes,
@@ -55,6 +56,7 @@ class Intake:
         config: Callable[[], Config],
         turn_task: Callable[[InboxRow], Task],
         delivery_task: Callable[[str], Task],
+        approvals: ApprovalDesk,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -63,6 +65,7 @@ class Intake:
         self._config = config
         self._turn_task = turn_task
         self._delivery_task = delivery_task
+        self._approvals = approvals
         self._metrics = metrics
         self._clock = clock
         self._drops = Drops(metrics, clock)
@@ -95,7 +98,7 @@ class Intake:
                 self._drops.record(inbound, verdict.reason)
         self._count(batch, len(found.allowed) - len(rows), len(found.rejected))
         for inbound in (*(row.inbound for row in rows), *found.rejected):
-            self._stop_if_asked(inbound)
+            self._obey_at_once(inbound)
         for row in rows:
             self._lanes.offer(row.inbound.address.lane, self._turn_task(row))
         for part in found.notices:
@@ -139,10 +142,18 @@ class Intake:
         except StoreUnwritable as error:
             raise NotStored(str(error)) from error
 
-    def _stop_if_asked(self, inbound: Inbound) -> None:
+    def _obey_at_once(self, inbound: Inbound) -> None:
+        """Do what may not wait behind the head of its lane: that is what it is about."""
         command = parse_command(inbound.text)
-        if command is not None and command.name == "stop":
-            self._lanes.interrupt(inbound.address.lane, "user")
+        if command is None:
+            return
+        lane = inbound.address.lane
+        if command.name == "stop":
+            self._lanes.interrupt(lane, "user")
+        elif command.name in DECISIONS and not (inbound.edited or inbound.forwarded):
+            self._approvals.resolve_in_chat(
+                command.argument, lane, inbound.sender_id, approved=command.name == "approve"
+            )
 
     def _notice(self, spec: ChannelSpec, inbound: Inbound, text: str) -> list[Part]:
         address = inbound.address

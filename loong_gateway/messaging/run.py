@@ -13,6 +13,7 @@ from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
 from loong_gateway.control.runs import RunRequest, RunResult, RunWatcher
 from loong_gateway.messaging.run_events import RunEvents
+from loong_gateway.messaging.tool_rounds import ToolStep
 
 __all__ = ["OnEnd", "Run"]
 
@@ -156,6 +157,11 @@ class Run:
         self._events.grown(piece)
         for told in watchers:
             told.grown(self._pieces)
+
+    def used_tool(self, step: ToolStep) -> None:
+        """A tool is called, or was. In the thread of the run."""
+        if not self._is_over:
+            self._events.used_tool(step)
 
     def end(self, result: RunResult, *, was_admitted: bool = True) -> bool:
         """Tell everyone how it ended; False when it had ended before. Events first, then watchers.

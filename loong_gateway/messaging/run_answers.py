@@ -114,9 +114,13 @@ class RunAnswers:
         if not (answered.is_remembered or parts or request.durable):
             return result
         now_ms = self._clock.wall_ms()
+        rounds = self._asking.rounds.kept
+        clear_rounds = rounds.clearing(_turn(request))
 
         def store(conn: Connection) -> RunResult | None:
             kept = result
+            if clear_rounds is not None:
+                clear_rounds(conn)
             if answered.is_remembered and request.session is not None:
                 # Looked for first: an end that is already there must leave no trace of this one.
                 row = runs.find(conn, request.run_id) if request.durable else None
@@ -133,6 +137,7 @@ class RunAnswers:
             return kept
 
         kept = self._store.write(store)
+        rounds.cleared(_turn(request))
         if kept is not None and parts and account is not None:
             self._sends.release(account, parts)
         return kept
@@ -178,12 +183,13 @@ class RunAnswers:
             options=request.options,
         )
         answer = self._asking.complete(
-            Origin(request.origin, f"run:{request.run_id}", request.session),
+            Origin(request.origin, _turn(request), request.session, durable=request.durable),
             question,
             run.deadline,
             stop,
             profile=request.profile,
             on_text=run.grown if run.wants_stream else None,
+            on_tool=run.used_tool,
         )
         if stop.is_set():
             return self._stopped(run, stop)
@@ -231,6 +237,10 @@ class RunAnswers:
             logger.warning("the answer of run %s cannot be sent: %s", request.run_id, error)
             return None, [], "refused"
         return account, parts, "queued"
+
+
+def _turn(request: RunRequest) -> str:
+    return f"run:{request.run_id}"
 
 
 def _send(target: ReplyTarget, text: str) -> SendRequest:

@@ -14,12 +14,15 @@ from typing import Callable, Optional
 
 from loong_gateway.base.bus import Bus, Event
 from loong_gateway.base.clock import Clock
+from loong_gateway.messaging.tool_rounds import ToolStep
 
 __all__ = ["AGENT_ID", "Later", "MakeEvents", "RunEvents", "injected"]
 
 AGENT_ID = "main"
 # Pieces that come faster than this are told together.
 COALESCE_S = 0.075
+# How much clients are shown of what a tool is given and gives.
+MOST_TOLD = 4096
 # Chat clients know a few words for why a run failed; the fault classes of providers are finer.
 KINDS = {"timed_out": "timeout", "rate_limited": "rate_limit"}
 
@@ -74,6 +77,20 @@ class RunEvents:
             self._waits = True
             look_s = self._tell_due()
         self._look_after(look_s)
+
+    def used_tool(self, step: ToolStep) -> None:
+        """A tool is called, or was; what the model said before is told first."""
+        if not self._bus.has_listeners:
+            return
+        data: dict[str, object] = {"phase": step.phase, "name": step.name, "toolCallId": step.call_id}
+        if step.phase == "start":
+            data["args"] = step.arguments[:MOST_TOLD]
+        else:
+            data.update(result=step.result[:MOST_TOLD], isError=step.is_error)
+        with self._guard:
+            if not self._is_over:
+                self._all_told()
+                self._agent("tool", data)
 
     def finished(self, text: str, usage: Mapping[str, int] | None = None) -> None:
         """The run has an answer, and it is stored."""

@@ -19,8 +19,10 @@ from loong_gateway.control.origin import Origin
 from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.attachments import Attachments
 from loong_gateway.messaging.chat_commands import (
+    DECISIONS,
     HELP_TEXT,
     NEW_SESSION_TEXT,
+    NOTHING_WAITS_TEXT,
     STOPPED_TEXT,
     ChatCommand,
     parse_command,
@@ -150,8 +152,12 @@ class Turns:
         now_ms = self._clock.wall_ms()
         parts = self._parts(row, outcome, now_ms)
         at_once = bool(parts) and self._delivery.can_send_now(inbound.address)
+        rounds = self._asking.rounds.kept
+        clear_rounds = rounds.clearing(_turn(row.seq))
 
         def keep(conn: Connection) -> list[OutboxRow] | None:
+            if clear_rounds is not None:
+                clear_rounds(conn)
             # A row that is gone went away with a damaged store; what is known of it here is enough for an answer.
             if not inbox.settle(conn, row.seq, outcome.state, error=outcome.error) and inbox.exists(
                 conn, row.seq
@@ -166,6 +172,7 @@ class Turns:
             kept = self._store.write(keep)
         except StoreUnwritable:
             return Later(SettleTask(self, row.seq, outcome), STORE_WAIT_S, STORE_GATE)
+        rounds.cleared(_turn(row.seq))
         if kept is None:
             logger.warning("message %d was settled elsewhere; this answer is not sent", row.seq)
             self.runs.forget(row.seq)
@@ -198,7 +205,10 @@ class Turns:
         session = surface.session(inbound)
         command = parse_command(inbound.text)
         if command is not None:
-            return Outcome(text=self.obey(command, session))
+            is_decision = command.name in DECISIONS
+            return Outcome(
+                text=self._decided(command, inbound) if is_decision else self.obey(command, session)
+            )
         try:
             return self._ask(surface, row, session, stop)
         except ProviderFault as fault:
@@ -213,7 +223,7 @@ class Turns:
     def _ask(self, surface: Surface, row: InboxRow, session: str, stop: StopToken) -> Outcome:
         inbound = row.inbound
         deadline = Deadline(self.limit_s)
-        origin = Origin("chat", f"inbox:{row.seq}", session, inbound.address, inbound.sender_id)
+        origin = Origin("chat", _turn(row.seq), session, inbound.address, inbound.sender_id)
         events = self.runs.begun(row.seq, session, stop)
         surface.acknowledge(inbound)
         preview = surface.preview(inbound)
@@ -229,7 +239,9 @@ class Turns:
             with surface.typing(inbound.address):
                 question = self._attachments.question(row, surface, deadline, stop)
                 on_text = None if preview is None else show
-                answer = self._asking.complete(origin, question, deadline, stop, on_text=on_text)
+                answer = self._asking.complete(
+                    origin, question, deadline, stop, on_text=on_text, on_tool=events.used_tool
+                )
         except BaseException:
             if preview is not None:
                 preview.abandon()
@@ -254,9 +266,18 @@ class Turns:
             return self._status_line()
         if command.name == "stop":
             return STOPPED_TEXT
+        if command.name in DECISIONS:
+            # Only the conversation that was asked may answer; operators have a way of their own.
+            return NOTHING_WAITS_TEXT
         now_ms = self._clock.wall_ms()
         new = self._store.write(lambda conn: transcripts.start_new(conn, session, now_ms))
         return NEW_SESSION_TEXT.format(session=new)
+
+    def _decided(self, command: ChatCommand, inbound: Inbound) -> str:
+        """What is said to who has decided about a call of a tool; the decision itself counted when it came in."""
+        approvals = self._asking.rounds.approvals
+        decided = approvals.decided(command.argument, inbound.address.lane, inbound.sender_id)
+        return DECISIONS[command.name] if decided else NOTHING_WAITS_TEXT
 
     def _parts(self, row: InboxRow, outcome: Outcome, now_ms: int) -> list[Part]:
         inbound = row.inbound
@@ -339,6 +360,10 @@ class Turns:
             return None
         self._store.write(lambda conn: outbox.add(conn, parts, now_ms=now_ms, first_sending=False))
         return DeliveryTask(self._delivery, parts[0].group)
+
+
+def _turn(seq: int) -> str:
+    return f"inbox:{seq}"
 
 
 def _group(row: InboxRow) -> str:

@@ -5,11 +5,11 @@ Plain: `gateway status --deep` uses it.
 
 from __future__ import annotations
 
-import select
 import time
 
 from loong_gateway.base.atomic import read_private
 from loong_gateway.base.faults import CommandError
+from loong_gateway.base.pause import pause
 from loong_gateway.base.tinyjson import dumps, loads
 from loong_gateway.base.wording import one_line
 from loong_gateway.owner import loopback
@@ -83,7 +83,7 @@ class ControlClient:
                 )
                 if was_heard or time.monotonic() >= end or not self.has_moved(asked):
                     raise
-            select.select([], [], [], PAUSE_S)
+            pause(PAUSE_S)
 
     def has_moved(self, asked: tuple[str, int, str] | None) -> bool:
         """Whether what `find` gave is not true any more, or soon will not be: the owner is starting or stopping.

@@ -95,6 +95,10 @@ _PROVIDER_FIELDS: tuple[tuple[str, tuple[type, ...], object], ...] = (
     ("last_success_ms", _NUMBER, None),
     ("last_failure_ms", _NUMBER, None),
     ("last_error", _TEXT, None),
+    ("answered_by", _TEXT, None),
+    ("keys", (dict,), None),
+    ("cooldowns_s", (dict,), None),
+    ("fallbacks", (list,), []),
 )
 _INBOX_STATES = ("new", "claimed", "failed", "rejected")
 _OUTBOX_STATES = ("queued", "sending", "unknown", "failed", "expired")

@@ -7,13 +7,13 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Callable, TypeVar
+from dataclasses import dataclass, replace
+from typing import Callable, Protocol, TypeVar
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.providers.errors import AttemptFailed, Failure
 
-__all__ = ["Cooldowns", "RetryPolicy", "pursue"]
+__all__ = ["Cooldowns", "Keys", "RetryPolicy", "pursue"]
 
 logger = logging.getLogger("loong.provider")
 # A command that keeps no log shows the error itself; Python would print the warning beside it.
@@ -22,10 +22,10 @@ logger.addHandler(logging.NullHandler())
 T = TypeVar("T")
 LONGEST_HINT_S = 60.0
 SHORTEST_WAIT_S = 0.05
-MODEL_COOLDOWN_S = 300.0
-MAX_COOLDOWNS = 64
 # Changed requests (a dropped parameter, a new key) come on top of the counted tries.
 MAX_CHANGES = 8
+# What says little of a model that was named, and more of one that was chosen among several.
+_COOLS_A_CHOICE = ("payload_incompatible", "rate_limited", "provider_overloaded")
 INTERRUPTED = Failure("interrupted", "provider.interrupted")
 
 
@@ -42,52 +42,90 @@ class Cooldowns:
     """Which models were refused or asked for time, and until when. Thread-safe; `_guard` protects the table.
 
     A cooling model is tried last and once, never skipped: with one candidate a long outage ends by itself.
+    A failure lets a model cool for `first_s`, doubled with each one until it answers, up to `longest_s`. At most
+    `most` models are remembered.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        first_s: float = 300.0,
+        longest_s: float = 3600.0,
+        most: int = 64,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._most = most
         self._clock = clock
         self._guard = threading.Lock()
         self._until: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
 
     def put(self, model: str, seconds: float) -> None:
         """Let a model cool for `seconds`."""
         with self._guard:
-            self._forget_past()
-            if len(self._until) < MAX_COOLDOWNS or model in self._until:
-                self._until[model] = max(self._until.get(model, 0.0), self._clock() + seconds)
+            self._put(model, seconds)
+
+    def failed(self, model: str) -> None:
+        """Let a model cool for longer than the last time."""
+        with self._guard:
+            before = self._failures.get(model, 0)
+            self._put(model, min(self._first_s * 2 ** min(before, 30), self._longest_s))
+            self._failures[model] = before + 1
 
     def clear(self, model: str) -> None:
         """The model has answered."""
-        with self._guard:
-            self._until.pop(model, None)
+        if model in self._until:
+            with self._guard:
+                self._until.pop(model, None)
+                self._failures.pop(model, None)
 
     def remaining(self) -> dict[str, float]:
         """Seconds left per cooling model."""
+        now = self._clock()
         with self._guard:
-            self._forget_past()
-            return {model: until - self._clock() for model, until in self._until.items()}
+            return {model: until - now for model, until in self._until.items() if until > now}
 
     def order(self, models: Sequence[str]) -> list[str]:
         """The models with the cooling ones last, earliest recovery first."""
         cooling = self.remaining()
         return sorted(models, key=lambda model: cooling.get(model, 0.0))
 
-    def _forget_past(self) -> None:
-        now = self._clock()
-        for model in [model for model, until in self._until.items() if until <= now]:
-            del self._until[model]
+    def _put(self, model: str, seconds: float) -> None:
+        if model not in self._until and len(self._until) >= self._most:
+            soonest = min(self._until, key=lambda one: self._until[one])
+            self._until.pop(soonest)
+            self._failures.pop(soonest, None)
+        self._until[model] = max(self._until.get(model, 0.0), self._clock() + seconds)
+
+
+class Keys(Protocol):
+    """The keys that a call may be made with. Thread-safe."""
+
+    def ordered(self) -> list[str]:
+        """The keys to try, the best one first, at least one. May block while a secret is fetched."""
+
+    def using(self, key: str) -> None:
+        """The key is about to be sent."""
+
+    def judged(self, key: str, failure: Failure | None) -> None:
+        """What became of the calls with it: None for an answer."""
 
 
 def pursue(
     models: Sequence[str],
-    attempt: Callable[[str], T],
+    attempt: Callable[[str, str], T],
     *,
+    keys: Keys,
     policy: RetryPolicy,
     deadline: Deadline,
     stop: StopToken,
     cooldowns: Cooldowns,
 ) -> T:
-    """Try the models in order until one answers. Blocks in `attempt` and in waits that `stop` ends.
+    """Try the models in order, each with one key after the other, until one answers.
+
+    Blocks in `attempt`, which is given model and key, and in waits that `stop` ends.
 
     Raises the AttemptFailed of the last try.
     """
@@ -95,14 +133,12 @@ def pursue(
     cooling = cooldowns.remaining()
     last: AttemptFailed | None = None
     for model in models:
-        attempts = 1 if model in cooling else policy.attempts
+        limits = replace(policy, attempts=1) if model in cooling else policy
         try:
-            answer = _try_model(
-                model, attempt, RetryPolicy(attempts, policy.first_s, policy.longest_s), deadline, stop
-            )
+            answer = _try_keys(model, attempt, keys, limits, deadline, stop)
         except AttemptFailed as failed:
             last = failed
-            _cool_down(failed, cooldowns)
+            _cool_down(failed, cooldowns, chosen=len(models) > 1)
             if not failed.failure.next_model or deadline.expired:
                 break
         else:
@@ -112,15 +148,50 @@ def pursue(
     raise last
 
 
+def _try_keys(
+    model: str,
+    attempt: Callable[[str, str], T],
+    keys: Keys,
+    policy: RetryPolicy,
+    deadline: Deadline,
+    stop: StopToken,
+) -> T:
+    tried: set[str] = set()
+    last: AttemptFailed | None = None
+    while True:
+        # Asked for again each time: a key that was refused may have been replaced meanwhile.
+        key = next((key for key in keys.ordered() if key not in tried), None)
+        if last is not None and (key is None or len(tried) > MAX_CHANGES or deadline.expired):
+            raise last
+        assert key is not None
+        tried.add(key)
+        keys.using(key)
+        try:
+            answer = _try_model(model, key, attempt, policy, deadline, stop)
+        except AttemptFailed as failed:
+            keys.judged(key, failed.failure)
+            if not failed.failure.next_key:
+                raise
+            last = failed
+        else:
+            keys.judged(key, None)
+            return answer
+
+
 def _try_model(
-    model: str, attempt: Callable[[str], T], policy: RetryPolicy, deadline: Deadline, stop: StopToken
+    model: str,
+    key: str,
+    attempt: Callable[[str, str], T],
+    policy: RetryPolicy,
+    deadline: Deadline,
+    stop: StopToken,
 ) -> T:
     tries = 0
     changes = 0
     used: set[str] = set()
     while True:
         try:
-            return attempt(model)
+            return attempt(model, key)
         except AttemptFailed as failed:
             failed.model = model
             if failed.again and changes < MAX_CHANGES:
@@ -153,12 +224,12 @@ def _wait_before_next(failure: Failure, tries: int, used: set[str], policy: Retr
     return max(SHORTEST_WAIT_S, random.uniform(0, ceiling))  # noqa: S311  spreads load, keeps no secret
 
 
-def _cool_down(failed: AttemptFailed, cooldowns: Cooldowns) -> None:
+def _cool_down(failed: AttemptFailed, cooldowns: Cooldowns, *, chosen: bool) -> None:
     failure = failed.failure
     if failure.retry_after_s is not None and failure.retry_after_s > LONGEST_HINT_S:
         cooldowns.put(failed.model, failure.retry_after_s)
-    elif failure.kind == "model_mismatch":
-        cooldowns.put(failed.model, MODEL_COOLDOWN_S)
+    elif failure.kind == "model_mismatch" or (chosen and failure.kind in _COOLS_A_CHOICE):
+        cooldowns.failed(failed.model)
 
 
 def _log(failed: AttemptFailed, wait_s: float | None) -> None:

@@ -13,7 +13,6 @@ from loong_gateway.providers.errors import AttemptFailed, Failure, shape_failure
 
 __all__ = ["Catalog", "Model", "choose", "read_models"]
 
-MAX_ENTRIES = 32
 MAX_CANDIDATES = 4
 _LIST_PATHS = (("data",), ("modelSummaries",), ("models",), ("Result", "Items"), ("result", "models"))
 _NOT_CHAT_WORDS = ("embedding", "whisper", "tts", "dall-e", "moderation")
@@ -74,6 +73,7 @@ def _can_chat(entry: dict[str, Any], name: str) -> bool:
     endpoints = entry.get("supported_endpoint_types")
     modalities = entry.get("modalities")
     outputs = modalities.get("output_modalities") if isinstance(modalities, dict) else None
+    outputs = outputs or entry.get("outputModalities")
     refusals = (
         isinstance(tasks, list) and bool(tasks) and "TextGeneration" not in tasks,
         str(entry.get("domain") or "").lower().startswith(_NOT_CHAT_DOMAINS),
@@ -81,7 +81,7 @@ def _can_chat(entry: dict[str, Any], name: str) -> bool:
         and bool(endpoints)
         and not any("chat" in str(e).lower() for e in endpoints),
         entry.get("supports_chat") is False or entry.get("chat_completion") is False,
-        isinstance(outputs, list) and bool(outputs) and "text" not in outputs,
+        isinstance(outputs, list) and bool(outputs) and not {"text", "TEXT"} & {str(one) for one in outputs},
         any(word in name.lower() for word in _NOT_CHAT_WORDS),
     )
     return not any(refusals)
@@ -119,17 +119,23 @@ class _Entry:
 
 
 class Catalog:
-    """Keeps model lists: fresh for `fresh_s`, usable for `stale_s` more when a fetch fails.
+    """Keeps at most `most` model lists: fresh for `fresh_s`, usable for `stale_s` more when a fetch fails.
 
     One fetch at a time per key; who comes meanwhile waits for it and shares its outcome. Thread-safe; `_guard`
     protects the entries and is never held during a fetch.
     """
 
     def __init__(
-        self, *, fresh_s: float, stale_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        fresh_s: float,
+        stale_s: float,
+        most: int = 32,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fresh_s = fresh_s
         self._stale_s = stale_s
+        self._most = most
         self._clock = clock
         self._guard = threading.Lock()
         self._entries: dict[str, _Entry] = {}
@@ -184,7 +190,7 @@ class Catalog:
     def _entry(self, key: str) -> _Entry:
         entry = self._entries.get(key)
         if entry is None:
-            if len(self._entries) >= MAX_ENTRIES:
+            if len(self._entries) >= self._most:
                 del self._entries[next(iter(self._entries))]
             entry = self._entries[key] = _Entry()
         return entry

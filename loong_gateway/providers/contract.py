@@ -57,16 +57,21 @@ class Message:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens as the provider counted them; None where it did not say."""
+    """Tokens as the provider counted them; None where it did not say.
+
+    `cached` is the part of `input` that was read from the provider's cache, `reasoning` the part of `output` that
+    nobody sees.
+    """
 
     input: int | None = None
     output: int | None = None
     total: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
 
     def counts(self) -> dict[str, int]:
         """What the provider said, by name."""
-        named = {"input": self.input, "output": self.output, "total": self.total}
-        return {name: count for name, count in named.items() if count is not None}
+        return {name: count for name, count in vars(self).items() if count is not None}
 
 
 @dataclass(frozen=True)

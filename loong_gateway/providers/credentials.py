@@ -1,81 +1,120 @@
-"""The key of a provider: fetched when first needed, looked at again now and then, and after a refusal."""
+"""The keys of a provider: fetched when first needed, looked at again now and then, and after a refusal."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Callable
 
-from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.secrets import SecretUnavailable, parts_of
 from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.providers.contract import ProviderFault
+from loong_gateway.providers.errors import Failure
+from loong_gateway.providers.key_health import HealthRules, KeyHealth
 
-__all__ = ["Credential"]
+__all__ = ["KeyRing"]
 
 LOOK_AGAIN_S = 30.0
 
 
-class Credential:
-    """One key. Thread-safe; `_guard` protects value and age, and is held while the secret is being fetched."""
+class KeyRing:
+    """All keys of a profile: a token first, where there is one. Thread-safe.
+
+    `_guard` protects what is known, and is held while secrets are fetched. `token` and `keys` say where they
+    come from; both may be absent only where none is `required`.
+    """
 
     def __init__(
         self,
-        ref: SecretRef,
+        keys: SecretRef,
         resolve: Callable[[SecretRef], str],
         *,
         required: bool,
+        token: SecretRef | None = None,
+        health: KeyHealth | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ref = ref
+        self.health = health or KeyHealth(HealthRules())
+        self._refs = [ref for ref in (token, keys) if ref is not None and _leads_somewhere(ref)] or [keys]
         self._resolve = resolve
         self._required = required
         self._clock = clock
         self._guard = threading.Lock()
-        self._value: str | None = None
+        # One reference, replaced whole: the keys of each of `_refs`, None before they were first had.
+        self._known: list[list[str] | None] = [None] * len(self._refs)
+        self._fetched = False
         self._read_at = 0.0
 
-    def get(self) -> str:
-        """The key, "" when none is configured and none is needed. Raises ProviderFault of kind secret_missing.
+    def ordered(self, *, optional: bool = False) -> list[str]:
+        """The keys in the order to try them, at least one; [""] when none is configured and none is needed.
 
+        `optional` says that this call works without. Raises ProviderFault of kind secret_missing.
         Blocks only for the first fetch; later ones are made by one caller while the others use what is known.
         """
-        value = self._value
-        if value is not None and self._clock() - self._read_at < LOOK_AGAIN_S:
-            return value
-        if not self._guard.acquire(blocking=value is None):
-            return value or ""
-        try:
-            if self._value is None or self._clock() - self._read_at >= LOOK_AGAIN_S:
-                self._fetch()
-            return self._value or ""
-        finally:
-            self._guard.release()
+        if self._is_due() and self._guard.acquire(blocking=not self._fetched):
+            try:
+                if self._is_due():
+                    self._fetch(optional=optional)
+            finally:
+                self._guard.release()
+        known = self._known
+        keys = self.keys()
+        return self.health.order(keys, _tokens(self._refs, known)) or [""]
 
-    def refused(self, used: str) -> bool:
-        """The provider did not accept `used`: look again; True when there is another value to try. Blocks."""
+    def keys(self) -> list[str]:
+        """What is known, in the order of the config; empty without any."""
+        return list(dict.fromkeys(key for part in self._known for key in part or ()))
+
+    def refused(self, used: str) -> None:
+        """The provider did not accept `used`: look again, unless somebody has. Blocks."""
         with self._guard:
-            if self._value == used:
-                self._fetch()
-            return self._value not in (None, used)
+            if not used or used in self.keys():
+                self._fetch(optional=True)
 
-    def known(self) -> bool:
-        """True while there is a key."""
-        return bool(self._value)
+    def judged(self, key: str, failure: Failure | None) -> None:
+        """What became of a call with this key: None for an answer."""
+        if not key:
+            return
+        if failure is None:
+            self.health.worked(key)
+        else:
+            self.health.failed(key, failure.kind, failure.retry_after_s or 0.0)
 
     def source(self) -> str:
-        """Where the key comes from and whether there is one, for error texts."""
-        state = "set" if self._value else "not set"
-        return f"{self._ref.display}, {state}"
+        """Where the keys come from and whether there are any, for error texts."""
+        parts = []
+        for ref, known in zip(self._refs, self._known):
+            count = f"{len(known)} keys set" if known and len(known) > 1 else "set" if known else "not set"
+            parts.append(f"{ref.display}, {count}")
+        return "; ".join(parts)
 
-    def _fetch(self) -> None:
+    def _is_due(self) -> bool:
+        return not self._fetched or self._clock() - self._read_at >= LOOK_AGAIN_S
+
+    def _fetch(self, *, optional: bool) -> None:
         self._read_at = self._clock()
-        try:
-            self._value = self._resolve(self._ref)
-        except SecretUnavailable as error:
-            if self._ref.form == "absent" and not self._required:
-                self._value = ""
-            elif self._value is None:
-                raise ProviderFault(
-                    "secret_missing", error.message, where=error.where or "", fix=error.fix or ""
-                ) from error
-            # Else the old value serves on: a file may be missing for a moment while it is being replaced.
+        known = list(self._known)
+        missing: list[SecretUnavailable] = []
+        for place, ref in enumerate(self._refs):
+            try:
+                known[place] = parts_of(self._resolve(ref), several=True)
+            except SecretUnavailable as error:
+                # The old value serves on: a file may be missing for a moment while it is being replaced.
+                if ref.form != "absent" or self._required:
+                    missing.append(error)
+        if any(known) or not (missing and not optional):
+            self._known = known
+            self._fetched = self._fetched or any(known) or not missing
+            return
+        why = missing[-1]
+        raise ProviderFault("secret_missing", why.message, where=why.where or "", fix=why.fix or "") from why
+
+
+def _leads_somewhere(ref: SecretRef) -> bool:
+    return ref.form != "absent" or bool(ref.fallback_env)
+
+
+def _tokens(refs: Sequence[SecretRef], known: Sequence[list[str] | None]) -> int:
+    """How many of the keys go before the others."""
+    return len(known[0] or ()) if len(refs) > 1 else 0

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from loong_gateway.providers.chat_answer import parse_json, read_usage
+from loong_gateway.providers.answer import parse_json, read_usage
 from loong_gateway.providers.contract import Embeddings, Usage
 from loong_gateway.providers.errors import AttemptFailed, shape_failure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from loong_gateway.config.kinds import Kind
+from loong_gateway.config.kinds import REGION, REGION_ENV, Kind
 from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.texts import render
@@ -27,9 +27,12 @@ def models_url(profile: ProviderProfile, kind: Kind) -> str:
         return profile.models_endpoint
     if profile.endpoint and profile.endpoint.endswith(CHAT_SUFFIX):
         return profile.endpoint[: -len(CHAT_SUFFIX)] + "/models"
-    if "://" in kind.models_path:
-        return kind.models_path
     path = kind.models_path
+    if "://" in path:
+        if REGION not in path:
+            return path
+        # Without a region there is only the address that the config gives.
+        path = urlsplit(path).path
     moved = profile.chat_completions_path
     if moved and moved.endswith(CHAT_SUFFIX):
         path = moved[: -len(CHAT_SUFFIX)] + "/models"
@@ -60,6 +63,12 @@ def check_addresses(profile: ProviderProfile, kind: Kind) -> None:
     """Refuse addresses that cannot be used or belong to another kind; raises ProviderFault naming the key."""
     if kind.own_base_url and not profile.base_url and not profile.endpoint:
         raise _unusable("provider.base_url_missing", kind=kind.name, setting=f"{profile.where}.base_url")
+    if REGION in kind.base_url and not profile.base_url and not profile.endpoint:
+        setting = f"{profile.where}.base_url"
+        names = ", ".join(REGION_ENV)
+        raise _unusable(
+            "provider.region_missing", kind=kind.name, names=names, name=REGION_ENV[0], setting=setting
+        )
     for key in ("base_url", "endpoint", "models_endpoint"):
         url = getattr(profile, key)
         if not url:

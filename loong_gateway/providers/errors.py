@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 from loong_channels.faults import BadAnswer, Fault, Interrupted, TimedOut, Unreachable
@@ -36,14 +36,24 @@ DETAIL_CHARS = 300
 HIDE_MIN_CHARS = 6
 LONGEST_WAIT_S = 86_400.0
 
-_MODEL_WORDS = ("only supports", "only available", "this endpoint", "/v1/responses", "model does not exist")
+_MODEL_WORDS = (
+    "only supports",
+    "only available",
+    "this endpoint",
+    "/v1/responses",
+    "model does not exist",
+    "model identifier",
+)
+_NEXT_KEY = ("auth_rejected", "rate_limited", "provider_overloaded")
 _CONTEXT_WORDS = ("maximum context length", "context length exceeded", "context window")
 _OPTIONAL = (
     "temperature",
     "max_completion_tokens",
+    "max_output_tokens",
     "max_tokens",
     "reasoning_effort",
     "reasoning",
+    "thinking",
     "stop",
     "top_p",
     "seed",
@@ -51,7 +61,9 @@ _OPTIONAL = (
     "frequency_penalty",
     "parallel_tool_calls",
     "stream_options",
+    "store",
     "stream",
+    "tools",
 )
 _UNWANTED = re.compile(
     r"unsupported|not (?:be )?support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|extra "
@@ -59,6 +71,7 @@ _UNWANTED = re.compile(
 )
 # A server may quote the beginning of a picture that it did not like.
 _PICTURE = re.compile(r"data:image/[\w.+-]+;base64,[\w+/=]*")
+_REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid")
 _REQUEST_ID = re.compile(r"[Rr]equest id:\s*([\w.-]{4,80})")
 
 
@@ -80,6 +93,11 @@ class Failure:
     retry: str = "no"
     next_model: bool = False
     retry_after_s: float | None = None
+
+    @property
+    def next_key(self) -> bool:
+        """Whether another key of the same profile may help; never once something was shown to the reader."""
+        return self.kind in _NEXT_KEY and self.text != "provider.broken_stream"
 
 
 @dataclass(frozen=True)
@@ -113,7 +131,7 @@ _BY_CODE: tuple[tuple[tuple[str, ...], _Verdict], ...] = (
     (("inputtextsensitivecontent", "outputtextsensitivecontent", "content_filter"), _FILTERED),
     (("content_policy_violation",), _FILTERED),
     (("context_length_exceeded", "outofcontexterror"), _TOO_LONG),
-    (("model_not_found", "unsupported_model", "invalid_model", "not_found_error"), _NO_SUCH_MODEL),
+    (("model_not_found", "unsupported_model", "invalid_model"), _NO_SUCH_MODEL),
     (("invalidendpointormodel", "invalidendpoint.notfound", "modelnotopen"), _NO_SUCH_MODEL),
     (("operationdenied.servicenotopen", "unsupportedmodel"), _NO_SUCH_MODEL),
 )
@@ -148,13 +166,15 @@ class AttemptFailed(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """What an error text is about: names and places, no secrets. `source` says where the key came from."""
+    """What an error text is about: names and places, no secrets. `source` says where the key came from,
+    `elsewhere` is the root of the same service in another region."""
 
     profile: str
     where: str
     setting: str
     source: str
     url: str
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,6 +204,9 @@ def provider_fault(failed: AttemptFailed, subject: Subject) -> ProviderFault:
             "detail": failure.detail or "no reason given",
             "hint": hint,
             "tries": f" after {failed.tries} tries" if failed.tries > 1 else "",
+            "region": f'; a key of the other region needs base_url = "{subject.elsewhere}"'
+            if subject.elsewhere
+            else "",
         },
     )
     return ProviderFault(
@@ -227,7 +250,10 @@ def classify_answer(
 ) -> Failure:
     """What an error answer means; `hide` are texts that must not show up in the detail (key, messages)."""
     error = read_error(body)
-    request_id = headers.get("x-request-id") or headers.get("request-id") or ""
+    request_id = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), "")
+    if not error.code:
+        # Amazon's services say it beside the body.
+        error = replace(error, code=headers.get("x-amzn-errortype", "").partition(":")[0])
     tail = _REQUEST_ID.search(error.message)
     if not request_id and tail:
         request_id = tail.group(1)

@@ -102,7 +102,8 @@ def trouble_of(error: BaseException) -> Trouble | None:
 
     Told by SQLite's messages, because Python shows its numbers from 3.11 on only.
     """
-    if isinstance(error, Damaged):
+    # SQLite quotes a damaged schema in its message, which Python cannot read then.
+    if isinstance(error, (Damaged, UnicodeDecodeError)):
         return Trouble.DAMAGED
     if isinstance(error, OSError):
         return _ERRNO_MEANINGS.get(error.errno or 0)
@@ -196,7 +197,7 @@ class StoreFile:
     def _connect_sound(self) -> None:
         try:
             self._connect()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if trouble_of(error) is not Trouble.DAMAGED:
                 raise
             self._move_aside(str(error))

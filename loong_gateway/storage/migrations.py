@@ -176,10 +176,27 @@ def _work_units(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE INDEX work_unit_history ON work_unit_events(work_unit_id, n)")
 
 
+def _tool_calls(conn: sqlite3.Connection) -> None:
+    # Call -1 of a round is what the model said when it asked for the others.
+    conn.execute(
+        """CREATE TABLE tool_call(
+            n INTEGER PRIMARY KEY AUTOINCREMENT,
+            turn TEXT NOT NULL,
+            round INTEGER NOT NULL,
+            call INTEGER NOT NULL,
+            state TEXT NOT NULL CHECK(state IN ('said','planned','started','done','unknown')),
+            stored_ms INTEGER NOT NULL,
+            crc INTEGER NOT NULL,
+            payload BLOB NOT NULL,
+            UNIQUE(turn, round, call))"""
+    )
+
+
 STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("first_shape", _first_shape),
     ("first_try", _first_try),
     ("runs", _runs),
+    ("tool_calls", _tool_calls),
     ("work_units", _work_units),
 )
 

@@ -53,6 +53,8 @@ def encode_inbound(inbound: Inbound) -> bytes:
         row["addressed"] = False
     if inbound.edited:
         row["edited"] = True
+    if inbound.forwarded:
+        row["forwarded"] = True
     if inbound.attachments:
         row["attachments"] = [_attachment(item) for item in inbound.attachments]
     if inbound.extra:
@@ -79,6 +81,7 @@ def decode_inbound(payload: bytes) -> Inbound:
         kind=_text(row, "kind", "direct"),
         addressed=row.get("addressed", True) is True,
         edited=row.get("edited", False) is True,
+        forwarded=row.get("forwarded", False) is True,
         attachments=tuple(_decode_attachment(item) for item in attachments),
         extra=_mapping(row, "extra"),
     )

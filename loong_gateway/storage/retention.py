@@ -2,7 +2,7 @@
 
 Rows younger than a day are never removed, because a platform may deliver them again and the row is how that is
 noticed; when there are too many of them, only their payload goes. Results of runs and archived work units have bounds
-of their own.
+of their own, and calls of tools go with their turn.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Protocol
 
-from loong_gateway.storage import runs, work_units
+from loong_gateway.storage import runs, tool_calls, work_units
 
 __all__ = ["BATCH_ROWS", "RetentionSettings", "prune"]
 
@@ -44,6 +44,7 @@ def prune(conn: sqlite3.Connection, now_ms: int, settings: RetentionSettings) ->
     One call is one store operation, so that messages are stored between two batches.
     """
     touched = runs.prune(conn, now_ms, BATCH_ROWS) + work_units.prune(conn, now_ms, BATCH_ROWS)
+    touched += tool_calls.prune(conn, now_ms - _DAY_MS, BATCH_ROWS)
     age_limit_ms = now_ms - max(1, settings.retention_days) * _DAY_MS
     for table in _SETTLED:
         removed = _remove(conn, table, older_than_ms=age_limit_ms, limit=BATCH_ROWS)

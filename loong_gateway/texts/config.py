@@ -173,10 +173,22 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         'write: kind = "{kind}"',
         2,
     ),
-    "config.provider.kind_not_in_this_build": (
-        "the kind {kind} is not supported in this build",
+    "config.provider.contradiction": (
+        "{detail}",
         None,
-        "use one of: {kinds}",
+        "{fix}",
+        2,
+    ),
+    "config.provider.region_missing": (
+        "needs a region for kind {kind}, and none of {names} is set",
+        None,
+        "set {first}, or write base_url",
+        2,
+    ),
+    "config.provider.unknown_fallback": (
+        "{given} names no provider{suggestion}",
+        None,
+        "{fix}",
         2,
     ),
     # The port

@@ -160,6 +160,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong list-models",
         1,
     ),
+    "reason.mcp_failed": (
+        "a tool server does not run, so its tools are not offered; it is tried again by itself",
+        "{config}",
+        "see why: loong runtime mcp list",
+        1,
+    ),
     "reason.config_reload_refused": (
         "the changed config was refused and the old one is still in use",
         "{config}",

@@ -12,10 +12,10 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         'write [providers.main] with kind = "openai" (or another kind) and api_key, then: loong list-models',
         2,
     ),
-    "provider.kind_not_in_build": (
-        "providers of kind {kind} are not in this build",
+    "provider.region_missing": (
+        "kind {kind} needs a region, and none of {names} is set",
         "{setting}",
-        "choose another kind, then: loong validate-config",
+        "set {name}, or write base_url, then: loong list-models",
         2,
     ),
     "provider.base_url_missing": (
@@ -52,7 +52,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
     "provider.auth_rejected": (
         "provider {profile} refused the key ({status})",
         "{setting} ({source})",
-        "replace the key, then: loong list-models",
+        "replace the key{region}, then: loong list-models",
         2,
     ),
     "provider.key_missing": (

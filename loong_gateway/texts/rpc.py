@@ -57,6 +57,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "{look}",
         2,
     ),
+    "rpc.no_approval": (
+        'no call waits under the id "{id}": it was decided, or its time was over',
+        None,
+        "loong approvals list",
+        1,
+    ),
     "rpc.closed": (
         "the gateway at {address} ended the connection before it answered {method}: {detail}",
         None,

@@ -38,11 +38,12 @@ class ToolContext:
 class Tool:
     """`run` is given the checked arguments; it may block until the deadline, and returns JSON values.
 
-    `arguments` are JSON Schemas by name; only `type` ("string", "integer", "boolean"), `minimum`, `maximum`,
-    `maxLength`, `enum` and `default` are read. `required` must be there. With a `schema` (of a tool that is not our
-    own) that is what the model is shown, and arguments are passed on as they came. `acts` says that it changes
-    something outside of this process: such a call is written down before it begins, is never begun again after a
-    crash, and may have to be approved. `available` says whether the configuration allows it at all.
+    `arguments` are JSON Schemas by name; only `type` ("string", "integer", "boolean", "array" with `items` and
+    `maxItems`), `minimum`, `maximum`, `maxLength`, `enum` and `default` are read. `required` must be there. With a
+    `schema` (of a tool that is not our own) that is what the model is shown, and arguments are passed on as they came.
+    `acts` says that it changes something outside of this process: such a call is written down before it begins, is
+    never begun again after a crash, and may have to be approved. `available` says whether the configuration
+    allows it at all.
     """
 
     name: str

@@ -80,6 +80,7 @@ def operator_summary(
         "schema": {"version": SCHEMA_VERSION, "surface": "status", "purpose": "operator_runtime_summary"},
         "active_provider": config.active_provider,
         "active_model": profile.model if profile is not None else None,
+        "provider": status.get("provider"),
         "memory_profile": config.memory.profile,
         "gateway": gateway_summary(config, status, channels),
         "acp": dict(NO_ACP),
@@ -97,8 +98,13 @@ def _work_units(facts: StoreFacts | None, trouble: str) -> dict[str, object]:
     return {"availability": "available", "error": None, "health": dict(facts.work if facts else HEALTHY)}
 
 
-def gateway_summary(config: Config, status: Json, channels: Json) -> dict[str, object]:
-    """The part about the gateway; `status` and `channels` as in `operator_summary`."""
+def gateway_summary(
+    config: Config, status: Json, channels: Json, tools: Sequence[str] | None = None
+) -> dict[str, object]:
+    """The part about the gateway; `status` and `channels` as in `operator_summary`.
+
+    `tools` are the names that the model may call now; without them, those that the configuration allows.
+    """
     surfaces = [_surface(entry, status) for entry in _entries(channels, "channel_surfaces")]
     return {
         "owner": {name: status.get(name) for name in CONTRACT_OWNER_FIELDS},
@@ -107,7 +113,7 @@ def gateway_summary(config: Config, status: Json, channels: Json) -> dict[str, o
             "loopback_only": config.gateway.bind in ("loopback", "auto"),
         },
         "channels": _channels(surfaces, channels),
-        "runtime": _runtime(config, surfaces),
+        "runtime": _runtime(config, surfaces, tools),
         "pairing": {"pending_request_count": 0, "approved_device_count": 0, "last_activity_ms": None},
         "nodes": dict(NO_NODES),
         "ready": status.get("ready"),
@@ -251,10 +257,12 @@ def _total(surfaces: Sequence[Json], name: str) -> int:
     return sum(cast(int, surface[name]) for surface in surfaces)
 
 
-def _runtime(config: Config, surfaces: Sequence[Json]) -> dict[str, object]:
+def _runtime(config: Config, surfaces: Sequence[Json], tools: Sequence[str] | None) -> dict[str, object]:
     enabled = [surface for surface in surfaces if surface["enabled_account_count"]]
     backed = _ids(enabled, lambda s: s["implementation_status"] == "runtime_backed")
     profile = config.providers.get(config.active_provider or "")
+    if tools is None:
+        tools = [name for name in config.tools.allow if name not in config.tools.deny]
     return {
         "enabled_channel_ids": _ids(enabled, lambda _: True),
         "enabled_runtime_backed_channel_ids": backed,
@@ -263,18 +271,18 @@ def _runtime(config: Config, surfaces: Sequence[Json]) -> dict[str, object]:
         "enabled_outbound_only_channel_ids": _ids(
             enabled, lambda s: s["implementation_status"] == "config_backed"
         ),
-        "visible_tool_count": 0,
-        "visible_direct_tool_names": [],
+        "visible_tool_count": len(tools),
+        "visible_direct_tool_names": sorted(tools),
         "hidden_tool_surface_ids": [],
         "capability_snapshot_sha256": config.digest,
         "active_provider_profile_id": config.active_provider,
         "active_provider_label": profile.kind if profile is not None else None,
         "tool_calling": {
-            "availability": "unavailable",
-            "structured_tool_schema_enabled": False,
-            "effective_tool_schema_mode": "disabled",
+            "availability": "available" if tools else "unavailable",
+            "structured_tool_schema_enabled": bool(tools),
+            "effective_tool_schema_mode": "enabled" if tools else "disabled",
             "active_model": profile.model if profile is not None else "",
-            "reason": "tools are not in this build yet",
+            "reason": "tools.allow names them" if tools else "tools.allow names no tool that can be used",
         },
         "access": {},
     }

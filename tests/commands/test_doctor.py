@@ -263,3 +263,34 @@ def test_hooks_whose_token_is_the_one_of_the_port_fail(tmp_path: pathlib.Path) -
     level, detail = names(loong, "--skip-model-probe")["hooks auth"]
     assert level == "fail" and "hooks.token (env HOOK_SECRET)" in detail
     assert "port-secret-0001" not in loong("doctor", "--json", "--skip-model-probe").out
+
+
+def test_each_provider_that_may_be_asked_is_checked(tmp_path: pathlib.Path) -> None:
+    config = (
+        'active_provider = "main"\nfallback_providers = ["spare"]\n'
+        '[providers.main]\nkind = "github-copilot"\nmodel = "m"\n[providers.spare]\nkind = "kimi_coding"\n'
+    )
+    loong = Loong(tmp_path, config)
+    loong.environ["GITHUB_COPILOT_OAUTH_TOKEN"] = "token-of-an-account"
+    checks = {
+        check["name"]: (check["level"], check["detail"])
+        for check in loong("doctor", "--skip-model-probe", "--json").document["checks"]
+    }
+    assert checks["provider credentials"] == (
+        "pass",
+        "providers.main.oauth_access_token (env GITHUB_COPILOT_OAUTH_TOKEN)",
+    )
+    level, detail = checks["provider credentials [spare]"]
+    assert level == "fail" and detail == "env KIMI_CODING_API_KEY is not set."
+
+
+def test_a_lane_without_a_list_and_keys_that_do_not_fare_well_are_told(tmp_path: pathlib.Path) -> None:
+    loong = Loong(tmp_path, '[provider]\nkind = "byteplus_coding"\napi_key = "k1,k2"\n')
+    loong.config.chmod(0o600)
+    unwell = [{"key": 2, "state": "disabled", "left_s": 60, "last_error": "auth_rejected"}]
+    facts = {"kind": "byteplus_coding", "keys": {"count": 2, "cooling": 0, "disabled": 1, "unwell": unwell}}
+    with running_owner(loong, provider=facts):
+        out = loong("doctor", "--skip-model-probe").out
+        assert "of 2 keys 1 disabled" in loong("status").out
+    assert "key 2 is disabled for 60 s after auth_rejected; it is tried last." in out
+    assert "provider.model is auto, and this lane does not list what the plan holds." in out

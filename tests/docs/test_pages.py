@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from contrib import kinds_page
 from contrib.settings_page import page
 from loong_gateway.commandline.verbs import find_verb
 from loong_gateway.texts import all_rows
@@ -76,3 +77,8 @@ def test_every_degraded_reason_is_in_the_table_of_the_readme() -> None:
     made |= set(re.findall(r'"degraded_reasons"\] = \["([a-z_]+)"', reader))
     assert len(made) >= 5
     assert (of_texts | refused | made | {"start_refused"}) - documented == set()
+
+
+def test_the_table_of_kinds_is_that_of_the_code() -> None:
+    text = kinds_page.PAGE.read_text(encoding="utf-8")
+    assert kinds_page.page(text) == text and "| `zhipu` |" in text

@@ -76,8 +76,8 @@ class CountingStore:
         return getattr(self._store, name)
 
 
-def main() -> None:
-    """Live until the moment comes or somebody ends the process."""
+def main(prepare: Callable[[Engine, Fuse], None] = lambda *_: None) -> None:
+    """Live until the moment comes or somebody ends the process. `prepare` adds to the engine."""
     fuse = Fuse(int(sys.argv[1]), sys.argv[2])
     environ = dict(os.environ)
     places = resolve_places({}, environ)
@@ -97,6 +97,7 @@ def main() -> None:
         outgoing=Outgoing(places.outgoing),
     )
     engine = Engine(config, parts)
+    prepare(engine, fuse)
     for account in select(config, {}):
         engine.add_account(account)
     engine.recover()

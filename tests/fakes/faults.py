@@ -51,6 +51,7 @@ class Fault:
     status: int = 500
     description: str = ""
     parameters: Mapping[str, object] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
     pieces: int = 1
     hits: int = 0
     gate: threading.Event = field(default_factory=threading.Event, repr=False)

@@ -75,12 +75,10 @@ ARK_LISTING = {
 class Refused(Exception):
     """A request that is answered with an error object."""
 
-    def __init__(
-        self, status: int, message: str, code: str | None = None, kind: str = "invalid_request_error"
-    ):
+    def __init__(self, status: int, message: str, code: str | None = None):
         super().__init__(message)
         self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        self.code = code
 
 
 @dataclass
@@ -114,6 +112,21 @@ def last_question(messages: Sequence[dict[str, Any]]) -> str:
     return ""
 
 
+def good_picture(mime: object, data: object) -> bool:
+    """Whether base64 text holds a picture of that type, of those that models see."""
+    try:
+        content = base64.b64decode(str(data), validate=True)
+    except ValueError:
+        return False
+    return str(mime) in MAGIC and content.startswith(MAGIC[str(mime)])
+
+
+def good_data_url(url: object) -> bool:
+    """As good_picture, for an address that holds the picture."""
+    match = DATA_URL.fullmatch(str(url))
+    return match is not None and good_picture(match[1], match[2])
+
+
 def check_parts(parts: list[object], where: str, *, may_be_images: bool) -> None:
     """The parts of a content, when a strict server takes them. Raises Refused."""
     for number, part in enumerate(parts):
@@ -130,12 +143,7 @@ def check_parts(parts: list[object], where: str, *, may_be_images: bool) -> None
         if not may_be_images:
             raise Refused(400, "Invalid content type. image_url is only supported by certain models.")
         url = part["image_url"].get("url", "") if isinstance(part.get("image_url"), dict) else ""
-        match = DATA_URL.fullmatch(url)
-        try:
-            content = base64.b64decode(match[2], validate=True) if match else b""
-        except ValueError:
-            content = b""
-        if match is None or not content.startswith(MAGIC[match[1]]):
+        if not good_data_url(url):
             raise Refused(400, "You uploaded an unsupported image.", "invalid_image_format")
 
 
@@ -236,8 +244,13 @@ def vector_of(text: str, size: int) -> list[float]:
 
 
 def wanted_call(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The function that the request obliges the model to call; it is called with the question."""
+    """The function that the request obliges the model to call, with the question as its argument.
+
+    Or the next of those that the question lists, a line `call NAME ARGUMENTS` each.
+    """
     choice, tools = body.get("tool_choice"), body.get("tools") or []
+    if tools and choice in (None, "auto"):
+        return listed_call(body["messages"])
     if isinstance(choice, dict):
         name = choice["function"]["name"]
     elif choice == "required" and tools:
@@ -250,12 +263,29 @@ def wanted_call(body: dict[str, Any]) -> dict[str, Any] | None:
     return {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def listed_call(messages: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first call of the last question that has no result yet."""
+    wanted = [line.split(None, 2)[1:] for line in last_question(messages).splitlines() if line[:5] == "call "]
+    done = 0
+    for message in reversed(messages):
+        if message["role"] == "user":
+            break
+        done += message["role"] == "tool"
+    if done >= len(wanted):
+        return None
+    name, arguments = (*wanted[done], "{}")[:2]
+    return {"id": f"call_{done}", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 class FakeModel(Double):
     """The server. `calls` is complete and in order; `max_running` the most calls that ran at once.
 
     `usage_style`: "own" (a last chunk without choices), "finish" (on the finishing chunk), "every" or "none".
     """
 
+    stream_type = "text/event-stream"
+    # How many events come before the first piece of text.
+    opening = 1
     CONTROLS = frozenset("fault release clear_faults state set_delay reset_record wait_calls".split())
 
     def __init__(
@@ -288,6 +318,8 @@ class FakeModel(Double):
         self.ark = ark
         self.sees = sees
         self.listing: object = None
+        # What happens to the next requests in place of an answer, whatever they ask.
+        self.scripts: list[Callable[[Call], None]] = []
         self.calls: list[ModelCall] = []
         self.listings = 0
         self.refused: list[str] = []
@@ -349,27 +381,43 @@ class FakeModel(Double):
     # --- the server
 
     def _serve(self, call: Call) -> None:
+        if self.scripts:
+            self.scripts.pop(0)(call)
+            return
         try:
-            route = (call.method, call.path)
-            served = (
-                ("POST", f"{self.prefix}/chat/completions"),
-                ("POST", f"{self.prefix}/embeddings"),
-                ("GET", f"{self.prefix}/models"),
-            )
-            if route not in served:
+            answer = self._routes().get((call.method, call.path)) or self._route(call)
+            if answer is None:
                 call.reply(404, b"404 page not found", "text/plain")
                 self.refused.append(f"{call.method} {call.path}: 404")
                 return
             self._check_key(call)
-            if call.method == "GET":
-                self._list(call)
-            elif call.path.endswith("/embeddings"):
-                self._embed(call)
-            else:
-                self._chat(call)
+            answer(call)
         except Refused as refused:
             self.refused.append(str(refused))
-            call.reply(refused.status, json.dumps(refused.body).encode())
+            self._refuse(call, refused.status, str(refused), refused.code)
+
+    def _routes(self) -> dict[tuple[str, str], Callable[[Call], None]]:
+        return {
+            ("POST", f"{self.prefix}/chat/completions"): self._chat,
+            ("POST", f"{self.prefix}/embeddings"): self._embed,
+            ("GET", f"{self.prefix}/models"): self._list,
+        }
+
+    def _route(self, call: Call) -> Callable[[Call], None] | None:
+        """What answers an address that is not in the table."""
+        return None
+
+    def _refuse(
+        self,
+        call: Call,
+        status: int,
+        message: str,
+        code: str | None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Answer with an error as the service writes it."""
+        body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+        call.reply(status, json.dumps(body).encode(), headers=headers)
 
     def _check_key(self, call: Call) -> None:
         given = call.headers.get("authorization", "")
@@ -425,11 +473,8 @@ class FakeModel(Double):
             body = json.loads(call.body)
         except ValueError:
             raise Refused(400, "We could not parse the JSON body of your request.") from None
-        models = self.models
-        if self.ark:
-            models = models + [str(row["id"]) for row in ARK_LISTING["data"]]  # type: ignore[call-overload]
-        body = check(body, models, ARK_FIELDS if self.ark else FIELDS, sees=self.sees)
-        record = ModelCall(time.monotonic(), last_question(body["messages"]), body, self.key or "")
+        body = self._checked(call, body)
+        record = ModelCall(time.monotonic(), self._question(body), body, self.key or "")
         with self._lock:
             self.calls.append(record)
             self.running += 1
@@ -450,6 +495,21 @@ class FakeModel(Double):
                 record.ended = time.monotonic()
                 self._note_change()
 
+    def _checked(self, call: Call, body: object) -> dict[str, Any]:
+        """The question, when a strict server takes it. Raises Refused."""
+        models = self.models
+        if self.ark:
+            models = models + [str(row["id"]) for row in ARK_LISTING["data"]]  # type: ignore[call-overload]
+        return check(body, models, ARK_FIELDS if self.ark else FIELDS, sees=self.sees)
+
+    def _question(self, body: dict[str, Any]) -> str:
+        """The last text of the user."""
+        return last_question(body["messages"])
+
+    def _made(self, record: ModelCall) -> str:
+        """What the model says."""
+        return self.answer(record.body["messages"])
+
     def _answer(self, call: Call, record: ModelCall, fault: Fault | None) -> None:
         if suffer_before(fault, call):
             return
@@ -464,11 +524,10 @@ class FakeModel(Double):
             call.reply(200, HTML_502, "text/html")
             return
         if kind == "error_200":
-            call.reply(200, b'{"error":{"message":"upstream is unhappy","type":"server_error"}}')
+            call.reply(200, json.dumps({"error": self._failure("upstream is unhappy")}).encode())
             return
-        messages = record.body["messages"]
         with self._lock:
-            record.answer = self.answers.pop(0) if self.answers else self.answer(messages)
+            record.answer = self.answers.pop(0) if self.answers else self._made(record)
         if record.body.get("stream") is True:
             self._stream(call, record, fault)
         else:
@@ -482,9 +541,12 @@ class FakeModel(Double):
         else:
             status, code, headers = fault.status, str(fault.parameters.get("code", "")) or None, ()
             message = fault.description or "The server had an error while processing your request."
-        body = {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
-        call.reply(status, json.dumps(body).encode(), headers=headers)
+        self._refuse(call, status, message, code, (*headers, *fault.headers))
         return status
+
+    def _failure(self, message: str) -> dict[str, object]:
+        """The error that the service writes into an answer of status 200."""
+        return {"message": message, "type": "server_error", "code": None}
 
     @staticmethod
     def _usage(record: ModelCall) -> dict[str, int]:
@@ -555,18 +617,17 @@ class FakeModel(Double):
         if kind in ("lost", "null", "empty", "hold", "drip_head"):
             suffer_answer(fault, call, 200, b"")
             return
-        events = self._events(record, kind)
-        lines = [self._line(event) for event in events]
+        lines = [self._line(event) for event in self._events(record, kind)]
+        ending = self._ending()
         if kind == "truncated" and fault is not None:
             lines = [*lines[:1], lines[1][: len(lines[1]) // 2]]
         elif kind == "broken_stream" and fault is not None:
-            lines = lines[: 1 + fault.pieces]
+            lines = lines[: self.opening + fault.pieces]
         elif kind == "error_in_stream" and fault is not None:
-            failure = {"error": {"message": "The server is overloaded", "type": "server_error", "code": None}}
-            lines = [*lines[: 1 + fault.pieces], self._line(failure)]
+            lines = [*lines[: self.opening + fault.pieces], self._error_line("The server is overloaded")]
         elif kind != "no_done":
-            lines.append(f"data: [DONE]{self.line_end * 2}".encode())
-        call.send(call.head(200, "text/event-stream", headers=(("Cache-Control", "no-cache"),)))
+            lines.append(ending)
+        call.send(call.head(200, self.stream_type, headers=(("Cache-Control", "no-cache"),)))
         if kind == "drip" and fault is not None:
             for byte in b"".join(lines):
                 call.chunk(bytes([byte]))
@@ -581,6 +642,13 @@ class FakeModel(Double):
             call.reset()
             return
         call.chunk(b"")
+
+    def _ending(self) -> bytes:
+        """The last bytes of a stream that is whole."""
+        return f"data: [DONE]{self.line_end * 2}".encode()
+
+    def _error_line(self, message: str) -> bytes:
+        return self._line({"error": self._failure(message)})
 
     def _line(self, event: dict[str, object]) -> bytes:
         return f"data: {json.dumps(event, ensure_ascii=False)}{self.line_end * 2}".encode()

@@ -118,14 +118,28 @@ def tunnel_to(port: int) -> Callable[[Connection], None]:
         connection.read_request()
         with socket.create_connection(("127.0.0.1", port), 5) as onward:
             connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=_copy, args=(onward, connection.sock), daemon=True)
-            back.start()
-            _copy(connection.sock, onward)
-            # Closing alone would not wake the thread that reads from it.
-            with contextlib.suppress(OSError):
-                onward.shutdown(socket.SHUT_RDWR)
+            _join(connection.sock, onward)
 
     return script
+
+
+def relay_to(port: int) -> Callable[[Connection], None]:
+    """A script that passes everything on to a port of this host, and back."""
+
+    def script(connection: Connection) -> None:
+        with socket.create_connection(("127.0.0.1", port), 5) as onward:
+            _join(connection.sock, onward)
+
+    return script
+
+
+def _join(sock: socket.socket, onward: socket.socket) -> None:
+    back = threading.Thread(target=_copy, args=(onward, sock), daemon=True)
+    back.start()
+    _copy(sock, onward)
+    # Closing alone would not wake the thread that reads from it.
+    with contextlib.suppress(OSError):
+        onward.shutdown(socket.SHUT_RDWR)
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from loong_gateway.control.runs import RunRefused
 from loong_gateway.providers.contract import ProviderFault, ToolCall
-from tests.fakes.model import KEY, FakeModel, vector_of
 from tests.gateway.api.openai_kit import OpenAIPort
 from tests.gateway.api.port_kit import PATIENCE_S, SECRET
 
@@ -178,18 +177,3 @@ def test_a_stream_that_breaks_raises_or_says_so(port, client, api) -> None:
         return
     *_, last = client.responses.create(model="loong", input="hi", stream=True)
     assert last.type == "response.failed" and last.response.error.message == "it broke off"
-
-
-def test_the_double_of_the_service_speaks_as_the_package_expects() -> None:
-    with FakeModel() as model, openai.OpenAI(base_url=model.base_url, api_key=KEY, max_retries=0) as client:
-        for encoding in ({}, {"encoding_format": "float"}):
-            made = client.embeddings.create(model="text-embedder", input=["ab"], dimensions=3, **encoding)
-            assert made.data[0].embedding == vector_of("ab", 3)
-        asked = {"model": "test-model", "messages": HELLO, "tools": [TOOL], "tool_choice": "required"}
-        whole = client.chat.completions.create(**asked).choices[0]
-        with client.chat.completions.stream(**asked) as stream:
-            grown = stream.get_final_completion().choices[0]
-        for choice in (whole, grown):
-            (call,) = choice.message.tool_calls
-            assert (choice.finish_reason, call.function.name) == ("tool_calls", "look")
-            assert call.function.arguments == '{"question": "hi"}'

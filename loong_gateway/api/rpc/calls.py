@@ -38,8 +38,9 @@ def holds(scopes: frozenset[str], wanted: str | None) -> bool:
 class RpcFault(Exception):
     """Raised by a method to be answered with `ok: false`.
 
-    `code` is INVALID_REQUEST, UNAVAILABLE, FORBIDDEN or NOT_PAIRED; `message` is one line that is not empty and holds
-    no secret and nothing that the client sent but names. `payload` stands beside the error in the frame.
+    `code` is INVALID_REQUEST, UNAVAILABLE, FORBIDDEN, NOT_PAIRED or APPROVAL_NOT_FOUND; `message` is one line that is
+    not empty and holds no secret and nothing that the client sent but names. `payload` stands beside the error in the
+    frame.
     """
 
     def __init__(

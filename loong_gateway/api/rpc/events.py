@@ -9,6 +9,8 @@ EVENTS = (
     CHALLENGE,
     "agent",
     "chat",
+    "exec.approval.requested",
+    "exec.approval.resolved",
     "presence",
     "tick",
     "health",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from loong_gateway.control import ControlPlane
 
 from . import (
+    methods_approvals,
     methods_channels,
     methods_config,
     methods_core,
@@ -26,6 +27,7 @@ def all_methods(control: ControlPlane, toolbox: Toolbox) -> list[Method]:
     """The methods over `control`; `toolbox` is what belongs to the connections."""
 
     return [
+        *methods_approvals.methods(control),
         *methods_core.methods(control, toolbox),
         *methods_channels.methods(control, toolbox.prober.ask, toolbox.wall_ms),
         *methods_config.methods(control),

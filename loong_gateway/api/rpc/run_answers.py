@@ -84,7 +84,9 @@ def _completed(result: RunResult) -> dict[str, object]:
 
 
 def _usage(usage: Usage) -> dict[str, int]:
-    return {**usage.counts(), "cacheRead": 0, "cacheWrite": 0}
+    counts = usage.counts()
+    counts.pop("reasoning", None)
+    return {"cacheRead": counts.pop("cached", 0), **counts, "cacheWrite": 0}
 
 
 def _session(session: str | None) -> dict[str, object]:

@@ -25,6 +25,7 @@ from loong_gateway.api.ws.web_socket import Closed, ServerWebSocket, SocketLimit
 from loong_gateway.base.clock import wall_ms
 from loong_gateway.base.pool import Pool
 from loong_gateway.base.process import identity
+from loong_gateway.base.rate_limit import RateLimit
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.timers import Timers
 from loong_gateway.config.snapshot import GatewaySettings
@@ -150,7 +151,7 @@ class RpcServer:
         self._boot_id = str(identity()["instance_id"])
         self._guard = threading.Lock()
         self._secret_changes = 0
-        self._handshakes: deque[float] = deque(maxlen=max(1, settings.handshakes_per_s))
+        self._handshakes = RateLimit(max(1, settings.handshakes_per_s), 1.0)
         self._sockets: set[ServerWebSocket] = set()
         self._is_closed = False
 
@@ -194,7 +195,7 @@ class RpcServer:
     # The handshake
 
     def _serve(self, session: Session) -> None:
-        self._limit_handshakes()
+        self._limit_handshakes(session)
         deadline = Deadline(self._ws.handshake_timeout_ms / 1000)
         limits = SocketLimits(
             message_bytes=self._ws.max_preauth_bytes, buffered_bytes=self._ws.max_buffered_bytes
@@ -220,16 +221,8 @@ class RpcServer:
                 raise Refused("stopping", None, *RESTART)
             self._sockets.add(socket)
 
-    def _limit_handshakes(self) -> None:
-        most = self._settings.handshakes_per_s
-        if not most:
-            return
-        now = time.monotonic()
-        with self._guard:
-            crowded = len(self._handshakes) == most and now - self._handshakes[0] < 1.0
-            if not crowded:
-                self._handshakes.append(now)
-        if crowded:
+    def _limit_handshakes(self, session: Session) -> None:
+        if self._settings.handshakes_per_s and self._handshakes.take(session.peer.key):
             self._metrics.add("ws_refused:handshake_rate")
             raise Refusal(503, "too_many_connections", retry_after_s=1)
 

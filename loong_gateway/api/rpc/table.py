@@ -7,13 +7,13 @@ import logging
 import math
 import time
 import traceback
-from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Callable
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.base.pool import Pool
+from loong_gateway.base.rate_limit import RateLimit
 from loong_gateway.base.timers import Timers
 from loong_gateway.base.wording import one_line
 
@@ -28,7 +28,6 @@ logger = logging.getLogger("loong.rpc")
 
 WRITES_PER_WINDOW = 30
 WRITE_WINDOW_S = 60.0
-MOST_WRITERS = 1024
 # Whose codes say that the request was right and the moment is not.
 NOT_NOW = ("run.", "store.")
 
@@ -38,7 +37,7 @@ class Unauthorized(Exception):
 
 
 class Table:
-    """The methods by name. Thread-safe; the limit of writes is only touched under the interpreter's own lock."""
+    """The methods by name. Thread-safe."""
 
     def __init__(
         self,
@@ -57,7 +56,7 @@ class Table:
         self._metrics = metrics
         self._stopping = stopping
         self._scrub = scrub
-        self._writes = _Limit(clock)
+        self._writes = RateLimit(WRITES_PER_WINDOW, WRITE_WINDOW_S, clock=clock)
 
     @property
     def names(self) -> list[str]:
@@ -130,8 +129,18 @@ class Table:
                 "UNAVAILABLE", "the gateway is stopping", retryable=True, details={"reason": "stopping"}
             )
         if method.writes_config:
-            self._writes.take(method.name, member.client)
+            self._limit_writes(method.name, member.client)
         return method
+
+    def _limit_writes(self, name: str, client: Client) -> None:
+        wait_s = math.ceil(self._writes.take(f"{name} {client.address}"))
+        if wait_s:
+            raise RpcFault(
+                "UNAVAILABLE",
+                f"rate limit exceeded for {name}; retry after {wait_s}s",
+                retryable=True,
+                retry_after_ms=wait_s * 1000,
+            )
 
     def _queue(self, method: Method, call: _Request, member: Member, size: int) -> None:
         if not member.begin_request():
@@ -210,30 +219,3 @@ class _Request:
 
     def later(self, after_s: float, action: Callable[[], None]) -> Callable[[], None]:
         return self._table.later(self._member, after_s, action)
-
-
-class _Limit:
-    """How often a client may call a method that writes the configuration: by name and direct peer.
-
-    Only readers of connections come here, and a step too many or too few of two at once does no harm.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._calls: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
-
-    def take(self, name: str, client: Client) -> None:
-        """Count a call. Raises RpcFault when there were too many."""
-        now = self._clock()
-        calls = self._calls.setdefault((name, client.address), deque(maxlen=WRITES_PER_WINDOW))
-        if len(self._calls) > MOST_WRITERS:
-            self._calls.popitem(last=False)
-        if len(calls) == WRITES_PER_WINDOW and now - calls[0] < WRITE_WINDOW_S:
-            left_s = WRITE_WINDOW_S - (now - calls[0])
-            raise RpcFault(
-                "UNAVAILABLE",
-                f"rate limit exceeded for {name}; retry after {math.ceil(left_s)}s",
-                retryable=True,
-                retry_after_ms=math.ceil(left_s * 1000),
-            )
-        calls.append(now)

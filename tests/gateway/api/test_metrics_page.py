@@ -17,8 +17,10 @@ NAMES = """
 loong_up loong_ready loong_owner_heartbeat_age_seconds loong_channel_phase loong_channel_last_rx_age_seconds
 loong_channel_reconnects_total loong_inbox_rows loong_outbox_rows loong_oldest_unprocessed_seconds
 loong_acks_total loong_duplicates_dropped_total loong_turn_seconds loong_provider_errors_total
+loong_provider_failovers_total
 loong_rate_limited_total loong_auth_failures_total loong_store_commit_seconds loong_process_rss_bytes
 loong_process_threads loong_process_open_fds loong_config_last_reload_success loong_degraded loong_connections
+loong_tool_calls_total loong_tool_calls_denied_total
 """.split()
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\[\\n"])*",?)*)\})? ([-+0-9.e]+|\+Inf|NaN)')
 
@@ -43,6 +45,8 @@ def gateway() -> WholeGateway:
     metrics.add("turns_failed:rate_limited:telegram=work", 4)
     metrics.add("provider_errors:rate_limited:local", 4)
     metrics.add("provider_errors:transport_failure:main", 1)
+    metrics.add("tools:unknown:file.write", 2)
+    metrics.add("tools_denied:not_allowed:chat", 3)
     metrics.observe("turn", 0.3)
     metrics.show("auth_failures", lambda: 5)
     metrics.show("oldest_unprocessed_s", lambda: 1.5)
@@ -107,6 +111,8 @@ def test_every_line_has_the_form_and_every_family_says_what_it_is(page: str) -> 
         "loong_turn_seconds_count 1",
         "loong_store_commit_seconds_count 0",
         "loong_config_last_reload_success 1",
+        'loong_tool_calls_total{outcome="unknown",tool="file.write"} 2',
+        'loong_tool_calls_denied_total{reason="not_allowed",entry="chat"} 3',
     ],
 )
 def test_the_figures_are_the_ones_that_were_counted(page: str, line: str) -> None:

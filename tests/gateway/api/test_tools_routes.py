@@ -182,7 +182,8 @@ class Call:
 
 def test_the_same_over_the_websocket_side() -> None:
     control = WholeGateway(ALLOWED)
-    catalog, method = methods(control)
+    catalog, servers, method = methods(control)
+    assert (servers.name, servers.scope) == ("tools.servers", READ)
     assert (method.name, method.scope, method.waits) == ("tools.invoke", WRITE, True)
     (group,) = catalog.handler(Call())["groups"]
     assert [tool["id"] for tool in group["tools"]] == list(ALL)

@@ -66,6 +66,11 @@ class SmallSessions:
         assert not previews
         return SessionPage(tuple(rows), len(found))
 
+    def describe(self, key: str, *, preview: bool = False) -> SessionInfo | None:
+        assert not preview
+        page = self.list(limit=200, search=key)
+        return next((row for row in page.rows if row.key == key), None)
+
     def history(
         self, key: str, *, limit: int, before: int | None = None, max_bytes: int = 6 << 20
     ) -> Transcript:

@@ -64,6 +64,8 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
         ("lark-send --text x", "channels send", "lark --text x"),
         ("list-models --json", "runtime models list", "--json"),
         ("runtime models list", "runtime models list", ""),
+        ("list-mcp-servers --json", "runtime mcp list", "--json"),
+        ("show-mcp-server files", "runtime mcp show", "files"),
         ("config validate", "validate-config", ""),
         ("ask --message gateway", "ask", "--message gateway"),
         ("", "", ""),
@@ -97,7 +99,11 @@ def test_every_spelling_finds_its_verb(line: str, verb: str, rest: str) -> None:
             'unknown command "channels xyzzy"; known: list, send, serve, status',
             "loong channels --help",
         ),
-        ("runtime", '"loong runtime" needs one more word: models, work-unit', "loong runtime models list"),
+        (
+            "runtime",
+            '"loong runtime" needs one more word: models, mcp, work-unit',
+            "loong runtime models list",
+        ),
         ("config", '"loong config" needs one more word: validate', "loong config validate"),
     ],
 )
@@ -182,7 +188,7 @@ def test_hidden_spellings_are_not_in_the_overview() -> None:
     assert set(SELDOM) < {row[0] for row in VERBS}
     seldom = [name for name in SELDOM if name.startswith("gateway ")]
     assert f"loong gateway {', '.join(name.split()[1] for name in seldom)}." in loong("--help").stdout
-    for group in ("gateway", "runtime work-unit"):
+    for group in ("gateway", "runtime mcp", "runtime work-unit"):
         grouped = loong(*group.split(), "--help").stdout
         assert all(verb in grouped for verb in SELDOM if verb.startswith(group))
 

@@ -12,7 +12,8 @@ import pytest
 from loong_channels.telegram.spec import SPEC
 from loong_gateway.config.diagnostics import WARNINGS, as_lines
 from loong_gateway.config.loading import MAX_CONFIG_BYTES, ConfigInvalid, load, validate, validate_source
-from loong_gateway.config.settings import PROVIDER, SECTIONS
+from loong_gateway.config.provider_settings import PROVIDER
+from loong_gateway.config.settings import SECTIONS
 from loong_gateway.config.snapshot import Diagnostic
 from loong_gateway.owner.paths import Places, resolve_places
 from loong_gateway.texts.config import TEXTS
@@ -412,18 +413,67 @@ FINDINGS = [
         "has no kind and is read as openai",
     ),
     (
-        "[provider]\nkind = 'deepseek'",
-        "config.provider.kind_not_in_this_build",
-        "provider.kind",
-        (2, 8),
-        "the kind deepseek is not supported in this build",
+        "[provider]\nkind = 'bedrock'",
+        "config.provider.region_missing",
+        "provider",
+        (1, 1),
+        "none of BEDROCK_AWS_REGION, AWS_REGION, AWS_DEFAULT_REGION is set",
+    ),
+    (
+        "[provider]\nkind = 'cohere'\nreasoning_effort = 'low'",
+        "config.provider.contradiction",
+        "provider.reasoning_effort",
+        (3, 20),
+        "kind cohere takes none, high; low is not sent",
+    ),
+    (
+        "[provider]\nkind = 'anthropic'\nwire_api = 'responses'",
+        "config.provider.contradiction",
+        "provider.wire_api",
+        (3, 12),
+        "kind anthropic speaks a protocol of its own",
+    ),
+    (
+        "[provider]\nkind = 'anthropic'\noauth_access_token = 'x'",
+        "config.provider.contradiction",
+        "provider.oauth_access_token",
+        (3, 22),
+        "takes no such token",
+    ),
+    (
+        "[provider]\nendpoint = 'https://h/v1/chat/completions'\nbase_url = 'https://h/v1'",
+        "config.provider.contradiction",
+        "provider.base_url",
+        (3, 12),
+        "has no effect beside endpoint",
+    ),
+    (
+        "fallback_providers = ['b']\n[providers.a]\nkind = 'echo'",
+        "config.provider.unknown_fallback",
+        "fallback_providers",
+        (1, 22),
+        '"b" names no provider',
+    ),
+    (
+        "active_provider = 'a'\nfallback_providers = ['a']\n[providers.a]\nkind = 'echo'",
+        "config.provider.contradiction",
+        "fallback_providers",
+        (2, 22),
+        '"a" is the active one',
+    ),
+    (
+        "[provider]\nkind = 'cloudflare'\nbase_url = 'https://h/v1/<account_id>/x'",
+        "config.value.invalid",
+        "provider.base_url",
+        (3, 12),
+        "still holds a placeholder",
     ),
     (
         "[provider]\nkind = 'volcengin'",
         "config.value.invalid",
         "provider.kind",
         (2, 8),
-        "unknown kind; expected one of byteplus",
+        "unknown kind; expected one of anthropic",
     ),
     (
         "[provider]\nkind = 'custom'",
@@ -727,7 +777,6 @@ def test_names_of_other_parts_and_builds_do_not_warn() -> None:
     [telegram.accounts.a.acp]
     working_directory = "x"
     [provider]
-    wire_api = "chat_completions"
     profile_cooldown_ms = 5
     """
     assert check(text) == []

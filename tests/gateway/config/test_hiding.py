@@ -7,7 +7,8 @@ import tomli
 
 from loong_channels import catalog
 from loong_gateway.config.hiding import REDACTED, hidden, hidden_text, restored
-from loong_gateway.config.settings import PROVIDER, SECTIONS
+from loong_gateway.config.provider_settings import PROVIDER
+from loong_gateway.config.settings import SECTIONS
 
 CANARY = "canary-0123456789abcdef"
 

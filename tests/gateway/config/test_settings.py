@@ -7,14 +7,10 @@ import pytest
 from loong_channels import catalog
 from loong_channels.settings import Setting
 from loong_gateway.config.casting import cast
-from loong_gateway.config.kinds import KINDS, canonical, kinds_in_build
-from loong_gateway.config.settings import (
-    ACTIVE_PROVIDER,
-    CHANNEL_COMMON,
-    LATER_CHANNEL_SETTINGS,
-    PROVIDER,
-    SECTIONS,
-)
+from loong_gateway.config.kinds import KINDS, canonical, placed
+from loong_gateway.config.loading import validate_source
+from loong_gateway.config.provider_settings import ACTIVE_PROVIDER, PROVIDER
+from loong_gateway.config.settings import CHANNEL_COMMON, LATER_CHANNEL_SETTINGS, SECTIONS
 from loong_gateway.config.tables import fold
 from loong_gateway.config.urls import check_base_url
 from tests.gateway.config.reading import findings
@@ -93,27 +89,18 @@ def test_kinds_are_found_by_alias(given: str, expected: str | None) -> None:
     assert canonical(given) == expected
 
 
-def test_kinds_of_this_build() -> None:
-    assert kinds_in_build() == (
-        "byteplus",
-        "byteplus_coding",
-        "custom",
-        "echo",
-        "ollama",
-        "openai",
-        "volcengine",
-        "volcengine_coding",
-    )
-    for name in kinds_in_build():
-        kind = KINDS[name]
+def test_kinds_can_be_asked_where_they_live() -> None:
+    assert len(KINDS) == 46
+    for name, row in KINDS.items():
+        kind = placed(row, {"AWS_REGION": "eu-1"})
         if kind.own_base_url or name == "echo":
             continue
         assert check_base_url(kind.base_url, plain_http=False) == ""
         assert kind.always in kind.base_url
         assert not kind.never or kind.never not in kind.base_url
         assert kind.chat_path.startswith("/")
-        assert kind.models_path.startswith("/")
-        assert kind.key_optional == (not kind.key_env)
+        assert kind.models_path.startswith(("/", "https://"))
+        assert kind.key_optional == (not kind.key_env and not kind.oauth_env)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +134,41 @@ def test_proxies_are_addresses_and_networks(listed: str, good: bool) -> None:
 def test_hooks_stand_where_nothing_else_does(path: str, good: bool) -> None:
     found = findings(f'[hooks]\npath = "{path}"\n')
     assert [one.field_path for one in found if one.severity == "error"] == ([] if good else ["hooks.path"])
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("", ("OPENAI_CODEX_OAUTH_TOKEN", "OPENAI_OAUTH_ACCESS_TOKEN")),
+        ('api_key = "k"', ()),
+        ('api_key_env = "MINE"', ()),
+        ('oauth_access_token_env = "MINE"', ("MINE",)),
+    ],
+)
+def test_the_usual_token_is_only_looked_for_where_no_key_is_written(
+    text: str, variables: tuple[str, ...]
+) -> None:
+    config, _ = validate_source("c", f'[provider]\nkind = "openai"\n{text}\n'.encode(), environ={})
+    assert config is not None
+    assert config.providers["default"].oauth_access_token.fallback_env == variables
+
+
+def test_cooldowns_are_moved_into_their_bounds_and_never_end_before_they_begin() -> None:
+    text = b"""
+fallback_providers = ["Spare"]
+active_provider = "main"
+[providers.main]
+profile_cooldown_ms = 99999999
+profile_cooldown_max_ms = 5
+profile_auth_reject_disable_ms = 1
+model_candidate_cooldown_max_entries = 0
+[providers.spare]
+kind = "echo"
+"""
+    config, found = validate_source("c", text, environ={})
+    assert config is not None and {one.code for one in found} == {"config.value.clamped"}
+    profile = config.providers["main"]
+    assert (profile.profile_cooldown_ms, profile.profile_cooldown_max_ms) == (3_600_000, 3_600_000)
+    assert profile.profile_auth_reject_disable_ms == 60_000
+    assert profile.model_candidate_cooldown_max_entries == 1
+    assert config.fallback_providers == ("spare",)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from loong_channels.contract import Address, Attachment, ChannelSpec, Inbound, Media, Outbound, Receipt
 from loong_channels.telegram.spec import SPEC
@@ -17,6 +18,7 @@ from loong_gateway.config.loading import validate_source
 from loong_gateway.control.agents import NoAgents
 from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.delivery import Delivery, DeliveryTask
+from loong_gateway.messaging.kept_rounds import KeptRounds
 from loong_gateway.messaging.lanes import Lanes, Later
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.run_events import RunEvents
@@ -27,6 +29,8 @@ from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.providers.contract import Completion
 from loong_gateway.storage import inbox, outbox
 from loong_gateway.storage.store import Store
+from loong_gateway.tools.approvals import ApprovalDesk
+from loong_gateway.tools.desk import Tools
 from tests.clocks import HandClock
 
 CONFIG = b"""
@@ -148,6 +152,19 @@ class ScriptedProvider:
         return Completion(text, "scripted")
 
 
+class Recorded:
+    """An audit journal in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, dict[str, object]]] = []
+
+    def record(self, kind: str, facts: Mapping[str, object], *, agent: str | None = None) -> None:
+        self.records.append((kind, dict(facts)))
+
+    def of(self, kind: str) -> list[dict[str, object]]:
+        return [facts for name, facts in self.records if name == kind]
+
+
 class Rig:
     """Everything wired; `ask` stores a message and runs its lane's work in this thread."""
 
@@ -173,11 +190,18 @@ class Rig:
             metrics=self.metrics,
             clock=self.clock,
         )
+        self.audit = Recorded()
+        self.approvals = ApprovalDesk(lambda: self.config, self.bus, self.clock, self.tell)
+        self.asked_people: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self.tools = Tools(
+            lambda: self.config, audit=self.audit, metrics=self.metrics, approvals=self.approvals
+        )
+        self.rounds = self.make_rounds()
         self.asking = Asking(
             self.store,
             config=lambda: self.config,
             provider=lambda _=None: self.provider,
-            rounds=ToolRounds(),
+            rounds=self.rounds,
             agents=NoAgents(),
             metrics=self.metrics,
             clock=self.clock,
@@ -192,6 +216,18 @@ class Rig:
             clock=self.clock,
         )
         self.events = 0
+
+    def make_rounds(self) -> ToolRounds:
+        kept = KeptRounds(self.store, self.clock)
+        kept.recover()
+        return ToolRounds(self.tools, self.approvals, kept, lambda: self.config)
+
+    def forget(self) -> None:
+        """Know of rounds only what a new process would."""
+        self.asking.rounds = self.make_rounds()
+
+    def tell(self, origin, text: str, id: str, until_ms: int) -> None:
+        self.asked_people.put((id, text))
 
     def make_events(self, run_id: str, session: str | None) -> RunEvents:
         return RunEvents(self.bus, self.clock, self.later, run_id, session)

@@ -47,6 +47,7 @@ class World:
             config=lambda: rig.config,
             turn_task=lambda row: ("turn", row.seq),
             delivery_task=lambda group: ("delivery", group),
+            approvals=rig.approvals,
             metrics=rig.metrics,
             clock=rig.clock,
         )
@@ -199,3 +200,34 @@ class FullDisk:
 
     def write(self, operation, **options):
         raise StoreUnwritable("database or disk is full")
+
+
+class Decisions:
+    """Stands for the calls that wait: keeps what was decided."""
+
+    def __init__(self):
+        self.made = []
+
+    def resolve_in_chat(self, id, lane, sender, *, approved):
+        self.made.append((id, lane, sender, approved))
+        return True
+
+
+def test_decisions_are_taken_at_once_and_only_from_whom_they_are(world):
+    decisions = world.intake._approvals = Decisions()
+    message = world.rig.message
+    world.accept(
+        message("/approve k3n7qx"),
+        message("/deny@loong_bot K3N7QX", sender_id="43"),
+        message("/approve k3n7qx", forwarded=True),
+        message("/approve k3n7qx", edited=True, message_id="1"),
+        message("/approve"),
+        message("/approve k3n7qx now"),
+        message("> /approve k3n7qx"),
+        message("please /approve k3n7qx"),
+        message("/approve k3n7qx", address=Address("telegram", "work", "9")),
+    )
+    assert decisions.made == [
+        ("k3n7qx", "telegram:work:7", "42", True),
+        ("k3n7qx", "telegram:work:7", "43", False),
+    ]

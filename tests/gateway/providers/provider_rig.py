@@ -54,11 +54,10 @@ def provider_for(peer: ScriptedPeer | None = None, **changes: Any) -> Provider:
     """A provider whose base is the peer; `environ` holds the key unless told otherwise."""
     environ = changes.pop("environ", {"MODEL_KEY": KEY})
     resolve = changes.pop("resolve", None)
+    egress = changes.pop("egress", None) or Egress(environ={})
     if peer is not None:
         changes.setdefault("base_url", f"{peer.url}/v1")
-    return build_provider(
-        replace(PROFILE, **changes), egress=Egress(environ={}), environ=environ, resolve_secret=resolve
-    )
+    return build_provider(replace(PROFILE, **changes), egress=egress, environ=environ, resolve_secret=resolve)
 
 
 def ask(provider: Provider, call: ProviderCall = CALL, **options: Any) -> Completion:

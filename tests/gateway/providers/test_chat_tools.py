@@ -7,7 +7,7 @@ import json
 import pytest
 
 from loong_channels.waiting import Deadline, StopToken
-from loong_gateway.providers.chat_payload import shorten
+from loong_gateway.providers.adaptations import shorten
 from loong_gateway.providers.contract import (
     CallOptions,
     Embeddings,
@@ -205,3 +205,16 @@ def test_echo_calls_the_function_that_must_be_called() -> None:
             expected
         )
         assert answer.text == ("" if expected else "echo: hi")
+
+
+def test_a_model_that_refuses_tools_is_asked_without_them_from_then_on() -> None:
+    refusal = refuses(400, message="this model does not support tools")
+    options = CallOptions(tools=(LOOK,), tool_choice="auto", parallel_tool_calls=False)
+    with ScriptedPeer(answering(refusal, says(completion("well")))) as peer:
+        provider = provider_for(peer, retry_max_attempts=1)
+        for _ in range(2):
+            assert ask(provider, ProviderCall((Message("user", "hi"),), options)).text == "well"
+    first, *others = bodies(peer)
+    assert "tools" in first and len(others) == 2
+    for body in others:
+        assert not {"tools", "tool_choice", "parallel_tool_calls"} & set(body)

@@ -13,7 +13,16 @@ from loong_gateway.providers.catalog import Catalog, Model, choose, read_models
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.providers.errors import AttemptFailed, Failure
 from tests.fakes.scripted_peer import Connection, ScriptedPeer, answering
-from tests.gateway.providers.provider_rig import KEY, ask, bodies, completion, provider_for, refuses, says
+from tests.gateway.providers.provider_rig import (
+    KEY,
+    Answer,
+    ask,
+    bodies,
+    completion,
+    provider_for,
+    refuses,
+    says,
+)
 
 ARK = {
     "object": "list",
@@ -232,6 +241,13 @@ def test_auto_with_an_empty_list_says_to_write_a_model() -> None:
     with ScriptedPeer(serving(says({"data": []}))) as peer, pytest.raises(ProviderFault) as caught:
         ask(provider_for(peer, model="auto"))
     assert caught.value.kind == "model_mismatch" and "model list is empty" in str(caught.value)
+
+
+@pytest.mark.parametrize("listing", [says({"data": []}), refuses(404)], ids=["empty", "none"])
+def test_a_kind_that_names_a_model_needs_no_list(listing: Answer) -> None:
+    with ScriptedPeer(serving(listing)) as peer:
+        ask(provider_for(peer, kind="deepseek", model="auto"))
+    assert [body["model"] for body in bodies(peer)] == ["deepseek-chat"]
 
 
 def test_the_coding_lanes_do_not_ask_the_list() -> None:

@@ -12,7 +12,7 @@ from loong_gateway.config.kinds import KINDS
 from loong_gateway.config.secrets import SecretUnavailable
 from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.providers.credentials import Credential
+from loong_gateway.providers.credentials import KeyRing
 from loong_gateway.providers.endpoints import chat_url, join, models_url
 from tests.gateway.providers.provider_rig import CALL, KEY, PROFILE, QUESTION, ask, provider_for
 
@@ -93,7 +93,7 @@ def test_whole_addresses_and_moved_paths_win_and_take_the_list_along() -> None:
         ),
         ({"kind": "volcengine_coding", "base_url": "https://h/api/v3"}, "lacks /api/coding/v3"),
         ({"kind": "byteplus_coding", "base_url": "https://h/api/coding"}, "lacks /api/coding/v3"),
-        ({"kind": "anthropic"}, "not in this build"),
+        ({"kind": "bedrock"}, "needs a region"),
     ],
 )
 def test_what_cannot_work_is_refused_when_the_provider_is_made(changes: dict[str, str], words: str) -> None:
@@ -143,40 +143,42 @@ class Source:
             raise SecretUnavailable("secret.not_set", setting=ref.setting)
         return value
 
-    def credential(self, form: str = "env", *, required: bool = True) -> Credential:
+    def ring(self, form: str = "env", *, required: bool = True) -> KeyRing:
         ref = SecretRef(form, "K", "p.api_key")
-        return Credential(ref, self.resolve, required=required, clock=lambda: self.now)
+        return KeyRing(ref, self.resolve, required=required, clock=lambda: self.now)
 
 
 def test_a_key_is_looked_at_again_after_thirty_seconds() -> None:
     source = Source("a" * 8, "b" * 8)
-    credential = source.credential()
-    assert [credential.get(), credential.get()] == ["a" * 8, "a" * 8]
+    ring = source.ring()
+    assert [ring.ordered(), ring.ordered()] == [["a" * 8], ["a" * 8]]
     source.now = 31
-    assert credential.get() == "b" * 8 and source.fetched == 2
+    assert ring.ordered() == ["b" * 8] and source.fetched == 2
 
 
 def test_a_key_that_vanishes_for_a_moment_serves_on() -> None:
     source = Source(KEY, None)
-    credential = source.credential()
-    credential.get()
+    ring = source.ring()
+    ring.ordered()
     source.now = 31
-    assert credential.get() == KEY
-    assert not credential.refused(KEY)
+    assert ring.ordered() == [KEY]
+    ring.refused(KEY)
+    assert ring.ordered() == [KEY]
 
 
-def test_a_refused_key_is_only_worth_a_try_when_it_has_changed() -> None:
+def test_a_refused_key_is_looked_at_again_at_once() -> None:
     source = Source("old-key", "old-key", "new-key")
-    credential = source.credential()
-    used = credential.get()
-    assert not credential.refused(used)
-    assert credential.refused(used)
-    assert credential.refused(used) and credential.get() == "new-key" and source.fetched == 3
+    ring = source.ring()
+    for expected in ("old-key", "old-key", "new-key"):
+        assert ring.ordered() == [expected]
+        ring.refused("old-key")
+    # Somebody else has replaced it meanwhile, so there is nothing to fetch.
+    assert source.fetched == 3
 
 
 def test_a_key_that_is_not_needed_may_be_absent_but_a_wrong_reference_is_told() -> None:
-    assert Source(None).credential("absent", required=False).get() == ""
+    assert Source(None).ring("absent", required=False).ordered() == [""]
     for form, required in (("env", False), ("absent", True)):
         with pytest.raises(ProviderFault) as caught:
-            Source(None).credential(form, required=required).get()
+            Source(None).ring(form, required=required).ordered()
         assert caught.value.kind == "secret_missing"

@@ -17,12 +17,14 @@ READ = """
 agent.identity.get agents.list channels.status chat.history config.get config.schema config.schema.lookup cron.list
 cron.status gateway.identity.get gateway.restart.preflight last-heartbeat logs.tail models.list sessions.describe
 sessions.list sessions.preview sessions.resolve sessions.subscribe sessions.unsubscribe status system-presence
-tools.catalog work_units.events work_units.health work_units.list work_units.show
+tools.catalog tools.servers work_units.events work_units.health work_units.list work_units.show
 """
+APPROVALS = "exec.approval.list exec.approval.resolve"
 WANTED = {
     **dict.fromkeys(ADMIN.split(), "operator.admin"),
     **dict.fromkeys(WRITE.split(), "operator.write"),
     **dict.fromkeys(READ.split(), "operator.read"),
+    **dict.fromkeys(APPROVALS.split(), "operator.approvals"),
 }
 OTHERS = ("approvals", "pairing", "questions", "talk", "talk.secrets")
 # So many refusals end a connection.
@@ -37,6 +39,7 @@ def test_every_method_is_refused_below_its_scope() -> None:
             "operator.admin": [[], ["operator.write", *(f"operator.{one}" for one in OTHERS)]],
             "operator.write": [[], ["operator.read"]],
             "operator.read": [[], [f"operator.{one}" for one in OTHERS]],
+            "operator.approvals": [[], ["operator.write", "operator.pairing"]],
         }
         asked = [(name, scopes) for name, wanted in sorted(WANTED.items()) for scopes in refused[wanted]]
         for scopes in {tuple(scopes) for _, scopes in asked}:
