@@ -139,6 +139,17 @@ GOALS = (
         "runs <= 1.2",
         lambda f: f["loong"]["ratio"] <= 1.2 and f["loong"]["unfinished"] == 0,
     ),
+    Goal(
+        "sessions",
+        "1,000,000 messages in 10,000 sessions: turn's store p99 ms, list ms, start s",
+        ("turn_p99_ms", "live_list_ms", "start_s"),
+        "< 10, < 300, < 2",
+        lambda f: (
+            f["loong"]["turn_p99_ms"] < 10
+            and max(f["loong"]["list_ms"], f["loong"]["live_list_ms"]) < 300
+            and f["loong"]["start_s"] < 2
+        ),
+    ),
 )
 
 

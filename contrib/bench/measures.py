@@ -12,6 +12,7 @@ from typing import Any
 from . import port, procfs
 from .api import api
 from .install import installed
+from .million import sessions
 from .stand import FIRST_CHAT, Stand, fate, percentile, stand, wait_polls, warm_up
 
 STATUS_RUNS = 40
@@ -291,4 +292,5 @@ MEASURES = {
     "size": size,
     "rpc": port.rpc,
     "clients": port.clients,
+    "sessions": sessions,
 }

@@ -75,6 +75,7 @@ def metrics_families(control: ControlPlane) -> list[Family]:
         *(_counter(counts, *row) for row in COUNTERS),
         *_tool_families(counts),
         *_provider_families(control.config(), counts),
+        *_usage_families(counts),
         *(_shown(gauges, *row) for row in GAUGES),
         _connections(gauges),
         histogram("loong_turn_seconds", "how long answers took", histograms.get("turn")),
@@ -130,6 +131,30 @@ def _tool_families(counts: Mapping[str, int]) -> Iterable[Family]:
             if _is(name, word)
         ]
         yield Family(family, "counter", help_text, tuple(samples))
+
+
+def _usage_families(counts: Mapping[str, int]) -> Iterable[Family]:
+    parts = [(name.split(":", 2), count) for name, count in sorted(counts.items())]
+    yield Family(
+        "loong_provider_answers_total",
+        "counter",
+        "answers that a provider gave",
+        tuple(
+            Sample(count, {"provider": ":".join(rest)})
+            for (word, *rest), count in parts
+            if word == "provider_answers"
+        ),
+    )
+    yield Family(
+        "loong_tokens_total",
+        "counter",
+        "tokens as the provider counted them",
+        tuple(
+            Sample(count, {"provider": rest[1], "kind": rest[0]})
+            for (word, *rest), count in parts
+            if word == "tokens"
+        ),
+    )
 
 
 def _one(name: str, help_text: str, value: float | None, kind: str = "gauge") -> Family:

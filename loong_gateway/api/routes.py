@@ -42,6 +42,7 @@ FAULT_STATUS = {
     "stopping": 503,
     "store_unwritable": 503,
     "timed_out": 504,
+    "unknown_profile": 400,
 }
 _Handler = Callable[[Request], Answer]
 
@@ -182,10 +183,13 @@ class _Verbs:
         )
         for name in ("channel_id", "account_id", "conversation_id", "participant_id", "thread_id"):
             optional_text(document, name)
+        profile, _, model = (optional_text(document, "model") or "").partition(":")
         asked = TurnRequest(
             session=required_text(document, "session_id", longest=LONGEST_ID),
             text=required_text(document, "input"),
             timeout_s=timeout_ms / 1000,
+            profile=profile or None,
+            model=model or None,
         )
         result = self._control.turn(asked)
         if result.error_code or result.error:

@@ -152,13 +152,12 @@ def group_help(group: str) -> str:
 
 
 def _seldom(group: str) -> list[str]:
-    names = ", ".join(name.partition(" ")[2] for name in SELDOM if name.startswith("gateway "))
-    if group:
-        return []
-    more = (
-        "Tool servers: loong runtime mcp list.  Work: loong runtime work-unit.  Journal: loong audit recent."
-    )
-    return [f"For scripts, over the port: loong gateway {names}.  {more}"]
+    groups: dict[str, dict[str, None]] = {}
+    for name in () if group else SELDOM:
+        first, second, *_ = name.split()
+        groups.setdefault(first, {})[second] = None
+    said = "; ".join(f"loong {first} {', '.join(rest)}" for first, rest in groups.items())
+    return [f"Also: {said}."] if said else []
 
 
 def _sentence(text: str) -> str:

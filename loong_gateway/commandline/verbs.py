@@ -61,6 +61,13 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
     ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
+    ("sessions list", "sessions_list", "the conversations that are remembered"),
+    ("sessions show", "sessions_show", "one of them, and what the model used for it"),
+    ("sessions history", "sessions_history", "what was said in it"),
+    ("sessions usage", "sessions_usage", "tokens by day, or of one conversation"),
+    ("sessions export", "sessions_export", "everything that was said, as a file"),
+    ("sessions archive", "sessions_archive", "leave it out of the list"),
+    ("sessions delete", "sessions_delete", "forget it for good"),
     ("agent", "agent", "have the gateway run a turn, and deliver its answer"),
     ("ask", "ask", "one question, one answer"),
     ("chat", "chat", "a conversation on this terminal"),
@@ -74,10 +81,12 @@ VERBS: tuple[tuple[str, str, str], ...] = (
 )
 # Left to the help of their group, so that the overview of everything stays one screen.
 SELDOM = (
-    *("gateway resume", "gateway call", "gateway health", "gateway probe"),
+    *("gateway resume", "gateway call", "gateway health", "gateway probe", "secrets reload"),
     *("audit recent", "audit summary", "audit verify", "audit repair"),
     *("runtime mcp list", "runtime mcp show"),
     *(f"runtime work-unit {name}" for name, _ in _WORK_UNIT),
+    *("sessions show", "sessions history", "sessions usage"),
+    *("sessions export", "sessions archive", "sessions delete"),
 )
 _CHANNELS = ("telegram", "feishu", "lark", "wecom")
 # Other spellings of a verb, with the words that they stand for. They work, and no overview mentions them.
@@ -88,6 +97,7 @@ ALIASES: dict[str, str] = {
     "list-models": "runtime models list",
     "list-mcp-servers": "runtime mcp list",
     "show-mcp-server": "runtime mcp show",
+    "turn run": "ask",
     "config validate": "validate-config",
     **{f"work-unit {name}": f"runtime work-unit {name}" for name, _ in _WORK_UNIT},
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},

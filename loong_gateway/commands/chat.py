@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.base.wording import harmless, one_line
+from loong_gateway.base.wording import harmless
 from loong_gateway.commands.ask import add_agent_flags
+from loong_gateway.commands.chat_slash import Slash
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
 from loong_gateway.commands.talk import Talk, open_talk
@@ -18,12 +19,6 @@ EXIT_CODES = "0 ended; 2 it could not run, or an answer failed when the lines ca
 JSON = False
 PROMPT = "you> "
 BYE = "bye."
-HELP_LINES = (
-    "/status   who answers, and in which session",
-    "/history  what has been said, as the model sees it",
-    "/new      begin a fresh session",
-    "/exit     end (also /quit, Ctrl-D, Ctrl-C)",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Read lines until one of them, the end of input or Ctrl-C ends it."""
-    exits = set(load_config(context).cli.exit_commands) | {"/exit", "/quit"}
+    config = load_config(context)
+    exits = set(config.cli.exit_commands) | {"/exit", "/quit"}
     talk = open_talk(context, args.session)
-    loop = _Loop(context, talk, exits)
+    loop = _Loop(context, talk, Slash(context, talk, config), exits)
     try:
         failed = loop.run()
     except KeyboardInterrupt:
@@ -50,9 +46,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
 class _Loop:
     """Reads, answers, prints. Used from one thread."""
 
-    def __init__(self, context: Context, talk: Talk, exits: set[str]) -> None:
+    def __init__(self, context: Context, talk: Talk, slash: Slash, exits: set[str]) -> None:
         self._context = context
         self._talk = talk
+        self._slash = slash
         self._exits = exits
         self.interactive = bool(context.stdin.isatty() and context.stdout.isatty())
 
@@ -88,15 +85,10 @@ class _Loop:
         return str(line.decode("utf-8", "replace")).strip()
 
     def _answer(self, line: str) -> None:
-        if line == "/help":
-            for text in HELP_LINES:
-                self._context.out(text)
-        elif line == "/status":
-            self._context.out(f"session {display_name(self._talk.session)}, {self._talk.describe()}")
-        elif line == "/history":
-            self._history()
-        elif line == "/new":
-            self._context.out(self._talk.start_new())
+        said = self._slash.obey(line)
+        if said is not None:
+            for text in said:
+                self._context.out(harmless(text))
         elif self.interactive:
             self._talk.ask(line, self._grow)
             self._context.out("")
@@ -107,10 +99,3 @@ class _Loop:
     def _grow(self, piece: str) -> None:
         self._context.stdout.write(piece)
         self._context.stdout.flush()
-
-    def _history(self) -> None:
-        said = self._talk.history()
-        if not said:
-            self._context.out("nothing has been said yet")
-        for role, text in said:
-            self._context.out(f"{'you' if role == 'user' else role}> {one_line(text, 2000)}")

@@ -45,7 +45,7 @@ def _row(args: argparse.Namespace, context: Context) -> Row:
     if args.token_file or wants_remote(args, context):
         known = {str(one.get("name")) for one in rows}
     else:
-        # Nobody needed it yet; its tools have to be known before a list can name them.
+        # No list allows it yet; its tools have to be known before a list can name them.
         config = load_config(context)
         server = config.mcp.get(args.name)
         if server is not None and server.enabled:

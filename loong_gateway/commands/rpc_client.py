@@ -45,11 +45,12 @@ READ_METHODS = frozenset(
             "sessions.resolve",
             "sessions.describe",
             "sessions.subscribe",
+            "sessions.usage",
             "sessions.unsubscribe",
         ),
         *("chat.history", "config.get", "config.schema", "config.schema.lookup", "gateway.identity.get"),
         *("gateway.restart.preflight", "last-heartbeat", "agents.list", "agent.identity.get"),
-        *("tools.catalog", "tools.servers", "cron.status", "cron.list"),
+        *("tools.catalog", "tools.servers", "cron.status", "cron.list", "usage.status"),
         *(f"work_units.{verb.name}" for verb in VERBS.values() if not verb.changes),
     )
 )
@@ -58,6 +59,7 @@ WRITE_METHODS = frozenset(
     (
         *("agent", "agent.wait", "chat.send", "chat.abort", "send", "tools.invoke", "wake"),
         *(f"work_units.{verb.name}" for verb in VERBS.values() if verb.changes),
+        *("sessions.compact", "sessions.fork"),
     )
 )
 Frame = Mapping[str, object]

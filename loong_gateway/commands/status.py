@@ -225,7 +225,9 @@ def _provider(view: View) -> str:
         used += f", last success {ago(success_ms, view.now_ms)}" if success_ms else ", not asked yet"
     keys = said["keys"] or {}
     unwell = [f"{keys[state]} {state}" for state in ("cooling", "disabled") if keys.get(state)]
-    return f"{used}; of {plural(keys['count'], 'key')} {', '.join(unwell)}" if unwell else used
+    # A single key is asked whatever happened to it.
+    many = bool(unwell) and keys.get("count", 0) > 1
+    return f"{used}; of {keys['count']} keys {', '.join(unwell)}" if many else used
 
 
 def _queue(view: View, states: Sequence[str], *, inbox: bool) -> str:

@@ -10,17 +10,20 @@ from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
+from loong_gateway.commands.session_access import COMPACT_S, change
 from loong_gateway.config.secrets import resolve
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.chat_commands import NEW_SESSION_TEXT
 from loong_gateway.messaging.conversation import Question, build_call
+from loong_gateway.messaging.memory import Past, recall, spent_on, summarize
 from loong_gateway.messaging.sessions import session_key, session_keys
 from loong_gateway.owner.client import ControlClient
 from loong_gateway.providers.contract import Provider, ProviderFault
 from loong_gateway.providers.profiles_in_use import ProfilesInUse
-from loong_gateway.storage import transcripts
+from loong_gateway.storage import transcripts, usage
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.local import LocalStore
+from loong_gateway.storage.usage import Spent
 
 __all__ = ["LATEST", "Reply", "Talk", "open_talk"]
 
@@ -42,9 +45,14 @@ class Reply:
 
 
 class Talk(Protocol):
-    """A conversation; `session` is its stored key. Used from one thread."""
+    """A conversation. Used from one thread.
+
+    `session` is its stored key, and may be set to go on in another one. `model` is "PROFILE" or "PROFILE:MODEL" for who
+    is asked instead of the active provider, "" for that one.
+    """
 
     session: str
+    model: str
 
     def ask(self, text: str, on_text: Write | None = None) -> Reply:
         """Answer `text`. `on_text` gets the answer as it grows, where that is possible. Raises CommandError."""
@@ -54,6 +62,9 @@ class Talk(Protocol):
 
     def history(self) -> list[tuple[str, str]]:
         """(role, text) of what the model would be shown, oldest first."""
+
+    def compact(self) -> bool:
+        """Have the model squeeze all that was said; False when there was nothing new. Raises CommandError."""
 
     def describe(self) -> str:
         """One line: who answers, and how."""
@@ -76,10 +87,17 @@ class _OwnerTalk:
         self._timeout_s = config.turn_timeout_s
         self._client = client
         self.session = _resolve(LocalStore(context.places), session)
+        self.model = ""
 
     def ask(self, text: str, on_text: Write | None = None) -> Reply:
         """See Talk."""
-        body = {"session_id": self.session, "input": text, "timeout_ms": int(self._timeout_s * 1000)}
+        body: dict[str, object] = {
+            "session_id": self.session,
+            "input": text,
+            "timeout_ms": int(self._timeout_s * 1000),
+        }
+        if self.model:
+            body["model"] = self.model
         self._client.check()
         answer = self._client.post("/v1/turn", body, timeout_s=self._timeout_s + TURN_MARGIN_S)
         reply = str(answer.get("output_text") or "")
@@ -96,9 +114,15 @@ class _OwnerTalk:
         """See Talk."""
         return LocalStore(self._context.places).read(lambda conn: _window(conn, self.session, 64)) or []
 
+    def compact(self) -> bool:
+        """See Talk."""
+        params = {"key": self.session}
+        answer = change(self._context, "sessions.compact", params, lambda _: {}, timeout_s=COMPACT_S)
+        return isinstance(answer, dict) and answer.get("compacted") is True
+
     def describe(self) -> str:
         """See Talk."""
-        return "answered by the running gateway"
+        return f"answered by the running gateway{f', model {self.model}' if self.model else ''}"
 
 
 class _LocalTalk:
@@ -115,19 +139,22 @@ class _LocalTalk:
             resolve_secret=functools.partial(resolve, environ=context.environ),
             metrics=Metrics(),
         )
-        self._kept = True
         self.session = _resolve(self._store, session)
+        self.model = ""
 
     def ask(self, text: str, on_text: Write | None = None) -> Reply:
         """See Talk."""
-        call = build_call(self._config, self._remembered(), Question(text))
+        past = self._remembered()
+        _, _, model = self.model.partition(":")
+        call = build_call(self._config, past.history, Question(text, model=model or None), before=past.before)
+        provider = self._open()
         try:
-            completion = self._open().complete(
+            completion = provider.complete(
                 call, deadline=Deadline(self._config.turn_timeout_s), stop=StopToken(), on_text=on_text
             )
         except ProviderFault as fault:
             raise provider_error(self._context, fault) from fault
-        self._keep(text, completion.text)
+        self._keep(text, completion.text, spent_on(completion, provider.profile, self.session))
         usage = None if completion.usage is None else completion.usage.counts() or None
         return Reply(completion.text, completion.model, usage)
 
@@ -139,8 +166,24 @@ class _LocalTalk:
 
     def history(self) -> list[tuple[str, str]]:
         """See Talk."""
-        turns = self._config.memory.sliding_window
-        return self._store.read(lambda conn: _window(conn, self.session, turns)) or []
+        found = self._store.read(lambda conn: recall(conn, self.session, self._config.memory))
+        return [] if found is None else found.history
+
+    def compact(self) -> bool:
+        """See Talk."""
+        try:
+            made = summarize(
+                self._store,
+                self.session,
+                config=self._config,
+                provider=self._open(),
+                now_ms=self._context.clock.wall_ms(),
+                stop=StopToken(),
+                whole=True,
+            )
+        except ProviderFault as fault:
+            raise provider_error(self._context, fault) from fault
+        return made is not None
 
     def describe(self) -> str:
         """See Talk."""
@@ -148,27 +191,35 @@ class _LocalTalk:
             provider = self._open()
         except CommandError as error:
             return error.message
-        return f"answered in this process by {provider.kind}, model {provider.model}; no gateway is running"
+        model = self.model.partition(":")[2] or provider.model
+        return f"answered in this process by {provider.kind}, model {model}; no gateway is running"
 
     def _open(self) -> Provider:
         try:
-            return self._profiles.provider()
+            return self._profiles.provider(self.model.partition(":")[0] or None)
         except ProviderFault as fault:
             raise provider_error(self._context, fault) from fault
 
-    def _remembered(self) -> list[tuple[str, str]]:
+    def _remembered(self) -> Past:
         try:
-            return self.history()
+            found = self._store.read(lambda conn: recall(conn, self.session, self._config.memory))
         except (CommandError, StoreUnwritable) as error:
+            if not self._config.memory.fail_open:
+                raise
             # An answer without the past is worth more than none.
             self._context.err(f"warning: what was said before cannot be read: {error}")
-            return []
+            found = None
+        return found or Past("", [])
 
-    def _keep(self, question: str, answer: str) -> None:
+    def _keep(self, question: str, answer: str, spent: Spent) -> None:
         now_ms = self._context.clock.wall_ms()
 
+        def keep(conn: Connection) -> None:
+            transcripts.remember(conn, self.session, question, answer, now_ms)
+            usage.add(conn, spent, now_ms)
+
         try:
-            self._store.write(lambda conn: transcripts.remember(conn, self.session, question, answer, now_ms))
+            self._store.write(keep)
         except (CommandError, StoreUnwritable) as error:
             # The answer is there and must be shown; only the memory of it is lost.
             self._context.err(f"warning: this turn could not be kept: {error}")
@@ -181,12 +232,12 @@ def _window(conn: Connection, session: str, turns: int) -> list[tuple[str, str]]
 def _resolve(store: LocalStore, given: str) -> str:
     """The stored key that a person means; a spelling that fits several goes to the one that exists."""
     if given.strip() == LATEST:
-        found = store.read(lambda conn: transcripts.sessions(conn, 1))
+        found = store.read(lambda conn: transcripts.routes(conn, 1))
         if not found:
             raise CommandError("talk.no_latest")
         return found[0].route
     keys = session_keys(given)
     if len(keys) == 1:
         return keys[0]
-    known = store.read(lambda conn: [row.route for row in transcripts.sessions(conn, 10_000)]) or []
-    return next((key for key in keys if key in known), session_key(given))
+    known = store.read(lambda conn: [key for key in keys if transcripts.is_known(conn, key)])
+    return known[0] if known else session_key(given)

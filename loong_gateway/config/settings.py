@@ -216,16 +216,13 @@ _SECTIONS = (
                 choices=("window_only", "window_plus_summary", "profile_plus_window"),
             ),
             number("sliding_window", 12, 1, 128, "turns of history the model is shown"),
+            number("summary_max_chars", 1200, 256, 100_000, "longest summary of what came before those"),
+            Setting("profile_note", "text", "", "said to the model with profile_plus_window"),
+            Setting(
+                "fail_open", "bool", True, "whether a turn is answered without history when it cannot be read"
+            ),
         ),
-        later=(
-            "backend",
-            "fail_open",
-            "ingest_mode",
-            "profile_note",
-            "sqlite_path",
-            "summary_max_chars",
-            "system",
-        ),
+        later=("backend", "ingest_mode", "sqlite_path", "system"),
     ),
     Section(
         "delivery",

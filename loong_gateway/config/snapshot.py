@@ -200,10 +200,16 @@ class ChannelConfig:
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """[memory]; `sliding_window` counts turns."""
+    """[memory]; `profile` is "window_only", "window_plus_summary" or "profile_plus_window".
+
+    `sliding_window` counts turns, `summary_max_chars` characters.
+    """
 
     profile: str
     sliding_window: int
+    summary_max_chars: int
+    profile_note: str
+    fail_open: bool
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,16 @@ MOST_FILES = 10
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """Ask for one answer. `session` is a session name or key; the text is not empty."""
+    """Ask for one answer. `session` is a session name or key; the text is not empty.
+
+    `profile` and `model` replace the active provider and its model for this one answer.
+    """
 
     session: str
     text: str
     timeout_s: float = 600.0
+    profile: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)

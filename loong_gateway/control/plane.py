@@ -126,16 +126,16 @@ class ControlPlane(Protocol):
         """Seconds until the restart that was asked for begins, 0 once it has; None when none was asked for."""
 
     def models(self, *, refresh: bool, timeout_s: float) -> Sequence[Mapping[str, object]]:
-        """The models of every configured provider profile: {id, profile, kind, available, error?, error_code?}.
+        """The models of every configured provider profile: {id, profile, kind, available, error?, error_code?, keys?}.
 
-        The first row of a profile is the model that it is configured for. Blocks for the providers when they are asked
-        anew; one that does not answer is listed with that model alone.
+        The first row of a profile is the model that it is configured for; there `keys` says how several of them fare.
+        Blocks for the providers when they are asked anew; one that does not answer is listed with that model alone.
         """
 
     def tool_servers(self) -> Sequence[Mapping[str, object]]:
         """The configured tool servers: {name, enabled, allowed, state, tools, skipped, restarts, last_error}.
 
-        `state` is "stopped" (nobody needed it yet), "starting", "ready" or "failed". Quick.
+        `state` is "stopped" (no list allows it), "starting", "ready" or "failed". Quick.
         """
 
     def embed(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from loong_gateway.storage.usage import UsageRow
+
 __all__ = ["SessionInfo", "SessionPage", "Sessions", "Transcript", "TranscriptMessage"]
 
 
@@ -15,6 +17,7 @@ class SessionInfo:
 
     `kind`: "direct", "group", "global" or "unknown". `channel` is "" for one of the port or a terminal.
     `messages` counts both sides of the present stretch; `preview` is the beginning of the last message, if asked for.
+    `archived_ms` is when it was put away, None for most.
     """
 
     key: str
@@ -26,6 +29,7 @@ class SessionInfo:
     updated_ms: int
     messages: int
     preview: str = ""
+    archived_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,12 @@ class Sessions(Protocol):
         search: str = "",
         active_since_ms: int = 0,
         previews: bool = False,
+        archived: bool = True,
     ) -> SessionPage:
-        """Sessions by activity. `search` is a part of the key or the shown name, in any case."""
+        """Sessions by activity. `search` is a part of the key or the shown name, in any case.
+
+        With `archived` False those that were put away are left out; a search finds them all the same.
+        """
 
     def describe(self, key: str, *, preview: bool = False) -> SessionInfo | None:
         """One session; None when nothing is stored under the key."""
@@ -93,6 +101,24 @@ class Sessions(Protocol):
 
     def delete(self, key: str) -> bool:
         """Forget everything said in this conversation; False when nothing was."""
+
+    def archive(self, key: str, *, undo: bool = False) -> bool:
+        """Leave it out of lists until something is said in it, or with `undo` no longer; False when it is not there."""
+
+    def fork(self, key: str, target: str) -> int:
+        """Copy the present stretch into a session that is not there yet; how many messages, 0 when nothing was done."""
+
+    def compact(self, key: str) -> bool:
+        """Have the model squeeze all that was said into the summary; False when there is nothing new to tell.
+
+        Blocks for the call; raises ProviderFault as well.
+        """
+
+    def usage(self, key: str) -> Sequence[UsageRow]:
+        """What the model used for this conversation since it is stored."""
+
+    def usage_by_day(self, days: int) -> Sequence[UsageRow]:
+        """What the model used in the last days, of all conversations, newest first."""
 
     def inject(self, key: str, text: str, *, role: str = "assistant") -> int:
         """Add a message without asking the model; returns its number.

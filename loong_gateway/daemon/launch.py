@@ -281,6 +281,7 @@ def _desk_parts(
             egress=egress,
             environ=order.environ,
             secret=engine.resolve_secret,
+            health=engine.providers.health_of,
             threads=threads,
             clock=Clock(),
         ),

@@ -14,6 +14,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import Config, ProviderProfile, SecretRef
 from loong_gateway.providers.contract import Provider, ProviderFault
 from loong_gateway.providers.factory import build_provider
+from loong_gateway.providers.key_health import KeyHealth
 
 __all__ = ["ModelsDesk"]
 
@@ -34,8 +35,8 @@ class _Listed:
 class ModelsDesk:
     """Thread-safe; `_guard` protects what is known and the providers, of which there is one for each profile.
 
-    `secret` fetches a secret and remembers it for redaction. A list is fresh for its profile's
-    `model_catalog_cache_ttl_ms`; one that failed is asked again at the next call.
+    `secret` fetches a secret and remembers it for redaction; `health` is what is known of keys. A list is fresh
+    for its profile's `model_catalog_cache_ttl_ms`; one that failed is asked again at the next call.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class ModelsDesk:
         secret: Callable[[SecretRef], str],
         threads: ThreadRegistry,
         clock: Clock,
+        health: Callable[[ProviderProfile], KeyHealth] | None = None,
     ) -> None:
         self._config = config
         self._egress = egress
         self._environ = environ
         self._secret = secret
         self._threads = threads
+        self._health = health
         self._clock = clock
         self._guard = threading.Lock()
         self._providers: dict[str, tuple[ProviderProfile, Provider]] = {}
@@ -73,7 +76,12 @@ class ModelsDesk:
         for profile in config.providers.values():
             with self._guard:
                 listed = self._known.get(profile.id)
-            rows += _rows(profile, listed, is_late=profile.id in late)
+                kept = self._providers.get(profile.id)
+            found_rows = _rows(profile, listed, is_late=profile.id in late)
+            keys = None if kept is None else kept[1].health().get("keys")
+            if isinstance(keys, list) and len(keys) > 1:
+                found_rows[0] = {**found_rows[0], "keys": keys}
+            rows += found_rows
         return rows
 
     def _is_fresh(self, profile: ProviderProfile) -> bool:
@@ -108,7 +116,11 @@ class ModelsDesk:
         if kept is not None and kept[0] == profile:
             return kept[1]
         made = build_provider(
-            profile, egress=self._egress, environ=self._environ, resolve_secret=self._secret
+            profile,
+            egress=self._egress,
+            environ=self._environ,
+            resolve_secret=self._secret,
+            health=None if self._health is None else self._health(profile),
         )
         with self._guard:
             self._providers[profile.id] = (profile, made)

@@ -151,7 +151,9 @@ def _unwell(inspection: Inspection) -> list[Check]:
     """Keys that the live gateway tries last, by their place in the config."""
     said = inspection.status.get("provider") if inspection.status and inspection.owner_alive else None
     keys = said.get("keys") if isinstance(said, dict) else None
-    unwell = keys.get("unwell") if isinstance(keys, dict) else None
+    # A single key is asked whatever happened to it.
+    many = isinstance(keys, dict) and isinstance(keys.get("count"), int) and keys["count"] > 1
+    unwell = keys.get("unwell") if isinstance(keys, dict) and many else None
     return [
         warned(
             "provider keys",

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.clock import Clock
+from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.config.snapshot import Config
 from loong_gateway.control.agents import Agents
 from loong_gateway.control.origin import Origin
 from loong_gateway.messaging.conversation import Question, build_call
+from loong_gateway.messaging.memory import Past, Summaries, recall, spent_on
 from loong_gateway.messaging.tool_rounds import OnTool, ToolRounds
-from loong_gateway.providers.contract import Completion, Provider
+from loong_gateway.providers.contract import Completion, Provider, ProviderFault
 from loong_gateway.providers.fault_counts import faults_counted
-from loong_gateway.storage import transcripts
-from loong_gateway.storage.connection import Connection
+from loong_gateway.storage import usage
 from loong_gateway.storage.store import Store
+from loong_gateway.storage.usage import Spent
 
 __all__ = ["Answer", "Asking", "ProviderOf"]
+
+logger = logging.getLogger("loong.turns")
 
 
 class ProviderOf(Protocol):
@@ -31,16 +36,20 @@ class ProviderOf(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said, and the id of the session whose history it was shown, None without one."""
+    """What the model said, and the id of the session whose history it was shown, None without one.
+
+    `spent` is what it took, to be kept with the answer; None for an agent's.
+    """
 
     completion: Completion
     begun_in: str | None
+    spent: Spent | None = None
 
 
 class Asking:
-    """Stateless, so thread-safe. Counts how long answers took, and what failed."""
+    """Thread-safe. Counts how long answers took, and what failed. `summaries` hears what turns are shown."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what an answer is made of
         self,
         store: Store,
         *,
@@ -50,6 +59,7 @@ class Asking:
         agents: Agents,
         metrics: Metrics,
         clock: Clock,
+        summaries: Summaries | None = None,
     ) -> None:
         self._store = store
         self._config = config
@@ -58,6 +68,7 @@ class Asking:
         self._agents = agents
         self._metrics = metrics
         self._clock = clock
+        self._summaries = summaries
 
     def complete(
         self,
@@ -77,17 +88,16 @@ class Asking:
         Blocks; raises ProviderFault and StoreUnwritable.
         """
         config = self._config()
-        begun_in, history = (
-            (None, [])
-            if origin.session is None
-            else self._history(origin.session, config.memory.sliding_window)
-        )
+        past = None if origin.session is None else self._recall(origin.session, config)
+        begun_in = past.session if past else None
         begin_s = self._clock.monotonic_s()
         try:
             agent = self._agents.choose(origin, question.text)
             if agent is not None:
                 return Answer(agent.complete(deadline=deadline, stop=stop, on_text=on_text), begun_in)
-            call = build_call(config, history, question)
+            call = build_call(
+                config, past.history if past else (), question, before=past.before if past else ""
+            )
             with faults_counted(self._metrics, profile or config.active_provider, stop):
                 completion = self.rounds.complete(
                     self._provider(profile),
@@ -98,13 +108,50 @@ class Asking:
                     on_text=on_text,
                     on_tool=on_tool,
                 )
-            return Answer(completion, begun_in)
+            spent = spent_on(completion, profile or config.active_provider or "", origin.session)
+            count_spent(self._metrics, spent)
+            return Answer(completion, begun_in, spent)
+        except ProviderFault:
+            if not stop.is_set():
+                self._count_failure(profile or config.active_provider or "", question.model, origin)
+            raise
         finally:
             self._metrics.observe("turn", self._clock.monotonic_s() - begin_s)
 
-    def _history(self, session: str, turns: int) -> tuple[str, list[tuple[str, str]]]:
-        def look(conn: Connection) -> tuple[str, list[tuple[str, str]]]:
-            present = transcripts.active_session(conn, session)
-            return present, transcripts.window(conn, present, turns)
+    def kept(self, session: str | None) -> None:
+        """Hear that an answer in this session is on disk. Never blocks."""
+        if self._summaries is not None and session is not None:
+            self._summaries.kept(session)
 
-        return self._store.read(look)
+    def keep_spent(self, spent: Spent | None) -> None:
+        """Keep what was spent on an answer that is not kept itself; returns at once."""
+        if spent is not None:
+            now_ms = self._clock.wall_ms()
+            try:
+                self._store.submit_lazy(lambda conn: usage.add(conn, spent, now_ms))
+            except StoreUnwritable as error:
+                logger.warning("what an answer took is not kept: %s", error)
+
+    def _count_failure(self, profile: str, model: str | None, origin: Origin) -> None:
+        self.keep_spent(Spent(profile, model or "", origin.session, failed=True))
+
+    def _recall(self, session: str, config: Config) -> Past | None:
+        try:
+            past = self._store.read(lambda conn: recall(conn, session, config.memory))
+        except StoreUnwritable as error:
+            if not config.memory.fail_open:
+                raise
+            # An answer without the past is worth more than none.
+            logger.warning("a turn goes on without its history: %s", error)
+            return None
+        if self._summaries is not None:
+            self._summaries.note(session, past)
+        return past
+
+
+def count_spent(metrics: Metrics, spent: Spent) -> None:
+    """Count an answer and its tokens, by profile."""
+    metrics.add(f"provider_answers:{spent.profile}")
+    for name in usage.TOKENS:
+        if spent.tokens.get(name):
+            metrics.add(f"tokens:{name}:{spent.profile}", spent.tokens[name])

@@ -31,17 +31,22 @@ class Question:
     options: CallOptions = field(default_factory=CallOptions)
 
 
-def build_call(config: Config, history: Sequence[tuple[str, str]], question: Question) -> ProviderCall:
+def build_call(
+    config: Config, history: Sequence[tuple[str, str]], question: Question, *, before: str = ""
+) -> ProviderCall:
     """The call for one turn.
 
     `history` is (role, text) from old to new, without the new message; roles are "user", "assistant" and,
     for a notice, "system". At most `memory.sliding_window` turns of it are used, and it never starts in the middle of a
-    turn: several providers refuse a conversation that begins with an answer.
+    turn: several providers refuse a conversation that begins with an answer. `before` tells in short what came before
+    them; it and the note of the profile stand in the system text, after the configured one.
     """
     said = [(role, content) for role, content in history if content]
     window = _whole_turns(said[-2 * config.memory.sliding_window :])
     messages = [Message(role, content) for role, content in window]
-    system = "\n\n".join(text for text in (config.cli.system_prompt.strip(), question.system.strip()) if text)
+    note = config.memory.profile_note if config.memory.profile == "profile_plus_window" else ""
+    texts = (config.cli.system_prompt, note, before, question.system)
+    system = "\n\n".join(text.strip() for text in texts if text.strip())
     if system:
         messages.insert(0, Message("system", system))
     messages += question.messages or (Message("user", question.text, question.images),)

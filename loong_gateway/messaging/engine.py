@@ -17,6 +17,7 @@ from loong_gateway.base.clock import Clock
 from loong_gateway.base.clock_steps import ClockSteps
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.pool import Pool
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.timers import Timers
 from loong_gateway.base.wording import plural
@@ -36,6 +37,7 @@ from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
 from loong_gateway.messaging.intake import Intake
 from loong_gateway.messaging.kept_rounds import KeptRounds
 from loong_gateway.messaging.lanes import Lanes
+from loong_gateway.messaging.memory import Summaries
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
@@ -130,6 +132,7 @@ class Engine:
         )
         self.approvals = ApprovalDesk(lambda: self.config, self.bus, parts.clock, self._tell_of_approval)
         self.tools = self._make_tools()
+        self._summaries = self._make_summaries()
         self._asking = self._make_asking()
         self.turns = Turns(
             parts.store,
@@ -153,7 +156,7 @@ class Engine:
             clock=parts.clock,
         )
         self.runs = _runs_of(self, parts, self._sends, self._asking, self._events)
-        self.sessions = SessionDesk(parts.store, parts.clock, self.bus)
+        self.sessions = SessionDesk(parts.store, parts.clock, self.bus, self._summaries)
 
     def _make_providers(self) -> ProfilesInUse:
         return ProfilesInUse(
@@ -180,6 +183,17 @@ class Engine:
             rounds=ToolRounds(self.tools, self.approvals, kept, lambda: self.config),
             agents=NoAgents(),
             metrics=self.metrics,
+            clock=parts.clock,
+            summaries=self._summaries,
+        )
+
+    def _make_summaries(self) -> Summaries:
+        parts = self._parts
+        return Summaries(
+            parts.store,
+            Pool("memory", parts.threads, threads=2, waiting=64, weight=0),
+            config=lambda: self.config,
+            provider=self.providers.provider,
             clock=parts.clock,
         )
 
@@ -349,6 +363,7 @@ class Engine:
         self.lanes.close()
         self.approvals.close()
         self.runs.close()
+        self._summaries.close()
 
     def store_changed(self) -> None:
         """Wake what waits for the disk, now that its state changed; from any thread."""

@@ -22,10 +22,11 @@ from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.run import Run
 from loong_gateway.messaging.run_rows import encode_result
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.storage import outbox, runs, transcripts
+from loong_gateway.storage import outbox, runs, transcripts, usage
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.outbox import Part
 from loong_gateway.storage.store import Store
+from loong_gateway.storage.usage import Spent
 
 __all__ = ["Answered", "RunAnswers"]
 
@@ -41,12 +42,13 @@ Obey = Callable[[ChatCommand, str], str]
 class Answered:
     """How a run ended, before it is kept. `is_remembered` says that question and answer go into the history.
 
-    `begun_in` is the session that it was asked in.
+    `begun_in` is the session that it was asked in, `spent` what the answer took.
     """
 
     result: RunResult
     is_remembered: bool = False
     begun_in: str | None = None
+    spent: Spent | None = None
 
 
 class RunAnswers:
@@ -112,35 +114,49 @@ class RunAnswers:
         account, parts, delivery = self._delivery(request, result)
         result = replace(result, delivery=delivery)
         if not (answered.is_remembered or parts or request.durable):
+            self._asking.keep_spent(answered.spent)
             return result
         now_ms = self._clock.wall_ms()
-        rounds = self._asking.rounds.kept
-        clear_rounds = rounds.clearing(_turn(request))
+        also = self._alongside(request, answered, parts, now_ms)
 
         def store(conn: Connection) -> RunResult | None:
             kept = result
-            if clear_rounds is not None:
-                clear_rounds(conn)
+            # Looked for first: an end that is already there must leave no trace of this one.
+            row = runs.find(conn, request.run_id) if request.durable else None
+            if row is not None and row.state == "ended":
+                return None
             if answered.is_remembered and request.session is not None:
-                # Looked for first: an end that is already there must leave no trace of this one.
-                row = runs.find(conn, request.run_id) if request.durable else None
-                if row is not None and row.state == "ended":
-                    return None
                 session = transcripts.remember(
                     conn, request.session, request.text, result.text, now_ms, answered.begun_in
                 )
                 kept = replace(kept, session_id=session)
             if request.durable and not runs.end(conn, request.run_id, encode_result(kept), now_ms):
                 return None
-            if parts:
-                outbox.add(conn, parts, now_ms=now_ms, first_sending=False)
+            for change in also:
+                change(conn)
             return kept
 
         kept = self._store.write(store)
-        rounds.cleared(_turn(request))
+        self._asking.rounds.kept.cleared(_turn(request))
         if kept is not None and parts and account is not None:
             self._sends.release(account, parts)
+        if kept is not None and answered.is_remembered:
+            self._asking.kept(request.session)
         return kept
+
+    def _alongside(
+        self, request: RunRequest, answered: Answered, parts: list[Part], now_ms: int
+    ) -> list[Callable[[Connection], object]]:
+        """What else is stored together with the end of a run."""
+        also: list[Callable[[Connection], object]] = []
+        clear_rounds = self._asking.rounds.kept.clearing(_turn(request))
+        if clear_rounds is not None:
+            also.append(clear_rounds)
+        if parts:
+            also.append(functools.partial(outbox.add, parts=parts, now_ms=now_ms, first_sending=False))
+        if answered.spent is not None:
+            also.append(functools.partial(usage.add, spent=answered.spent, now_ms=now_ms))
+        return also
 
     def keep_soon(self, run: Run, result: RunResult) -> None:
         """Store that a run ended without an answer, without waiting: after a crash before that it is begun again."""
@@ -192,6 +208,7 @@ class RunAnswers:
             on_tool=run.used_tool,
         )
         if stop.is_set():
+            self._asking.keep_spent(answer.spent)
             return self._stopped(run, stop)
         return self._completed(run, answer)
 
@@ -208,7 +225,7 @@ class RunAnswers:
         )
         # The caller goes on with the results of its tools; what it then has is worth remembering.
         is_remembered = run.request.session is not None and not completion.tool_calls
-        return Answered(result, is_remembered, answer.begun_in)
+        return Answered(result, is_remembered, answer.begun_in, answer.spent)
 
     def _stopped(self, run: Run, stop: StopToken) -> Answered | None:
         if run.stop.is_set():

@@ -10,12 +10,14 @@ from dataclasses import replace
 from loong_gateway.base.bus import Bus
 from loong_gateway.base.clock import Clock
 from loong_gateway.control.sessions import SessionInfo, SessionPage, Transcript, TranscriptMessage
+from loong_gateway.messaging.memory import Summaries
 from loong_gateway.messaging.run_events import injected
 from loong_gateway.messaging.sessions import address_of_key, display_name, kind_of, session_keys
-from loong_gateway.storage import transcripts
+from loong_gateway.storage import transcripts, usage
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.store import Store
 from loong_gateway.storage.transcripts import SessionRow
+from loong_gateway.storage.usage import UsageRow
 
 __all__ = ["SessionDesk"]
 
@@ -29,10 +31,11 @@ SEARCHED_AT_ONCE = 2000
 class SessionDesk:
     """Implements control.sessions.Sessions. Stateless, so thread-safe."""
 
-    def __init__(self, store: Store, clock: Clock, bus: Bus) -> None:
+    def __init__(self, store: Store, clock: Clock, bus: Bus, summaries: Summaries | None = None) -> None:
         self._store = store
         self._clock = clock
         self._bus = bus
+        self._summaries = summaries
 
     def resolve(self, given: str) -> str | None:
         """See control.sessions.Sessions."""
@@ -57,14 +60,15 @@ class SessionDesk:
         search: str = "",
         active_since_ms: int = 0,
         previews: bool = False,
+        archived: bool = True,
     ) -> SessionPage:
         """See control.sessions.Sessions."""
         if search:
             return self._search(search.casefold(), limit, offset, active_since_ms, previews=previews)
 
         def look(conn: Connection) -> SessionPage:
-            page = transcripts.routes(conn, limit, offset, since_ms=active_since_ms)
-            total = transcripts.count_routes(conn, since_ms=active_since_ms)
+            page = transcripts.routes(conn, limit, offset, since_ms=active_since_ms, archived=archived)
+            total = transcripts.count_routes(conn, since_ms=active_since_ms, archived=archived)
             return SessionPage(tuple(_info(conn, row, preview=previews) for row in page), total)
 
         return self._store.read(look)
@@ -130,6 +134,29 @@ class SessionDesk:
         """See control.sessions.Sessions."""
         return self._store.write(lambda conn: transcripts.forget(conn, key))
 
+    def archive(self, key: str, *, undo: bool = False) -> bool:
+        """See control.sessions.Sessions."""
+        now_ms = None if undo else self._clock.wall_ms()
+        return self._store.write(lambda conn: transcripts.archive(conn, key, now_ms))
+
+    def fork(self, key: str, target: str) -> int:
+        """See control.sessions.Sessions."""
+        now_ms = self._clock.wall_ms()
+        return self._store.write(lambda conn: transcripts.copy(conn, key, target, now_ms))
+
+    def compact(self, key: str) -> bool:
+        """See control.sessions.Sessions."""
+        return self._summaries is not None and self._summaries.compact(key)
+
+    def usage(self, key: str) -> Sequence[UsageRow]:
+        """See control.sessions.Sessions."""
+        return self._store.read(lambda conn: usage.of_session(conn, key))
+
+    def usage_by_day(self, days: int) -> Sequence[UsageRow]:
+        """See control.sessions.Sessions."""
+        now_ms = self._clock.wall_ms()
+        return self._store.read(lambda conn: usage.of_days(conn, days, now_ms))
+
     def inject(self, key: str, text: str, *, role: str = "assistant") -> int:
         """See control.sessions.Sessions."""
         now_ms = self._clock.wall_ms()
@@ -156,6 +183,7 @@ def _info(conn: Connection, row: SessionRow, *, preview: bool) -> SessionInfo:
         updated_ms=row.last_ms,
         messages=row.messages,
         preview=last[0].text[:PREVIEW_CHARACTERS] if last else "",
+        archived_ms=row.archived_ms,
     )
 
 

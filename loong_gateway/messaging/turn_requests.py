@@ -21,6 +21,8 @@ def turn(runs: Runs, request: TurnRequest) -> TurnResult:
         new_id("turn"),
         request.text,
         session=session_key(request.session),
+        profile=request.profile,
+        model=request.model,
         timeout_s=request.timeout_s,
         origin="turn",
     )

@@ -33,11 +33,12 @@ from loong_gateway.messaging.parts import make_parts
 from loong_gateway.messaging.surfaces import Surface, Surfaces
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.storage import inbox, outbox, transcripts
+from loong_gateway.storage import inbox, outbox, transcripts, usage
 from loong_gateway.storage.connection import Connection
 from loong_gateway.storage.inbox import InboxRow
 from loong_gateway.storage.outbox import OutboxRow, Part
 from loong_gateway.storage.store import Store
+from loong_gateway.storage.usage import Spent
 
 __all__ = ["Outcome", "SettleTask", "TurnSources", "TurnTask", "Turns"]
 
@@ -61,7 +62,7 @@ class Outcome:
 
     `state` is "done", "failed" or "skipped_old". An empty text says nothing. With a `session`, message and answer go
     into its history, the message as `question` says it, or as it came; `begun_in` is the stretch of it that was
-    present when the model was asked.
+    present when the model was asked. `spent` is what the answer took.
     """
 
     state: str = "done"
@@ -71,6 +72,7 @@ class Outcome:
     session: str | None = None
     begun_in: str | None = None
     question: str | None = None
+    spent: Spent | None = None
     first_extra: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -166,6 +168,8 @@ class Turns:
             if outcome.session is not None:
                 question = inbound.text if outcome.question is None else outcome.question
                 transcripts.remember(conn, outcome.session, question, outcome.text, now_ms, outcome.begun_in)
+            if outcome.spent is not None:
+                usage.add(conn, outcome.spent, now_ms)
             return outbox.add(conn, parts, now_ms=now_ms, first_sending=at_once)
 
         try:
@@ -180,6 +184,7 @@ class Turns:
             return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
         self._metrics.add(f"turns:{inbound.address.surface}")
         self.runs.ended(row.seq, outcome.text, outcome.error)
+        self._asking.kept(outcome.session)
         return Later(DeliveryTask(self._delivery, parts[0].group, fresh=kept), 0.0) if parts else None
 
     def settle_by_seq(self, seq: int, outcome: Outcome) -> Later | None:
@@ -255,6 +260,7 @@ class Turns:
             session=session,
             begun_in=answer.begun_in,
             question=question.remembered,
+            spent=answer.spent,
             first_extra=first_extra,
         )
 

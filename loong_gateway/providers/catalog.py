@@ -18,7 +18,7 @@ _LIST_PATHS = (("data",), ("modelSummaries",), ("models",), ("Result", "Items"),
 _NOT_CHAT_WORDS = ("embedding", "whisper", "tts", "dall-e", "moderation")
 _NOT_CHAT_DOMAINS = ("embedding", "image", "video")
 _DEAD = ("shutdown", "retired", "archived")
-_FADING = ("retiring", "deprecated")
+_FADING = ("retiring", "deprecated", "legacy")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def _read_model(entry: Any) -> Model:
     names = (entry.get(key) for key in ("id", "modelId", "name", "model"))
     name = next((name for name in names if isinstance(name, str) and name), "")
     created = entry.get("created")
-    status = str(entry.get("status") or "").lower()
+    life = entry.get("modelLifecycle")
+    status = str(entry.get("status") or (life.get("status") if isinstance(life, dict) else "") or "").lower()
     return Model(
         name,
         float(created) if isinstance(created, (int, float)) and not isinstance(created, bool) else 0.0,
@@ -71,9 +72,7 @@ def _can_chat(entry: dict[str, Any], name: str) -> bool:
     tasks = entry.get("task_type")
     tasks = [tasks] if isinstance(tasks, str) else tasks
     endpoints = entry.get("supported_endpoint_types")
-    modalities = entry.get("modalities")
-    outputs = modalities.get("output_modalities") if isinstance(modalities, dict) else None
-    outputs = outputs or entry.get("outputModalities")
+    outputs = _outputs(entry)
     refusals = (
         isinstance(tasks, list) and bool(tasks) and "TextGeneration" not in tasks,
         str(entry.get("domain") or "").lower().startswith(_NOT_CHAT_DOMAINS),
@@ -81,10 +80,20 @@ def _can_chat(entry: dict[str, Any], name: str) -> bool:
         and bool(endpoints)
         and not any("chat" in str(e).lower() for e in endpoints),
         entry.get("supports_chat") is False or entry.get("chat_completion") is False,
-        isinstance(outputs, list) and bool(outputs) and not {"text", "TEXT"} & {str(one) for one in outputs},
+        bool(outputs) and "text" not in outputs,
         any(word in name.lower() for word in _NOT_CHAT_WORDS),
     )
     return not any(refusals)
+
+
+def _outputs(entry: dict[str, Any]) -> list[str]:
+    """What a model gives, in lower case; services keep it in places of their own."""
+    for holder in (entry.get("modalities"), entry.get("architecture"), entry):
+        for name in ("output_modalities", "outputModalities"):
+            found = holder.get(name) if isinstance(holder, dict) else None
+            if isinstance(found, list):
+                return [str(one).lower() for one in found]
+    return []
 
 
 def choose(models: Sequence[Model], preferred: Sequence[str]) -> list[str]:

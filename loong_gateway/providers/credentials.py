@@ -16,6 +16,8 @@ from loong_gateway.providers.key_health import HealthRules, KeyHealth
 __all__ = ["KeyRing"]
 
 LOOK_AGAIN_S = 30.0
+# What every key would meet at this address.
+_NOT_THE_KEYS = ("provider.wrong_address", "provider.redirected", "provider.certificate")
 
 
 class KeyRing:
@@ -78,7 +80,7 @@ class KeyRing:
             return
         if failure is None:
             self.health.worked(key)
-        else:
+        elif failure.text not in _NOT_THE_KEYS:
             self.health.failed(key, failure.kind, failure.retry_after_s or 0.0)
 
     def source(self) -> str:

@@ -72,12 +72,13 @@ class ProfilesInUse:
             environ=self._environ,
             resolve_secret=self._resolve_secret,
             name=name,
-            health=self._health_of,
+            health=self.health_of,
         )
         with self._guard:
             return self._providers.setdefault(name, made)
 
-    def _health_of(self, profile: ProviderProfile) -> KeyHealth:
+    def health_of(self, profile: ProviderProfile) -> KeyHealth:
+        """What is known of the keys of a profile, shared by all who ask with them."""
         return self._health.share(profile.id, KeyHealth(rules_of(profile, KINDS[profile.kind])))
 
     def _answered(self, name: str) -> None:

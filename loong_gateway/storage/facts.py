@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from loong_gateway.storage import runs
+from loong_gateway.storage import runs, usage
 from loong_gateway.storage.work_unit_rows import HEALTHY, has_table, health
 
 __all__ = ["StoreFacts", "store_facts"]
@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 class StoreFacts:
     """`inbox`, `outbox` and `runs` count rows by state, of runs those that have not ended; `work` counts work units.
 
-    A moment is None when nothing waits. Times are wall-clock ms.
+    A moment is None when nothing waits. Times are wall-clock ms. `used_today` are the sums of `usage.totals`.
     """
 
     inbox: Mapping[str, int]
@@ -31,6 +31,7 @@ class StoreFacts:
     inbound_last_hour: int
     outbound_last_hour: int
     failed_last_day: int
+    used_today: Mapping[str, int]
     work: Mapping[str, int] = field(default_factory=dict)
     work_failed: int = 0
 
@@ -65,6 +66,7 @@ def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
         work_failed=_one(conn, "SELECT count(*) FROM work_units WHERE status = 'failed_terminal'") or 0
         if has_work
         else 0,
+        used_today=usage.totals(usage.of_days(conn, 1, now_ms)),
         failed_last_day=sum(
             _one(conn, statement, now_ms - DAY_MS) or 0
             for statement in (

@@ -33,7 +33,7 @@ logger = logging.getLogger("loong.store")
 Connect = Callable[[str], sqlite3.Connection]
 
 # Above this size the check at the start would take too long; the doctor still does it.
-CHECK_LIMIT_BYTES = 1 << 30
+CHECK_LIMIT_BYTES = 512 << 20
 _OLDEST_SQLITE = (3, 24, 0)
 _SQLITE_CORRUPT = 11
 _SIDE_FILES = ("", "-wal", "-shm")
@@ -50,8 +50,9 @@ _WRITER = (
     "PRAGMA fullfsync=ON",
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-2000",
-    # The log is copied back about every 4 MiB, and a longer one is cut when that is done.
-    "PRAGMA wal_autocheckpoint=1000",
+    # The log is copied back about every 8 MiB, and a longer one is cut when that is done. Whoever commits then waits
+    # for it: over a large file those are pages everywhere, so it must be rare.
+    "PRAGMA wal_autocheckpoint=2000",
     "PRAGMA journal_size_limit=8388608",
 )
 _READER = (
@@ -209,13 +210,7 @@ class StoreFile:
             self.writer = self._make_connection(self.path)
             for pragma in _BEFORE_WRITING:
                 self.writer.execute(pragma).fetchall()
-            _refuse_newer(self.writer, self.path)
-            _use_log(self.writer)
-            for pragma in _WRITER:
-                self.writer.execute(pragma).fetchall()
-            if self._check and os.stat(self.path).st_size <= CHECK_LIMIT_BYTES:
-                _quick_check(self.writer)
-            migrations.apply(self.writer)
+            self._look_through(self.writer)
             self.reader = self._make_connection(self.path)
             for pragma in _READER:
                 self.reader.execute(pragma).fetchall()
@@ -230,6 +225,19 @@ class StoreFile:
             if trouble_of(error) is not Trouble.DAMAGED:
                 self._disconnect()
             raise
+
+    def _look_through(self, writer: sqlite3.Connection) -> None:
+        try:
+            _refuse_newer(writer, self.path)
+            _use_log(writer)
+            for pragma in _WRITER:
+                writer.execute(pragma).fetchall()
+            if self._check and os.stat(self.path).st_size <= CHECK_LIMIT_BYTES:
+                _quick_check(writer)
+            migrations.apply(writer)
+        except UnicodeDecodeError as error:
+            # SQLite's own message quotes the damaged schema, and Python cannot read that message.
+            raise Damaged("its schema is no text") from error
 
     def _disconnect(self) -> None:
         for connection in (self.reader, self.writer):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Callable
 
-__all__ = ["STEPS", "apply", "unknown_steps"]
+__all__ = ["STEPS", "apply", "has", "unknown_steps"]
 
 
 # The payload stands last in its row, so that looking at the other columns never reads its pages.
@@ -192,11 +192,39 @@ def _tool_calls(conn: sqlite3.Connection) -> None:
     )
 
 
+def _memory(conn: sqlite3.Connection) -> None:
+    conn.execute("ALTER TABLE session ADD COLUMN archived_ms INTEGER")
+    conn.execute(
+        """CREATE TABLE summary(
+            session TEXT PRIMARY KEY,
+            upto INTEGER NOT NULL,
+            at_ms INTEGER NOT NULL,
+            text TEXT NOT NULL) WITHOUT ROWID"""
+    )
+    conn.execute(
+        """CREATE TABLE usage(
+            scope TEXT NOT NULL CHECK(scope IN ('day','session')),
+            name TEXT NOT NULL,
+            profile TEXT NOT NULL,
+            model TEXT NOT NULL,
+            purpose TEXT NOT NULL,
+            calls INTEGER NOT NULL DEFAULT 0,
+            silent INTEGER NOT NULL DEFAULT 0,
+            failed INTEGER NOT NULL DEFAULT 0,
+            input INTEGER NOT NULL DEFAULT 0,
+            output INTEGER NOT NULL DEFAULT 0,
+            cached INTEGER NOT NULL DEFAULT 0,
+            reasoning INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY(scope, name, profile, model, purpose)) WITHOUT ROWID"""
+    )
+
+
 STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("first_shape", _first_shape),
     ("first_try", _first_try),
     ("runs", _runs),
     ("tool_calls", _tool_calls),
+    ("memory", _memory),
     ("work_units", _work_units),
 )
 
@@ -205,6 +233,11 @@ def unknown_steps(conn: sqlite3.Connection) -> list[str]:
     """The names of applied steps that this version does not know: a newer one wrote the file. Changes nothing."""
     known = {name for name, _ in STEPS}
     return sorted(_applied(conn) - known)
+
+
+def has(conn: sqlite3.Connection, step: str) -> bool:
+    """Whether a step was applied: who only looks may meet a file that an older version wrote."""
+    return step in _applied(conn)
 
 
 def apply(conn: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Protocol
 
-from loong_gateway.storage import runs, tool_calls, work_units
+from loong_gateway.storage import runs, tool_calls, usage, work_units
 
 __all__ = ["BATCH_ROWS", "RetentionSettings", "prune"]
 
@@ -43,7 +43,8 @@ def prune(conn: sqlite3.Connection, now_ms: int, settings: RetentionSettings) ->
 
     One call is one store operation, so that messages are stored between two batches.
     """
-    touched = runs.prune(conn, now_ms, BATCH_ROWS) + work_units.prune(conn, now_ms, BATCH_ROWS)
+    touched = runs.prune(conn, now_ms, BATCH_ROWS) + usage.prune(conn, now_ms, BATCH_ROWS)
+    touched += work_units.prune(conn, now_ms, BATCH_ROWS)
     touched += tool_calls.prune(conn, now_ms - _DAY_MS, BATCH_ROWS)
     age_limit_ms = now_ms - max(1, settings.retention_days) * _DAY_MS
     for table in _SETTLED:

@@ -27,6 +27,7 @@ __all__ = [
     "give_back",
     "pending",
     "prune",
+    "running",
     "unfinished",
 ]
 
@@ -113,6 +114,12 @@ def ended(conn: sqlite3.Connection, now_ms: int) -> list[str]:
         (now_ms - KEPT_MS, KEPT_ROWS),
     )
     return [id for (id,) in reversed(found.fetchall())]
+
+
+def running(conn: sqlite3.Connection) -> list[bytes]:
+    """What was asked for by those that run, without the damaged ones."""
+    found = conn.execute(f"SELECT {_COLUMNS} FROM run WHERE state = 'running'")  # noqa: S608  constants
+    return [payload for row in found.fetchall() if (payload := _row(row).payload) is not None]
 
 
 def prune(conn: sqlite3.Connection, now_ms: int, limit: int) -> int:

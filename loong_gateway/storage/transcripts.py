@@ -1,16 +1,18 @@
 """The history of conversations. Functions on a connection, to be run inside a store operation.
 
 A route is the stable key of a conversation; a session is one stretch of it. The first session of a route has the
-route's own key as its id; `start_new` begins another.
+route's own key as its id; `start_new` begins another. A route that was put away (`archive`) comes back by itself when
+something is said in it.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loong_gateway.base.ids import new_id
+from loong_gateway.storage import migrations
 from loong_gateway.storage.payloads import storable
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "SessionRow",
     "active_session",
     "append",
+    "archive",
+    "copy",
     "count_routes",
     "forget",
     "history",
@@ -26,13 +30,23 @@ __all__ = [
     "route",
     "routes",
     "routes_after",
+    "routes_from",
     "sessions",
     "start_new",
+    "tail",
+    "whole",
     "window",
 ]
 
+# More than that of a window is not read to a model: about what the largest of them take.
+MOST_CHARACTERS = 400_000
+# More at once would keep others from writing.
+MOST_COPIED = 10_000
+_CHUNK = 200
+
 _TOUCH = """INSERT INTO session(id, route, started_ms, last_ms, messages) VALUES(?, ?, ?, ?, ?)
-    ON CONFLICT(id) DO UPDATE SET last_ms = excluded.last_ms, messages = messages + excluded.messages"""
+    ON CONFLICT(id) DO UPDATE SET last_ms = excluded.last_ms, messages = messages + excluded.messages,
+        archived_ms = NULL"""
 
 # The present session of each route.
 _PRESENT = """FROM session AS own
@@ -41,13 +55,14 @@ _PRESENT = """FROM session AS own
 
 @dataclass(frozen=True)
 class SessionRow:
-    """A session for display. `messages` counts both sides."""
+    """A session for display. `messages` counts both sides. `archived_ms` is None for one that is not put away."""
 
     id: str
     route: str
     started_ms: int
     last_ms: int
     messages: int
+    archived_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,18 +106,35 @@ def remember(
 
 
 def window(conn: sqlite3.Connection, session: str, turns: int) -> list[tuple[str, str]]:
-    """(role, text) of the last `turns` turns, oldest first; a turn begins with a message of the user."""
+    """(role, text) of the last `turns` turns, oldest first; see `tail`."""
+    return [(role, text) for _, role, text in tail(conn, session, turns)]
+
+
+def tail(conn: sqlite3.Connection, session: str, turns: int, *, after: int = 0) -> list[tuple[int, str, str]]:
+    """(number, role, text) of the last `turns` turns, oldest first; a turn begins with a message of the user.
+
+    Of them only those numbered above `after`, and the last MOST_CHARACTERS: the oldest turns go first, and the last one
+    always stays.
+    """
     if turns <= 0:
         return []
-    key = storable(session)
-    first = conn.execute(
+    found = conn.execute(
         "SELECT n FROM transcript WHERE session = ? AND role = 'user' ORDER BY n DESC LIMIT 1 OFFSET ?",
-        (key, turns - 1),
+        (storable(session), turns - 1),
     ).fetchone()
-    return conn.execute(
-        "SELECT role, text FROM transcript WHERE session = ? AND n >= ? ORDER BY n",
-        (key, 0 if first is None else first[0]),
+    first = 0 if found is None else found[0]
+    rows: list[tuple[int, str, str]] = conn.execute(
+        "SELECT n, role, text FROM transcript WHERE session = ? AND n >= ? AND n > ? ORDER BY n",
+        (storable(session), first, after),
     ).fetchall()
+    left, start = MOST_CHARACTERS, len(rows)
+    for index in range(len(rows) - 1, -1, -1):
+        left -= len(rows[index][2])
+        if left < 0 and start < len(rows):
+            break
+        if rows[index][1] == "user":
+            start = index
+    return rows[start:] if left < 0 else rows
 
 
 def active_session(conn: sqlite3.Connection, route: str) -> str:
@@ -132,25 +164,28 @@ def sessions(conn: sqlite3.Connection, limit: int) -> list[SessionRow]:
     return [SessionRow(*row) for row in rows]
 
 
-def routes(conn: sqlite3.Connection, limit: int, offset: int = 0, *, since_ms: int = 0) -> list[SessionRow]:
-    """The present session of every route that was used since then, latest activity first."""
+def routes(
+    conn: sqlite3.Connection, limit: int, offset: int = 0, *, since_ms: int = 0, archived: bool = True
+) -> list[SessionRow]:
+    """The present session of every route that was used since then, latest activity first.
+
+    With `archived` False those that were put away are left out.
+    """
+    column = _archived(conn)
     rows = conn.execute(
-        f"SELECT id, route, started_ms, last_ms, messages {_PRESENT} AND last_ms >= ?"
-        " ORDER BY last_ms DESC, n DESC LIMIT ? OFFSET ?",
-        (since_ms, limit, offset),
+        f"SELECT id, route, started_ms, last_ms, messages, {column} {_PRESENT} AND last_ms >= ?"
+        f" AND (? OR {column} IS NULL) ORDER BY last_ms DESC, n DESC LIMIT ? OFFSET ?",
+        (since_ms, archived, limit, offset),
     ).fetchall()
     return [SessionRow(*row) for row in rows]
 
 
-def count_routes(conn: sqlite3.Connection, *, since_ms: int = 0) -> int:
-    """How many routes were used since then."""
-    if since_ms <= 0:
-        row = conn.execute("SELECT count(DISTINCT route) FROM session").fetchone()
-    else:
-        row = conn.execute(
-            f"SELECT count(*) {_PRESENT} AND last_ms >= ?",
-            (since_ms,),
-        ).fetchone()
+def count_routes(conn: sqlite3.Connection, *, since_ms: int = 0, archived: bool = True) -> int:
+    """How many routes `routes` has."""
+    row = conn.execute(
+        f"SELECT count(*) {_PRESENT} AND last_ms >= ? AND (? OR {_archived(conn)} IS NULL)",
+        (since_ms, archived),
+    ).fetchone()
     return int(row[0])
 
 
@@ -164,10 +199,22 @@ def routes_after(
     ).fetchall()
 
 
+def routes_from(conn: sqlite3.Connection, beginning: str, limit: int) -> list[str]:
+    """Routes whose own key, or the id of one of their stretches, begins like that."""
+    first, last = storable(beginning), f"{storable(beginning)}\U0010ffff"
+    rows = conn.execute(
+        "SELECT route FROM session WHERE route >= ? AND route < ? UNION"
+        " SELECT route FROM session WHERE id >= ? AND id < ? LIMIT ?",
+        (first, last, first, last, limit),
+    )
+    return [str(row[0]) for row in rows]
+
+
 def route(conn: sqlite3.Connection, route: str) -> SessionRow | None:
     """The present session of a route."""
     row = conn.execute(
-        "SELECT id, route, started_ms, last_ms, messages FROM session WHERE route = ? ORDER BY n DESC LIMIT 1",
+        f"SELECT id, route, started_ms, last_ms, messages, {_archived(conn)} FROM session WHERE route = ?"  # noqa: S608
+        " ORDER BY n DESC LIMIT 1",
         (storable(route),),
     ).fetchone()
     return None if row is None else SessionRow(*row)
@@ -197,5 +244,60 @@ def history(
 def forget(conn: sqlite3.Connection, route: str) -> bool:
     """Remove every session of a route and all that was said in it; False when there was none."""
     key = storable(route)
-    conn.execute("DELETE FROM transcript WHERE session IN (SELECT id FROM session WHERE route = ?)", (key,))
+    for table in ("transcript", "summary"):
+        conn.execute(
+            f"DELETE FROM {table} WHERE session IN (SELECT id FROM session WHERE route = ?)",  # noqa: S608
+            (key,),
+        )
+    conn.execute("DELETE FROM usage WHERE scope = 'session' AND name = ?", (key,))
     return conn.execute("DELETE FROM session WHERE route = ?", (key,)).rowcount > 0
+
+
+def archive(conn: sqlite3.Connection, route: str, now_ms: int | None) -> bool:
+    """Put a route away, or with None bring it back; False when nothing is stored under it."""
+    done = conn.execute("UPDATE session SET archived_ms = ? WHERE route = ?", (now_ms, storable(route)))
+    return done.rowcount > 0
+
+
+def copy(conn: sqlite3.Connection, route: str, target: str, now_ms: int) -> int:
+    """Copy the last MOST_COPIED messages of the present session of a route to a route that has none yet.
+
+    How many messages, 0 when that cannot be.
+    """
+    key, source = storable(target), active_session(conn, route)
+    if is_known(conn, target):
+        return 0
+    copied = conn.execute(
+        "INSERT INTO transcript(session, role, at_ms, text) SELECT ?, role, at_ms, text FROM"
+        " (SELECT n, role, at_ms, text FROM transcript WHERE session = ? ORDER BY n DESC LIMIT ?) ORDER BY n",
+        (key, source, MOST_COPIED),
+    ).rowcount
+    if copied:
+        conn.execute(_TOUCH, (key, key, now_ms, now_ms, copied))
+    return copied
+
+
+def whole(conn: sqlite3.Connection, route: str) -> Iterator[tuple[str, MessageRow]]:
+    """Everything said in a route, stretch by stretch, oldest first: the id of the stretch and the message.
+
+    Reads some at a time, so that one of any length can be told.
+    """
+    stretches = conn.execute(
+        "SELECT id FROM session WHERE route = ? ORDER BY n", (storable(route),)
+    ).fetchall()
+    for (stretch,) in stretches:
+        last = 0
+        while True:
+            rows = conn.execute(
+                "SELECT n, role, at_ms, text FROM transcript WHERE session = ? AND n > ? ORDER BY n LIMIT ?",
+                (stretch, last, _CHUNK),
+            ).fetchall()
+            for row in rows:
+                yield str(stretch), MessageRow(*row)
+            if len(rows) < _CHUNK:
+                break
+            last = rows[-1][0]
+
+
+def _archived(conn: sqlite3.Connection) -> str:
+    return "archived_ms" if migrations.has(conn, "memory") else "NULL"

@@ -23,6 +23,7 @@ AREAS = (
     "restart",
     "rpc",
     "run",
+    "sessions",
     "store",
     "talk",
     "work",

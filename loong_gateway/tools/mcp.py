@@ -1,4 +1,4 @@
-"""The servers of [mcp.servers]: started when a turn may use their tools, kept, started again when they die."""
+"""The servers of [mcp.servers]: started when a list allows their tools, kept, started again when they die."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def look_once(config: Config, name: str, environ: Mapping[str, str]) -> Mapping[
         config, tools=replace(config.tools, allow=(f"mcp.{name}.*",)), mcp={name: config.mcp[name]}
     )
     servers = McpServers(lambda: alone, ServerWorld(ThreadRegistry(), environ, secret, redactor.scrub))
-    servers.tools()
+    servers.prepare()
     row = {**servers.facts()[0], "allowed": is_wanted(config, name)}
     servers.close(Deadline(CLOSE_S))
     return row
@@ -108,29 +108,29 @@ class McpServers:
         }
 
     def tools(self) -> list[Tool]:
-        """What the wanted servers offer, as `mcp.SERVER.TOOL`.
+        """What the wanted servers that run offer, as `mcp.SERVER.TOOL`. Quick."""
+        return [tool for server in self._wanted() for tool in server.tools()]
 
-        Blocks while one of them is started for the first time, up to its `startup_timeout_ms`; one that failed is
-        left out until it runs again.
+    def prepare(self) -> None:
+        """Wait until each wanted server has been started once, or has failed. Blocks up to `startup_timeout_ms`.
+
+        For one that failed before nobody waits.
         """
-        wanted = self._wanted()
-        due = [server for server in wanted if server.needs_care()]
+        due = [server for server in self._wanted() if server.is_new()]
         if len(due) == 1:
             due[0].care()
         elif due:
             longest = max(server.startup_s for server in due) + 1
             gather(self._world.threads, "mcp", {id(one): one.care for one in due}, Deadline(longest))
-        return [tool for server in wanted for tool in server.tools()]
 
     def tick(self) -> bool:
-        """Start again in the background what died and was in use; True when `problems` changed. Never blocks."""
+        """Start in the background what is wanted and does not run; True when `problems` changed. Never blocks."""
         for server in self._wanted():
-            if server.is_due_again() and not self._stop.is_set():
+            if server.is_due() and not self._stop.is_set():
                 try:
                     self._world.threads.spawn(f"mcp-start:{server.name}", server.care)
                 except RuntimeError:
                     logger.warning("no thread for the server %s: the system gives no more", server.name)
-
         before, self._told = self._told, self.problems()
         return before != self._told
 
@@ -182,22 +182,18 @@ class _Server:
         self._next_try = 0.0
         self._last_error: str | None = None
 
-    def needs_care(self) -> bool:
-        """Whether a turn should wait for it: it was not needed before, or lists its tools anew.
+    def is_new(self) -> bool:
+        """Whether its first start has not come to an end."""
+        with self._changed:
+            return self._state in (STOPPED, STARTING) and not self._failures and not self._stop.is_set()
 
-        For one that failed nobody waits: it is started again in the background.
-        """
+    def is_due(self) -> bool:
+        """Whether it is to be started now, or its tools to be listed anew."""
         self._look()
         with self._changed:
             if self._state == READY:
                 return self._client is not None and self._client.is_stale
-            return self._failures == 0 and not self._stop.is_set()
-
-    def is_due_again(self) -> bool:
-        """Whether it failed and may be tried again."""
-        self._look()
-        with self._changed:
-            return self._state == FAILED and self._world.clock() >= self._next_try
+            return self._state != STARTING and self._world.clock() >= self._next_try
 
     def care(self) -> None:
         """Start it, or wait until another thread has, or list its tools anew. Blocks; raises nothing."""

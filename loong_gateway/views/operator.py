@@ -89,6 +89,7 @@ def operator_summary(
         "recipes": [],
         "store": _store(facts),
         "audit": dict(audit or {}),
+        "usage": None if facts is None else {"today": dict(facts.used_today)},
     }
 
 

@@ -26,7 +26,8 @@ def test_links_between_the_pages_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "page_name", ["README.md", "docs/operations.md", "docs/work-units.md", "docs/audit.md"]
+    "page_name",
+    ["README.md", "docs/operations.md", "docs/sessions.md", "docs/work-units.md", "docs/audit.md"],
 )
 def test_every_command_of_a_page_exists(page_name: str) -> None:
     readme = (ROOT / page_name).read_text(encoding="utf-8")

@@ -95,7 +95,7 @@ def test_the_endpoints_that_can_be_switched_off_are_named() -> None:
     assert set(ENDPOINT_OF.values()) == set(HTTP_ENDPOINTS)
 
 
-@pytest.mark.parametrize("page", ["rpc.md", "port.md", "operations.md"])
+@pytest.mark.parametrize("page", ["rpc.md", "port.md", "operations.md", "sessions.md"])
 def test_links_to_headings_lead_to_one(page: str) -> None:
     for name, anchor in re.findall(r"\]\(([a-z]*(?:\.md)?)#([^)]+)\)", (DOCS / page).read_text("utf-8")):
         headings = re.findall(r"^#+ (.*)$", (DOCS / (name or page)).read_text("utf-8"), re.MULTILINE)

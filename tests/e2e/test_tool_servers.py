@@ -1,4 +1,4 @@
-"""A gateway with a tool server: started at need, told of when it dies, gone when the gateway is."""
+"""A gateway with a tool server: started beside it, told of when it dies, gone when the gateway is."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_a_tool_server_lives_and_dies_beside_the_gateway(tmp_path: pathlib.Path)
     config = (
         f'{PROVIDER}[mcp.servers.one]\ncommand = "{sys.executable}"\n'
         f'args = ["-I", "-S", "{FAKE}", "good", "{state}"]\n'
-        '[gateway.tools]\nallow = ["mcp.one.pid", "mcp.one.die", "mcp.one.echo"]\n'
+        '[tools.approval]\nmode = "disabled"\n[gateway.tools]\nallow = ["mcp.one.pid", "mcp.one.die", "mcp.one.echo"]\n'
     )
     with Gateway(tmp_path, config) as gateway:
         gateway.start()
-        assert not state.exists()
-        listed = json.loads(gateway.run("runtime", "mcp", "list", "--json").stdout)
-        assert [(row["state"], row["allowed"]) for row in listed["servers"]] == [("stopped", True)]
+        wait_until(
+            lambda: gateway.run("runtime", "mcp", "show", "one").stdout.startswith("one: ready, 9 tools")
+        )
 
         def invoke(tool: str, **arguments: object) -> dict[str, object]:
             token = (pathlib.Path(gateway.home) / "gateway-runtime" / "control-token").read_text().strip()

@@ -53,4 +53,6 @@ def _row(model: Mapping[str, object], *, is_default: bool, sees: bool) -> dict[s
         row["unavailableReason"] = reason
     if is_default:
         row["tags"] = ["default"]
+    if "keys" in model:
+        row["keys"] = model["keys"]
     return row

@@ -8,8 +8,11 @@ from typing import Callable
 from loong_gateway.base.clock import wall_ms
 from loong_gateway.control import ControlPlane
 from loong_gateway.control.sessions import Transcript
+from loong_gateway.providers.contract import ProviderFault
+from loong_gateway.storage.usage import KEPT_DAYS
+from loong_gateway.views.usage import usage_table
 
-from .calls import ADMIN, READ, Call, Method, RpcFault
+from .calls import ADMIN, READ, WRITE, Call, Method, RpcFault
 from .session_keys import AGENT_ID, LONGEST_KEY, check_agent, session_of
 from .session_rows import defaults, kept, session_row
 
@@ -32,6 +35,11 @@ def methods(control: ControlPlane, now_ms: Callable[[], int] = wall_ms) -> list[
         Method("sessions.describe", READ, verbs.describe, waits=True),
         Method("sessions.reset", ADMIN, verbs.reset, waits=True),
         Method("sessions.delete", ADMIN, verbs.delete, waits=True),
+        Method("sessions.archive", ADMIN, verbs.archive, waits=True),
+        Method("sessions.fork", WRITE, verbs.fork, waits=True),
+        Method("sessions.compact", WRITE, verbs.compact, waits=True, starts_work=True),
+        Method("sessions.usage", READ, verbs.usage, waits=True),
+        Method("usage.status", READ, verbs.usage_by_day, waits=True),
         # Events of runs reach whoever may read them; there is nothing to subscribe to beyond that.
         Method("sessions.subscribe", READ, lambda _: {"subscribed": True}),
         Method("sessions.unsubscribe", READ, lambda _: {"subscribed": False}),
@@ -52,6 +60,7 @@ class _Verbs:
         offset = params.integer("offset", minimum=0, maximum=MOST_SKIPPED, default=0) or 0
         minutes = params.integer("activeMinutes", minimum=1, maximum=MOST_MINUTES)
         previews = params.flag("includeLastMessage")
+        archived = params.flag("includeArchived")
         search = params.text("search", longest=LONGEST_KEY) or params.text("label", longest=LONGEST_KEY) or ""
         check_agent(call)
         now_ms = self._now_ms()
@@ -62,6 +71,7 @@ class _Verbs:
                 search=search,
                 active_since_ms=0 if minutes is None else now_ms - minutes * 60_000,
                 previews=previews,
+                archived=archived,
             )
         )
         rows = [session_row(self._control, info) for info in page.rows]
@@ -119,6 +129,40 @@ class _Verbs:
         self._control.runs.abort(session=key)
         deleted = kept(lambda: self._control.sessions.delete(key))
         return {"ok": True, "key": key, "deleted": deleted, "archived": []}
+
+    def archive(self, call: Call) -> object:
+        check_agent(call)
+        key = self._key(call)
+        undo = call.params.flag("undo")
+        done = kept(lambda: self._control.sessions.archive(key, undo=undo))
+        return {"ok": True, "key": key, "found": done, "archived": done and not undo}
+
+    def fork(self, call: Call) -> object:
+        check_agent(call)
+        key = self._key(call)
+        given = call.params.required_text("target", longest=LONGEST_KEY)
+        target = kept(lambda: session_of(self._control, given))
+        copied = kept(lambda: self._control.sessions.fork(key, target))
+        return {"ok": copied > 0, "key": key, "target": target, "messages": copied}
+
+    def compact(self, call: Call) -> object:
+        check_agent(call)
+        key = self._key(call)
+        try:
+            done = kept(lambda: self._control.sessions.compact(key))
+        except ProviderFault as fault:
+            raise RpcFault("UNAVAILABLE", f"no summary was made: {fault}", retryable=True) from None
+        profile = self._control.config().memory.profile
+        return {"ok": True, "key": key, "compacted": done, "memoryProfile": profile}
+
+    def usage(self, call: Call) -> object:
+        check_agent(call)
+        key = self._key(call)
+        return {"key": key, **usage_table(kept(lambda: self._control.sessions.usage(key)))}
+
+    def usage_by_day(self, call: Call) -> object:
+        days = call.params.integer("days", minimum=1, maximum=KEPT_DAYS, default=1) or 1
+        return {"days": days, **usage_table(kept(lambda: self._control.sessions.usage_by_day(days)))}
 
     def agents(self, _: Call) -> object:
         return {

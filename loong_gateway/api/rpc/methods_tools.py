@@ -54,7 +54,7 @@ def methods(control: ControlPlane) -> list[Method]:
         return {"agentId": "main", "profiles": [], "groups": [group] if tools else []}
 
     return [
-        Method("tools.catalog", READ, catalog, waits=True),
+        Method("tools.catalog", READ, catalog),
         Method("tools.servers", READ, lambda _: {"servers": [dict(one) for one in control.tool_servers()]}),
         Method("tools.invoke", WRITE, invoke, waits=True, starts_work=True),
     ]

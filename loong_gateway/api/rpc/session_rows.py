@@ -50,6 +50,8 @@ def session_row(control: ControlPlane, info: SessionInfo) -> dict[str, object]:
         row["channel"] = info.channel
         if info.kind in ("direct", "group"):
             row["chatType"] = info.kind
+    if info.archived_ms is not None:
+        row["archivedAt"] = info.archived_ms
     if info.preview:
         row["lastMessagePreview"] = info.preview
     named = defaults(control)

@@ -264,6 +264,15 @@ def test_sessions_are_listed_looked_at_and_ended(rig, rpc):
     assert [one["status"] for one in shown] == ["ok", "missing"]
     assert shown[0]["items"][0] == {"role": "user", "text": "hello there"}
     assert rpc.call("sessions.describe", key="nobody") == {"session": None}
+    assert rpc.call("sessions.fork", key="main", target="copy")["messages"] == 2
+    assert rpc.call("sessions.fork", key="main", target="copy")["ok"] is False
+    assert rpc.call("sessions.archive", key="copy")["archived"] is True
+    assert rpc.call("sessions.list")["totalCount"] == 3
+    assert rpc.call("sessions.list", includeArchived=True)["sessions"][0]["archivedAt"] > 0
+    assert rpc.call("sessions.archive", key="nobody")["found"] is False
+    assert rpc.call("sessions.delete", key="copy")["deleted"] is True
+    assert rpc.call("sessions.usage", key="main")["totals"]["calls"] == 1
+    assert rpc.call("usage.status")["totals"]["silent"] == 3
     fresh = rpc.call("sessions.reset", key="main")
     assert fresh["entry"]["sessionId"] != SESSION
     assert rpc.call("chat.history", sessionKey="main")["messages"] == []

@@ -47,6 +47,8 @@ def gateway() -> WholeGateway:
     metrics.add("provider_errors:transport_failure:main", 1)
     metrics.add("tools:unknown:file.write", 2)
     metrics.add("tools_denied:not_allowed:chat", 3)
+    metrics.add("provider_answers:main", 2)
+    metrics.add("tokens:cached:main", 30)
     metrics.observe("turn", 0.3)
     metrics.show("auth_failures", lambda: 5)
     metrics.show("oldest_unprocessed_s", lambda: 1.5)
@@ -102,6 +104,8 @@ def test_every_line_has_the_form_and_every_family_says_what_it_is(page: str) -> 
         'loong_provider_errors_total{provider="main",class="transport_failure"} 1',
         'loong_rate_limited_total{provider="local"} 4',
         'loong_rate_limited_total{provider="default"} 0',
+        'loong_provider_answers_total{provider="main"} 2',
+        'loong_tokens_total{provider="main",kind="cached"} 30',
         "loong_auth_failures_total 5",
         "loong_oldest_unprocessed_seconds 1.5",
         'loong_turn_seconds_bucket{le="0.25"} 0',

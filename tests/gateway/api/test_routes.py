@@ -209,6 +209,9 @@ def test_a_turn_is_answered_in_the_shape_of_its_route(port: Port) -> None:
     )
     asked = port.control.turns[0]
     assert (asked.session, asked.text, asked.timeout_s) == ("demo", "hello", 5.0)
+    assert port.post("/v1/turn", {**TURN, "model": "local:llama3:8b"}).status == 200
+    asked = port.control.turns[1]
+    assert (asked.profile, asked.model) == ("local", "llama3:8b")
     assert port.post("/v1/turn", TURN, token="wrong!").json == {"error": "Unauthorized"}
 
 
@@ -222,6 +225,7 @@ def test_a_turn_is_answered_in_the_shape_of_its_route(port: Port) -> None:
         ("rate_limited", 429),
         ("timed_out", 504),
         ("interrupted", 503),
+        ("unknown_profile", 400),
     ],
 )
 def test_a_provider_that_fails_is_never_our_clients_fault(port: Port, code: str, status: int) -> None:

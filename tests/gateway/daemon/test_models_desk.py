@@ -14,6 +14,7 @@ from loong_gateway.base.clock import Clock
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.secrets import resolve
 from loong_gateway.daemon.models_desk import ModelsDesk
+from loong_gateway.providers.key_health import HealthRules, KeyHealth
 from tests.fakes.scripted_peer import Connection, ScriptedPeer
 from tests.gateway.config.reading import valid
 
@@ -42,9 +43,10 @@ def desk(text: str) -> Iterator[tuple[ModelsDesk, Service, ScriptedPeer]]:
     """A desk over a config where PEER stands for the address of the service."""
     service = Service()
     threads = ThreadRegistry()
+    health: dict[str, KeyHealth] = {}
     with ScriptedPeer(service.script) as peer:
         config = valid(text.replace("PEER", peer.url))
-        environ = {"MODEL_KEY": KEY}
+        environ = {"MODEL_KEY": KEY, "TWO_KEYS": f"{KEY},another-{KEY}"}
         made = ModelsDesk(
             lambda: config,
             egress=Egress(environ={}),
@@ -52,6 +54,7 @@ def desk(text: str) -> Iterator[tuple[ModelsDesk, Service, ScriptedPeer]]:
             secret=lambda ref: resolve(ref, environ),
             threads=threads,
             clock=Clock(),
+            health=lambda profile: health.setdefault(profile.id, KeyHealth(HealthRules())),
         )
         try:
             yield made, service, peer
@@ -128,3 +131,13 @@ def test_an_old_list_outlives_a_failure_that_is_not_about_the_key() -> None:
 def test_little_to_list(text: str) -> None:
     with desk(text) as (made, _, _):
         assert len(rows(made)) == text.count("provider")
+
+
+def test_several_keys_are_shown_with_how_they_fare() -> None:
+    with desk(ONE.replace("MODEL_KEY", "TWO_KEYS")) as (made, service, _):
+        service.status = 401
+        (row,) = made.models(refresh=True, timeout_s=WAIT_S)
+        keys = row["keys"]
+        assert isinstance(keys, list)
+        assert [(one["key"], one["state"]) for one in keys] == [(1, "disabled"), (2, "disabled")]
+        assert KEY not in str(row)

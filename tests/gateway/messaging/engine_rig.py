@@ -13,6 +13,7 @@ from loong_channels.telegram.spec import SPEC
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.bus import Bus
 from loong_gateway.base.metrics import Metrics
+from loong_gateway.base.pool import Pool
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.loading import validate_source
 from loong_gateway.control.agents import NoAgents
@@ -20,6 +21,7 @@ from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.delivery import Delivery, DeliveryTask
 from loong_gateway.messaging.kept_rounds import KeptRounds
 from loong_gateway.messaging.lanes import Lanes, Later
+from loong_gateway.messaging.memory import Summaries
 from loong_gateway.messaging.parking import Parking
 from loong_gateway.messaging.run_events import RunEvents
 from loong_gateway.messaging.sessions import session_key
@@ -197,6 +199,14 @@ class Rig:
             lambda: self.config, audit=self.audit, metrics=self.metrics, approvals=self.approvals
         )
         self.rounds = self.make_rounds()
+        self.pool = Pool("memory", self.threads, threads=2, waiting=8, weight=0)
+        self.summaries = Summaries(
+            self.store,
+            self.pool,
+            config=lambda: self.config,
+            provider=lambda: self.provider,
+            clock=self.clock,
+        )
         self.asking = Asking(
             self.store,
             config=lambda: self.config,
@@ -205,6 +215,7 @@ class Rig:
             agents=NoAgents(),
             metrics=self.metrics,
             clock=self.clock,
+            summaries=self.summaries,
         )
         self.turns = Turns(
             self.store,
@@ -236,6 +247,8 @@ class Rig:
         self.due.append((after_s, action))
 
     def close(self) -> None:
+        self.summaries.close()
+        self.pool.close(Deadline(WAIT_S))
         self.store.close(Deadline(WAIT_S))
         assert self.threads.join_all(Deadline(WAIT_S)) == []
 

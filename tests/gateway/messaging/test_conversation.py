@@ -8,10 +8,9 @@ from typing import Any
 from loong_gateway.messaging.conversation import Question, build_call
 
 
-def config(window: int = 12, system: str = "Be brief.") -> Any:
-    return SimpleNamespace(
-        memory=SimpleNamespace(sliding_window=window), cli=SimpleNamespace(system_prompt=system)
-    )
+def config(window: int = 12, system: str = "Be brief.", profile: str = "window_only") -> Any:
+    memory = SimpleNamespace(sliding_window=window, profile=profile, profile_note="Ada is the host.")
+    return SimpleNamespace(memory=memory, cli=SimpleNamespace(system_prompt=system))
 
 
 def said(call: Any) -> list[tuple[str, str]]:
@@ -26,6 +25,13 @@ def test_system_text_history_and_message_stand_in_this_order() -> None:
         ("assistant", "two"),
         ("user", "three"),
     ]
+
+
+def test_note_and_summary_stand_in_the_system_text_after_the_configured_one() -> None:
+    asked = build_call(
+        config(profile="profile_plus_window"), [], Question("hi", system="Now."), before="Before."
+    )
+    assert said(asked)[0] == ("system", "Be brief.\n\nAda is the host.\n\nBefore.\n\nNow.")
 
 
 def test_a_blank_system_text_sends_none() -> None:

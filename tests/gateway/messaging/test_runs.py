@@ -348,6 +348,7 @@ def test_a_question_of_the_port_shares_the_memory_of_its_session(rig):
     rig.provider.script = [ProviderFault("auth_rejected", "the key was refused")]
     assert turn(rig.runs, TurnRequest("demo", "two")).error_code == "auth_rejected"
     assert turn(rig.runs, TurnRequest("demo", "three")).text == "re: three"
+    assert turn(rig.runs, TurnRequest("demo", "four", profile="nobody")).error_code == "unknown_profile"
     assert rig.asked(2) == [("user", "one"), ("assistant", "re: one"), ("user", "three")]
     assert rig.outbox_states() == {}
 

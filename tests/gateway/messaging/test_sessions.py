@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from loong_channels.contract import Address
-from loong_gateway.messaging.sessions import display_name, session_key, session_keys
+from loong_gateway.messaging.sessions import address_of_key, display_name, session_key, session_keys
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,22 @@ def test_a_part_that_could_be_mistaken_is_encoded_and_shown_as_it_was(conversati
 
 def test_two_different_addresses_never_share_a_key() -> None:
     assert session_key(Address("telegram", "a", "1", "2")) != session_key(Address("telegram", "a", "1:2"))
+
+
+def test_no_address_is_lost_between_its_key_and_the_way_back() -> None:
+    anything = random.Random(11)
+    letters = "ab1-_.:~ \n\u597d\U0001f600%/"
+
+    def word() -> str:
+        return "".join(anything.choices(letters, k=anything.randint(1, 8)))
+
+    for _ in range(2000):
+        thread = word() if anything.random() < 0.3 else None
+        address = Address("telegram", word(), word(), thread)
+        key = session_key(address, kind=anything.choice(("direct", "group")))
+        assert address_of_key(key) == address
+        assert session_keys(key) == (key,)
+        assert session_keys(key[len("agent:main:") :]) == (key,)
 
 
 def test_a_name_with_a_colon_is_one_part() -> None:

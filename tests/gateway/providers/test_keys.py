@@ -292,3 +292,11 @@ def test_a_refused_key_may_belong_to_another_region(kind: str, base: str, hint: 
     profile = replace(PROFILE, kind=kind, base_url=base or None)
     ring = KeyRing(profile.api_key, lambda _: ONE, required=True)
     assert Access(profile, KINDS[kind], ring).subject("u").elsewhere == hint
+
+
+def test_a_wrong_address_says_nothing_about_the_keys() -> None:
+    with refusing({ONE: 404, TWO: 404}, []) as peer:
+        provider = provider_for(peer, api_key=SEVERAL, environ={"MODEL_KEY": f"{ONE},{TWO}"})
+        with pytest.raises(ProviderFault, match="nothing answers chat calls"):
+            ask(provider)
+        assert [one["state"] for one in provider.health()["keys"]] == ["ready", "ready"]  # type: ignore[attr-defined]

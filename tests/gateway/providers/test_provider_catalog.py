@@ -276,3 +276,24 @@ def test_a_refused_list_tells_address_and_fix() -> None:
     ):
         provider_for(peer).models(deadline=Deadline(5))
     assert caught.value.fix == "correct the address, then: loong list-models"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"modelId": "x", "outputModalities": ["IMAGE"]},
+        {"modelId": "x", "outputModalities": ["EMBEDDING"]},
+        {"id": "x", "architecture": {"output_modalities": ["image"]}},
+        {"id": "x", "output_modalities": ["image"]},
+    ],
+    ids=["images", "vectors", "architecture", "plain"],
+)
+def test_what_gives_no_text_cannot_chat_wherever_that_is_said(entry: dict[str, Any]) -> None:
+    (model,) = read_models([entry])
+    assert not model.chat
+
+
+def test_a_model_that_was_replaced_is_chosen_last() -> None:
+    old = {"modelId": "old", "outputModalities": ["TEXT"], "modelLifecycle": {"status": "LEGACY"}}
+    new = {"modelId": "new", "outputModalities": ["TEXT", "IMAGE"], "modelLifecycle": {"status": "ACTIVE"}}
+    assert choose(read_models({"modelSummaries": [old, new]}), ()) == ["new", "old"]

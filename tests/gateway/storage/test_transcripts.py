@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from loong_gateway.storage import transcripts
+from loong_gateway.storage import migrations, summaries, transcripts, usage
 from tests.gateway.storage.store_help import memory
 
 ROUTE = "agent:main:telegram:work:direct:7"
@@ -92,3 +92,62 @@ def test_routes_come_a_page_at_a_time_each_with_its_present_session(conn: sqlite
     rest = transcripts.routes_after(conn, first[-1][0], 9)
     assert [route for _, _, route in first + rest] == ["r1", "r2", "r3", "r4", "r0", "r5"]
     assert [route for _, _, route in transcripts.routes_after(conn, 0, 9, since_ms=104)] == ["r4", "r0"]
+
+
+def test_a_route_that_was_put_away_comes_back_when_something_is_said(conn: sqlite3.Connection) -> None:
+    talk(conn, "s", "a")
+    talk(conn, "t", "b", at_ms=2)
+    assert transcripts.archive(conn, "s", 5)
+    assert not transcripts.archive(conn, "nobody", 5)
+    assert [row.route for row in transcripts.routes(conn, 9, archived=False)] == ["t"]
+    assert transcripts.count_routes(conn, archived=False) == 1
+    assert [row.archived_ms for row in transcripts.routes(conn, 9)] == [None, 5]
+    talk(conn, "s", "again", at_ms=3)
+    assert [row.route for row in transcripts.routes(conn, 9, archived=False)] == ["s", "t"]
+    assert transcripts.archive(conn, "s", 5)
+    assert transcripts.archive(conn, "s", None)
+    assert transcripts.count_routes(conn, archived=False) == 2
+
+
+def test_a_copy_holds_the_present_stretch_and_replaces_nothing(conn: sqlite3.Connection) -> None:
+    talk(conn, ROUTE, "old")
+    second = transcripts.start_new(conn, ROUTE, 2)
+    talk(conn, second, "new")
+    assert transcripts.copy(conn, "nobody", "elsewhere", 3) == 0
+    assert transcripts.copy(conn, ROUTE, "elsewhere", 3) == 2
+    assert transcripts.window(conn, "elsewhere", 9) == [("user", "new"), ("assistant", "NEW")]
+    assert transcripts.copy(conn, ROUTE, "elsewhere", 3) == 0
+
+
+def test_the_whole_of_a_route_is_read_in_order_across_its_stretches(conn: sqlite3.Connection) -> None:
+    talk(conn, ROUTE, *(f"a{n}" for n in range(150)))
+    second = transcripts.start_new(conn, ROUTE, 2)
+    talk(conn, second, "b")
+    talk(conn, "other", "x")
+    found = list(transcripts.whole(conn, ROUTE))
+    assert len(found) == 302
+    assert [message.number for _, message in found] == sorted(message.number for _, message in found)
+    assert [stretch for stretch, _ in found[299:]] == [ROUTE, second, second]
+
+
+def test_the_beginning_of_a_key_or_of_a_stretch_is_found(conn: sqlite3.Connection) -> None:
+    talk(conn, "agent:main:notes", "a")
+    talk(conn, "agent:main:notes_2", "a")
+    stretch = transcripts.start_new(conn, "agent:main:other", 2)
+    assert transcripts.routes_from(conn, "agent:main:not", 9) == ["agent:main:notes", "agent:main:notes_2"]
+    assert transcripts.routes_from(conn, stretch[:12], 9) == ["agent:main:other"]
+    assert transcripts.routes_from(conn, "agent:main:%", 9) == []
+
+
+def test_a_file_of_an_older_version_can_be_looked_at() -> None:
+    old = sqlite3.connect(":memory:", isolation_level=None)
+    for name, step in migrations.STEPS:
+        if name == "memory":
+            break
+        step(old)
+    old.execute("INSERT INTO session(id, route, started_ms, last_ms, messages) VALUES('s', 's', 1, 1, 2)")
+    assert transcripts.routes(old, 5) == [transcripts.SessionRow("s", "s", 1, 1, 2)]
+    assert transcripts.count_routes(old, archived=False) == 1
+    assert usage.of_session(old, "s") == []
+    assert summaries.get(old, "s") == (0, "")
+    old.close()

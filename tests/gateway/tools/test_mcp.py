@@ -96,6 +96,7 @@ def bench(tmp_path: pathlib.Path) -> Iterator[Bench]:
 
 
 def named(servers: McpServers) -> dict[str, Tool]:
+    servers.prepare()
     return {tool.name: tool for tool in servers.tools()}
 
 
@@ -133,7 +134,7 @@ def test_offers_the_tools_of_every_page_and_calls_them(bench: Bench) -> None:
 
 def test_a_server_that_no_list_allows_is_never_started(bench: Bench) -> None:
     servers = bench.open(one={}, two={}, allow=("mcp.two.echo", "time"))
-    servers.tools()
+    servers.prepare()
     servers.tick()
     assert fact(servers, "one") == {
         "name": "one",
@@ -251,7 +252,15 @@ def test_a_list_that_changed_is_read_again(bench: Bench) -> None:
     servers = bench.open(one={})
     # The text was the same once more.
     assert call(named(servers)["mcp.one.grow"]) == {"structured": {"ok": True}}
-    assert "mcp.one.grown" in named(servers)
+    wait_until(lambda: servers.tick() or "mcp.one.grown" in named(servers))
+
+
+def test_is_started_in_the_background_and_nobody_who_looks_waits(bench: Bench) -> None:
+    servers = bench.open(one={}, two={"mode": "hang"}, allow=("mcp.one.*", "mcp.two.*"))
+    assert servers.tools() == []
+    servers.tick()
+    wait_until(lambda: len(servers.tools()) == 9)
+    assert fact(servers, "two")["state"] == "starting"
 
 
 def test_a_call_that_is_given_up_is_cancelled_there(bench: Bench) -> None:
@@ -304,7 +313,7 @@ def test_closing_ends_calls_and_starts(bench: Bench) -> None:
         failed.append(raised.value)
 
     bench.config.tools.allow = ("mcp.one.*", "mcp.two.*")
-    starting = bench.threads.spawn("starting", servers.tools)
+    starting = bench.threads.spawn("starting", servers.prepare)
     calling = bench.threads.spawn("calling", waits)
     wait_until(lambda: "waits" in bench.noted() and fact(servers, "two")["state"] == "starting")
     servers.close(Deadline(10))
