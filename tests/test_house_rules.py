@@ -26,6 +26,7 @@ loong_gateway
 loong_gateway.texts loong_gateway.base
 loong_gateway.owner loong_gateway.logs loong_gateway.storage
 loong_gateway.config
+loong_gateway.audit
 loong_gateway.providers loong_gateway.control loong_gateway.tools loong_gateway.acp loong_gateway.messaging
 loong_gateway.views
 loong_gateway.api

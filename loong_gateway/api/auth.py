@@ -81,6 +81,7 @@ class Auth:
         exempt_loopback: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._denied: Callable[[str], object] = str
         self._secret = _digest(secret.encode("utf-8")) if secret else None
         self._control = _digest(control_token.encode("utf-8")) if control_token else None
         self._attempts = attempts
@@ -115,6 +116,7 @@ class Auth:
             self._delayed += delay
         if verdict.is_news:
             logger.warning("a wrong credential came from %s; said once a minute", peer.address)
+            self._denied(peer.address)
         if not delay:
             return verdict
         try:
@@ -123,6 +125,10 @@ class Auth:
             with self._guard:
                 self._delayed -= 1
         return verdict
+
+    def on_denied(self, told: Callable[[str], object]) -> None:
+        """Tell the address of a peer whose credential was wrong, once a minute; `told` must not block."""
+        self._denied = told
 
     def replace_secret(self, secret: str) -> None:
         """Accept another configured secret from now on, and the old one no more."""

@@ -10,7 +10,10 @@ from loong_gateway.commands.common import URL_VARIABLE, Context
 __all__ = ["heed_variable"]
 
 # Would change or send something through the gateway of this host, where another one may be meant.
-REFUSED = ("channels send", "gateway channel", "gateway restart", "gateway resume", "gateway stop")
+REFUSED = (
+    *("channels send", "gateway channel", "gateway restart", "gateway resume", "gateway stop"),
+    *(f"runtime work-unit {name}" for name in ("create", "claim", "complete", "update", "archive")),
+)
 
 
 def heed_variable(verb: str, arguments: argparse.Namespace, context: Context) -> None:

@@ -103,7 +103,7 @@ def _run_any(argv: list[str]) -> int:
         _plain_context(argv).out(parser.group_help(call.verb))
         return 0
     name = call.module or "overview"
-    module = import_module(f"loong_gateway.commands.{name}")
+    module = parser.load(name)
     try:
         arguments = parser.parse(call.verb, module, call.rest, line=argv)
     except SystemExit:

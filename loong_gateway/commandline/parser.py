@@ -6,8 +6,7 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import nearest
@@ -21,7 +20,7 @@ from loong_gateway.commandline.verbs import (
     group_members,
 )
 
-__all__ = ["group_help", "parse"]
+__all__ = ["group_help", "load", "parse"]
 
 GLOBAL_LINE = "Also: --config PATH  --profile NAME  --dev  --verbose  --no-color"
 # Options that mean nothing without a value, wherever they occur.
@@ -77,7 +76,14 @@ class _VerbParser(argparse.ArgumentParser):
         return "\n".join(lines) + "\n"
 
 
-def parse(verb: str, module: ModuleType, rest: list[str], line: Sequence[str] = ()) -> argparse.Namespace:
+def load(name: str) -> Any:
+    """What answers a verb: a module of `commands`, or with `module:NAME` what it has in `COMMANDS` under that name."""
+    module, _, inner = name.partition(":")
+    found = import_module(f"loong_gateway.commands.{module}")
+    return found.COMMANDS[inner] if inner else found
+
+
+def parse(verb: str, module: Any, rest: list[str], line: Sequence[str] = ()) -> argparse.Namespace:
     """The arguments of `verb`, global flags included. Prints help and leaves with 0 when it is asked for.
 
     `line` is everything that was typed after `loong`; the fix of a mistake repeats it, corrected.
@@ -96,7 +102,7 @@ def parse(verb: str, module: ModuleType, rest: list[str], line: Sequence[str] = 
     return namespace
 
 
-def _build(verb: str, module: ModuleType, words: Sequence[str], line: Sequence[str]) -> _VerbParser:
+def _build(verb: str, module: Any, words: Sequence[str], line: Sequence[str]) -> _VerbParser:
     parser = _VerbParser(
         prog=f"loong {verb}".strip(),
         description=_sentence(module.HELP),
@@ -121,8 +127,7 @@ def _corrected(line: Sequence[str], given: str, meant: str) -> str | None:
     try:
         call = find_verb(tokens)
         if not call.wants_help:
-            module = import_module(f"loong_gateway.commands.{call.module or 'overview'}")
-            parse(call.verb, module, call.rest)
+            parse(call.verb, load(call.module or "overview"), call.rest)
     except CommandError:
         return None
     return pasted(tokens)
@@ -147,10 +152,10 @@ def group_help(group: str) -> str:
 
 
 def _seldom(group: str) -> list[str]:
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, None]] = {}
     for name in () if group else SELDOM:
-        first, _, rest = name.partition(" ")
-        groups.setdefault(first, []).append(rest)
+        first, second, *_ = name.split()
+        groups.setdefault(first, {})[second] = None
     said = "; ".join(f"loong {first} {', '.join(rest)}" for first, rest in groups.items())
     return [f"Also: {said}."] if said else []
 

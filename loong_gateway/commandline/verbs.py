@@ -21,7 +21,25 @@ __all__ = [
     "group_members",
 ]
 
-# Words, module, what the overview says about it.
+_WORK_UNIT = (
+    ("create", "store a new work unit"),
+    ("show", "show one work unit"),
+    ("list", "those that changed last"),
+    ("events", "what happened to one"),
+    ("claim", "lease the one that is due next"),
+    ("start", "the work on a leased one begins"),
+    ("heartbeat", "keep a lease for longer"),
+    ("complete", "end a lease: done, again, failed or cancelled"),
+    ("recover", "take back leases that have expired"),
+    ("archive", "put away one that has ended"),
+    ("assign", "say who is responsible"),
+    ("update", "change what it says, or its status"),
+    ("depend", "have one wait for another"),
+    ("undepend", "have it wait no more"),
+    ("note", "keep a remark with it"),
+    ("health", "count them by state"),
+)
+# Words, module (with `module:NAME` what it has in COMMANDS under that name), what the overview says about it.
 VERBS: tuple[tuple[str, str, str], ...] = (
     ("gateway run", "gateway_run", "run the gateway on this terminal until it is stopped"),
     ("gateway status", "gateway_status", "is it running, ready, and if not, what to do"),
@@ -45,6 +63,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runtime acp observability", "acp_observability", "what is counted of outside agents"),
     ("runtime acp dispatch", "acp_dispatch", "whether a message would reach an outside agent"),
     ("runtime acp doctor", "acp_doctor", "start an outside agent and see whether it gets ready"),
+    *((f"runtime work-unit {name}", f"work_unit:{name}", said) for name, said in _WORK_UNIT),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
     ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
@@ -60,14 +79,20 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("chat", "chat", "a conversation on this terminal"),
     ("status", "status", "gateway, provider, queues and sessions on one page"),
     ("doctor", "doctor", "look for what is wrong on this host"),
+    ("audit recent", "audit:recent", "what was done and refused, the newest events"),
+    ("audit summary", "audit:summary", "the newest events, counted by kind"),
+    ("audit verify", "audit:verify", "does the chain of the journal hold"),
+    ("audit repair", "audit:repair", "seal old events that have no envelope"),
     ("logs", "logs", "the last lines of the gateway's log"),
 )
 # Left to the help of their group, so that the overview of everything stays one screen.
 _ACP = ("status", "sessions", "backends", "observability", "dispatch", "doctor")
 SELDOM = (
-    *("gateway resume", "gateway call", "gateway health", "gateway probe"),
+    *("gateway resume", "gateway call", "gateway health", "gateway probe", "secrets reload"),
+    *("audit recent", "audit summary", "audit verify", "audit repair"),
     *("runtime mcp list", "runtime mcp show"),
     *(f"runtime acp {verb}" for verb in _ACP),
+    *(f"runtime work-unit {name}" for name, _ in _WORK_UNIT),
     *("sessions show", "sessions history", "sessions usage"),
     *("sessions export", "sessions archive", "sessions delete"),
 )
@@ -86,10 +111,12 @@ ALIASES: dict[str, str] = {
         f"{'list-acp' if verb in ('sessions', 'backends') else 'acp'}-{verb}": f"runtime acp {verb}"
         for verb in _ACP
     },
+    **{f"work-unit {name}": f"runtime work-unit {name}" for name, _ in _WORK_UNIT},
     **{f"{name}-{verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
     **{f"{name} {verb}": f"channels {verb} {name}" for name in _CHANNELS for verb in ("send", "serve")},
 }
 
+FEW = 12
 GLOBAL_VALUES = ("--config", "--profile")
 GLOBAL_SWITCHES = ("--dev", "--verbose", "--no-color", "--json", "--help", "-h")
 
@@ -127,10 +154,13 @@ def find_verb(argv: list[str]) -> Call:
         return Call(verb, modules[verb], [*extra, *rest, *tail])
     if words:
         members = group_members(spelled)
+        follow = [member[len(spelled) + 1 :] for member in members]
+        # Of many only the next word each.
+        follow = follow if len(follow) <= FEW else list(dict.fromkeys(one.split()[0] for one in follow))
         raise CommandError(
             "usage.incomplete",
             given=spelled,
-            choices=", ".join(member[len(spelled) + 1 :] for member in members),
+            choices=", ".join(follow),
             fix=f"loong {members[0]}",
         )
     return call

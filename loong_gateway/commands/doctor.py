@@ -28,6 +28,7 @@ DEEPER = (
     ("loong_gateway.doctor.configuration", "check_configuration"),
     ("loong_gateway.doctor.channel_setup", "check_channel_setup"),
     ("loong_gateway.doctor.storage", "check_store"),
+    ("loong_gateway.doctor.audit", "check_audit"),
     ("loong_gateway.doctor.tool_servers", "check_tool_servers"),
     ("loong_gateway.doctor.agents", "check_agents"),
 )

@@ -20,6 +20,7 @@ from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import duration, nearest, one_line
 from loong_gateway.commands.rpc_target import RpcTarget
+from loong_gateway.control.work_units import VERBS
 
 __all__ = ["ADMIN", "CONNECT_S", "READ", "WRITE", "RpcClient", "RpcRefused", "least_scope"]
 
@@ -50,12 +51,14 @@ READ_METHODS = frozenset(
         *("chat.history", "config.get", "config.schema", "config.schema.lookup", "gateway.identity.get"),
         *("gateway.restart.preflight", "last-heartbeat", "agents.list", "agent.identity.get"),
         *("tools.catalog", "tools.servers", "cron.status", "cron.list", "usage.status"),
+        *(f"work_units.{verb.name}" for verb in VERBS.values() if not verb.changes),
     )
 )
 APPROVAL_METHODS = frozenset(("exec.approval.list", "exec.approval.resolve"))
 WRITE_METHODS = frozenset(
     (
         *("agent", "agent.wait", "chat.send", "chat.abort", "send", "tools.invoke", "wake"),
+        *(f"work_units.{verb.name}" for verb in VERBS.values() if verb.changes),
         *("sessions.compact", "sessions.fork"),
     )
 )
@@ -72,6 +75,7 @@ def least_scope(method: str) -> str:
 class RpcRefused(CommandError):
     """Raised when the gateway answered `ok: false`. `said` is its error code, `payload` what stood beside the error.
 
+    `reason` and `said_fix` are what the gateway's details name, "" where they do not.
     `is_between`: it was refused because the gateway starts or stops, and surely not carried out.
     """
 
@@ -83,6 +87,10 @@ class RpcRefused(CommandError):
             # A look at the gateway would show nothing: the question was wrong.
             look = "correct what it names, then ask again"
         self.is_between = _is_between(error)
+        details = error.get("details")
+        told = details if isinstance(details, dict) else {}
+        self.reason = one_line(told.get("reason") or "", 60)
+        self.said_fix = one_line(told.get("fix") or "", 300)
         super().__init__("rpc.refused", method=method, detail=self.text, said=self.said, look=look)
 
 

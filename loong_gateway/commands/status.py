@@ -16,6 +16,7 @@ from loong_gateway.commands.render import size, style_of
 from loong_gateway.commands.rpc_verbs import status_call
 from loong_gateway.config.snapshot import Config
 from loong_gateway.doctor.host import nearest_directory
+from loong_gateway.owner.files import read_document
 from loong_gateway.owner.status import observe
 from loong_gateway.owner.verdict import headline, restart_command, start_command
 from loong_gateway.storage.facts import StoreFacts, store_facts
@@ -77,7 +78,15 @@ def run(args: argparse.Namespace, context: Context) -> int:
     deep = status_call(context) if args.deep and view.live else None
     if context.json:
         channels = channels_document(view.config, context.environ, view.status)
-        summary = operator_summary(view.config, view.status, channels, view.facts, _next(context, view))
+        summary = operator_summary(
+            view.config,
+            view.status,
+            channels,
+            view.facts,
+            _next(context, view),
+            trouble=view.trouble,
+            audit=_audit(context, view),
+        )
         context.document(summary if deep is None else {**summary, "deep": deep})
     else:
         _print(context, view)
@@ -99,7 +108,34 @@ def _look(context: Context) -> View:
     return View(config, headline(seen, context.places), seen.document, facts, trouble, now_ms, restart, valid)
 
 
+def _audit(context: Context, view: View) -> Json:
+    """What the live owner says of its journal; without one, where it is kept."""
+    said = (read_document(context.places.status_file) or {}).get("audit") if view.live else None
+    if isinstance(said, dict):
+        return said
+    settings = view.config.audit
+    path = None if settings.mode == "off" else settings.path or context.places.audit
+    return {"mode": settings.mode, "path": path, "events": 0, "last_event_ms": None, "lost": 0}
+
+
 def _next(context: Context, view: View) -> list[tuple[str, str]]:
+    return [*_next_of_gateway(context, view), *_next_of_work(context, view)]
+
+
+def _next_of_work(context: Context, view: View) -> list[tuple[str, str]]:
+    if view.facts is None:
+        return []
+    found = []
+    # A live gateway takes them back by itself within half a minute.
+    if view.facts.work.get("expired_lease_count") and not view.live:
+        found.append(("take back expired leases", context.places.command("runtime work-unit recover")))
+    if view.facts.work_failed:
+        command = "runtime work-unit list --status failed_terminal"
+        found.append(("see which work failed", context.places.command(command)))
+    return found
+
+
+def _next_of_gateway(context: Context, view: View) -> list[tuple[str, str]]:
     places = context.places
     if not view.valid or (not view.config.exists and not places.dev):
         return [("check the configuration", places.command("validate-config"))]
@@ -122,6 +158,7 @@ def _print(context: Context, view: View) -> None:
         ("Inbox", _queue(view, INBOX, inbox=True)),
         ("Outbox", _queue(view, OUTBOX, inbox=False)),
         ("Sessions", _sessions(view)),
+        *([("Work", _work(view.facts.work))] if view.facts and view.facts.work.get("total_count") else []),
         ("Config", _config(view)),
         ("Disk", _disk(context)),
     ]
@@ -209,6 +246,12 @@ def _sessions(view: View) -> str:
     facts = view.facts
     running = facts.inbox.get("claimed", 0) + facts.runs.get("running", 0) if view.live else 0
     return f"{view.facts.sessions}, {running} running now"
+
+
+def _work(work: Mapping[str, int]) -> str:
+    names = ("ready", "leased", "running", "blocked", "retry_pending")
+    text = ", ".join(f"{name} {work[f'{name}_count']}" for name in names)
+    return f"{text}    expired leases: {work['expired_lease_count'] or NOTHING}"
 
 
 def _config(view: View) -> str:

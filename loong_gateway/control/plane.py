@@ -28,6 +28,7 @@ from .runs import Runs
 from .sessions import Sessions
 from .settings import SettingsDesk
 from .tools import ToolDesk
+from .work_units import WorkUnits
 
 __all__ = ["ControlPlane"]
 
@@ -66,6 +67,10 @@ class ControlPlane(Protocol):
     @property
     def approvals(self) -> Approvals:
         """Calls of tools that wait for a person."""
+
+    @property
+    def work_units(self) -> WorkUnits:
+        """Durable items of work."""
 
     def config(self) -> Config:
         """The configuration that is applied at this moment."""

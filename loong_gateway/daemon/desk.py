@@ -22,10 +22,12 @@ from loong_gateway.control import (
     TurnResult,
 )
 from loong_gateway.control.approvals import Approvals
+from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.control.runs import Runs
 from loong_gateway.control.sessions import Sessions
 from loong_gateway.control.settings import SettingsDesk
 from loong_gateway.control.tools import ToolDesk
+from loong_gateway.control.work_units import WorkUnits
 from loong_gateway.daemon.main_loop import MainLoop
 from loong_gateway.daemon.parts import DeskParts, LifeState
 from loong_gateway.daemon.report import Report
@@ -54,6 +56,7 @@ class Desk:
     ) -> None:
         self._engine = engine
         self._parts = parts
+        self._audit: Audit = parts.audit or NoAudit()
         self._report = report
         self._life = life
         self._loop = loop
@@ -102,6 +105,11 @@ class Desk:
         """See control.ControlPlane."""
         return self._engine.approvals
 
+    @property
+    def work_units(self) -> WorkUnits:
+        """See control.ControlPlane."""
+        return self._parts.work_units
+
     def config(self) -> Config:
         """See control.ControlPlane."""
         return self._engine.config
@@ -144,14 +152,24 @@ class Desk:
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""
         self._require_running()
-        return self._engine.send(request)
+        outcome = self._engine.send(request)
+        # Neither what was sent nor to whom.
+        facts = {"connector": request.channel, "account": outcome.account, "operation": "send"}
+        self._audit.record(
+            "ConnectorInvoked",
+            {**facts, "outcome": outcome.state, "send_id": outcome.id, "files": len(request.files)},
+        )
+        return outcome
 
     def channel(self, request: ChannelRequest) -> ChannelOutcome:
         """See control.ControlPlane."""
         self._require_running()
         if not self._life.channels_on and request.action != "stop":
             raise CommandError("run.channels_off")
-        return self._engine.channels.act(request)
+        outcome = self._engine.channels.act(request)
+        facts = {"plane": "channel", "operation": request.action, "channel": outcome.channel}
+        self._audit.record("PlaneInvoked", {**facts, "account": outcome.account, "outcome": outcome.outcome})
+        return outcome
 
     def probe_channel(self, channel: str, account: str, *, timeout_s: float) -> ProbeOutcome:
         """See control.ControlPlane."""
@@ -161,6 +179,13 @@ class Desk:
     def reload_secrets(self) -> Sequence[SecretsOutcome]:
         """See control.ControlPlane."""
         self._require_running()
+        outcomes = self._reload_secrets()
+        unavailable = sum(1 for one in outcomes if one.outcome == "unavailable")
+        facts = {"plane": "secrets", "operation": "reload", "accounts": len(outcomes)}
+        self._audit.record("PlaneInvoked", {**facts, "unavailable": unavailable})
+        return outcomes
+
+    def _reload_secrets(self) -> Sequence[SecretsOutcome]:
         # The port's own first: who has lost it needs no channel.
         own = [outcome for held in self._parts.held if (outcome := held.reload()) is not None]
         if not self._life.channels_on:

@@ -40,6 +40,7 @@ class OwnerFacts:
     outbox: Mapping[tuple[str, str], Mapping[str, int]]
     runs: int
     provider: Mapping[str, object] | None
+    audit: Mapping[str, object]
     acp: Mapping[str, object] | None = None
 
 
@@ -81,6 +82,7 @@ def status_document(facts: OwnerFacts) -> dict[str, object]:
         "uptime_ms": max(0, facts.now_ms - facts.started_at_ms),
         "provider": None if facts.provider is None else dict(facts.provider),
         **({} if facts.acp is None else {"acp": dict(facts.acp)}),
+        "audit": dict(facts.audit),
         "owner_token": facts.owner_token,
         **{key: value for key, value in facts.identity.items() if key != "pid"},
     }

@@ -21,6 +21,8 @@ from loong_gateway.api.local_socket import close_local, open_local
 from loong_gateway.api.port import all_routes
 from loong_gateway.api.rpc.server import Facts, RpcServer
 from loong_gateway.api.webhook_listener import listening
+from loong_gateway.audit.journal import Journal
+from loong_gateway.audit.recorder import Recorder
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.process import identity
@@ -29,6 +31,7 @@ from loong_gateway.base.wording import one_line
 from loong_gateway.config.outside import egress_of
 from loong_gateway.config.snapshot import AccountConfig, Config
 from loong_gateway.control import ControlPlane
+from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.daemon.gauges import show_owner, show_port
 from loong_gateway.daemon.held_secret import HeldSecret, keep_apart
 from loong_gateway.daemon.models_desk import ModelsDesk
@@ -36,6 +39,7 @@ from loong_gateway.daemon.parts import DeskParts, RuntimeParts
 from loong_gateway.daemon.runtime import Runtime
 from loong_gateway.daemon.settings_desk import ConfigDesk
 from loong_gateway.daemon.successor import Inheritance, Successor, is_supervised, program
+from loong_gateway.daemon.work_unit_desk import WorkUnitDesk
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.messaging.engine import Engine, EngineParts
@@ -54,6 +58,7 @@ __all__ = ["Ended", "Launch", "launch"]
 
 STORE_LOCK_S = 10.0
 CLOSE_S = 5.0
+AUDIT_CLOSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ def _with_store(
     clock = Clock()
     changes = _Changes()
     store = Store.open(order.places.store, threads=threads, on_trouble=changes)
+    audit = _audit(order, threads)
     try:
         engine = Engine(
             order.config,
@@ -188,6 +194,7 @@ def _with_store(
                 webhooks=Webhooks(
                     functools.partial(listening, settings=order.config.gateway, threads=threads)
                 ),
+                audit=audit or NoAudit(),
             ),
         )
         show_owner(engine.metrics, store, lock, clock)
@@ -198,9 +205,7 @@ def _with_store(
                 places=order.places,
                 lock=lock,
                 bound=bound,
-                listener=lambda control: _listener(
-                    order, bound, credentials, threads, redactor, control, engine.webhooks
-                ),
+                listener=functools.partial(_listener, order, bound, credentials, threads, redactor, engine),
                 store=store,
                 engine=engine,
                 threads=threads,
@@ -209,7 +214,7 @@ def _with_store(
                 announce=order.announce,
                 token=credentials.control,
                 mode=order.mode,
-                desk=_desk_parts(order, engine, threads, redactor, credentials),
+                desk=_desk_parts(order, engine, (store, audit), threads, redactor, credentials),
                 session=order.session,
                 once=order.once,
                 rehearse=functools.partial(_rehearse, order),
@@ -226,7 +231,20 @@ def _with_store(
             return Ended(code)
         return Ended(code, Successor(order.places, lock, runtime.handed, program()))
     finally:
-        store.close(Deadline(CLOSE_S))
+        _close(store, audit)
+
+
+def _close(store: Store, audit: Recorder | None) -> None:
+    store.close(Deadline(CLOSE_S))
+    if audit is not None:
+        audit.close(Deadline(AUDIT_CLOSE_S))
+
+
+def _audit(order: Launch, threads: ThreadRegistry) -> Recorder | None:
+    settings = order.config.audit
+    if settings.mode == "off":
+        return None
+    return Recorder(Journal(settings.path or order.places.audit), threads)
 
 
 def _rehearse(order: Launch) -> None:
@@ -240,8 +258,14 @@ def _rehearse(order: Launch) -> None:
 
 
 def _desk_parts(
-    order: Launch, engine: Engine, threads: ThreadRegistry, redactor: Redactor, credentials: _Credentials
+    order: Launch,
+    engine: Engine,
+    parts: tuple[Store, Recorder | None],
+    threads: ThreadRegistry,
+    redactor: Redactor,
+    credentials: _Credentials,
 ) -> DeskParts:
+    store, audit = parts
     places = order.places
     egress = egress_of(order.config.network, order.environ)
     return DeskParts(
@@ -250,6 +274,7 @@ def _desk_parts(
             applied=lambda: engine.config,
             environ=order.environ,
             scrub=redactor.scrub,
+            audit=engine.audit,
             dev=places.dev,
         ),
         models=ModelsDesk(
@@ -261,6 +286,8 @@ def _desk_parts(
             threads=threads,
             clock=Clock(),
         ),
+        work_units=WorkUnitDesk(store, Clock()),
+        audit=audit,
         tool_servers=McpServers(
             lambda: engine.config,
             ServerWorld(threads, order.environ, engine.resolve_secret, redactor.scrub),
@@ -278,8 +305,8 @@ def _listener(
     credentials: _Credentials,
     threads: ThreadRegistry,
     redactor: Redactor,
+    engine: Engine,
     control: ControlPlane,
-    webhooks: Webhooks,
 ) -> Listener:
     settings = order.config.gateway
     auth = Auth(
@@ -290,13 +317,16 @@ def _listener(
         lockout_s=settings.auth_lockout_s,
         exempt_loopback=settings.exempt_loopback,
     )
-    facts = Facts(bound.address, order.places.state)
+    denied = functools.partial(_denied, engine.audit)
+    auth.on_denied(denied)
+    facts = Facts(bound.address, order.places.state, engine.audit)
     rpc = RpcServer(control, auth, settings, threads, facts=facts, scrub=redactor.scrub)
     # In this order: nobody may prove the old one after those who did are closed.
     credentials.port.on_change(auth.replace_secret)
     credentials.port.on_change(lambda _: rpc.secret_changed())
     hooks = None if credentials.hook is None else hook_auth(str(credentials.hook.value))
     if credentials.hook is not None and hooks is not None:
+        hooks.on_denied(denied)
         keep_apart(hooks, credentials.hook, credentials.port)
     listener = Listener(
         bound.sockets,
@@ -305,11 +335,15 @@ def _listener(
         settings,
         threads,
         takeovers=[rpc.takeover],
-        webhooks=webhooks if order.takes_webhooks else None,
+        webhooks=engine.webhooks if order.takes_webhooks else None,
         scrub=redactor.scrub,
     )
     show_port(control.metrics, listener, auth, hooks)
     return listener
+
+
+def _denied(audit: Audit, address: str) -> None:
+    audit.record("AuthorizationDenied", {"reason": "wrong_credential", "peer": address})
 
 
 def _attach_terminal(order: Launch, engine: Engine, runtime: Runtime, clock: Clock) -> None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from loong_channels.egress import Egress
 from loong_gateway.api.bind import Bound
 from loong_gateway.api.listener import Listener
+from loong_gateway.audit.recorder import Recorder
 from loong_gateway.base.clock import Clock
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.control import ControlPlane
 from loong_gateway.control.settings import SettingsDesk
 from loong_gateway.daemon.held_secret import HeldSecret
 from loong_gateway.daemon.models_desk import ModelsDesk
+from loong_gateway.daemon.work_unit_desk import WorkUnitDesk
 from loong_gateway.messaging.engine import Engine
 from loong_gateway.owner.boots import Boots
 from loong_gateway.owner.lock import OwnerLock
@@ -28,12 +30,15 @@ __all__ = ["DeskParts", "LifeState", "RuntimeParts"]
 class DeskParts:
     """What the port may ask besides the life and the engine. `log_path` is the file of the log.
 
-    Tools go out by `egress`, and never touch `own_paths`: the directories and files of the gateway itself.
+    Tools go out by `egress`, and never touch `own_paths`: the directories and files of the gateway itself. `audit` is
+    None where no journal is kept.
     """
 
     settings: SettingsDesk
     models: ModelsDesk
     tool_servers: McpServers
+    work_units: WorkUnitDesk
+    audit: Recorder | None
     held: tuple[HeldSecret, ...]
     log_path: str
     egress: Egress

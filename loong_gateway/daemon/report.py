@@ -48,6 +48,7 @@ class Report:
             runs=rows.runs,
             provider=engine.providers.facts(),
             acp=engine.agents.snapshot(),
+            audit=self._audit(),
         )
 
     def document(self) -> dict[str, object]:
@@ -72,4 +73,14 @@ class Report:
         found = [*self._parts.engine.problems(), *self._parts.desk.tool_servers.problems()]
         if not self._life.channels_on:
             found.append("crash_loop")
+        audit = self._parts.desk.audit
+        if audit is not None and audit.facts().trouble:
+            found.append("audit_unwritable")
         return found
+
+    def _audit(self) -> dict[str, object]:
+        audit = self._parts.desk.audit
+        if audit is None:
+            return {"mode": "off", "path": None, "events": 0, "last_event_ms": None, "lost": 0}
+        facts = vars(audit.facts())
+        return {"mode": "jsonl", **{name: value for name, value in facts.items() if name != "trouble"}}

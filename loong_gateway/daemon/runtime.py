@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ logger = logging.getLogger("loong.runtime")
 STOP_LOOK_S = 0.25
 TICK_S = 1.0
 RETENTION_S = 600.0
+LEASES_S = 30.0
 RECEIVING_STOP_S = 5.0
 STOP_STEP_S = 0.1
 CUT_S = 3.0
@@ -77,6 +79,7 @@ class Runtime:
                 Timer(STOP_LOOK_S, self._look),
                 Timer(TICK_S, self._tick),
                 Timer(RETENTION_S, self._prune),
+                Timer(LEASES_S, parts.desk.work_units.tick),
             ],
             parts.clock,
         )
@@ -107,6 +110,7 @@ class Runtime:
             while self._loop.stop_reason is None:
                 self._loop.step(self._seconds_to_next())
                 self._report_changes()
+            self._record("restart" if self._loop.restarting else "stop")
             self._stop(self._loop.stop_reason)
         except BaseException as error:
             self._life.phase = "failed"
@@ -162,6 +166,7 @@ class Runtime:
         gc.collect()
         gc.freeze()
         self._life.phase = "running"
+        self._record("start")
         self._changed.set()
         self._report_changes()
 
@@ -173,6 +178,8 @@ class Runtime:
 
     def _beat(self) -> None:
         self._parts.store.look()
+        if self._parts.desk.audit is not None:
+            self._parts.desk.audit.look()
         places = self._parts.places
         for trouble in (
             self._parts.lock.beat(),
@@ -342,6 +349,12 @@ class Runtime:
             retire(self._parts.places, last_words)
 
     # What others are told
+
+    def _record(self, operation: str) -> None:
+        audit = self._parts.desk.audit
+        if audit is not None:
+            # Why is not told: a person may have written it.
+            audit.record("PlaneInvoked", {"plane": "gateway", "operation": operation, "pid": os.getpid()})
 
     def _publish(self) -> str | None:
         return publish(self._parts.places, self._report.document())

@@ -17,11 +17,14 @@ from loong_gateway.config.hiding import hidden, hidden_text, restored
 from loong_gateway.config.loading import MAX_CONFIG_BYTES, about_file
 from loong_gateway.config.snapshot import Config, Diagnostic
 from loong_gateway.config.toml_text import same
+from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.control.settings import ConfigConflict, ConfigDocument, ConfigRefused, ConfigWritten
 
 __all__ = ["ConfigDesk"]
 
 logger = logging.getLogger("loong.config")
+
+NO_AUDIT = NoAudit()
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,14 @@ class ConfigDesk:
         applied: Callable[[], Config],
         environ: Mapping[str, str],
         scrub: Callable[[str], str],
+        audit: Audit = NO_AUDIT,
         dev: bool = False,
     ) -> None:
         self._places = places
         self._applied = applied
         self._environ = environ
         self._scrub = scrub
+        self._audit = audit
         self._dev = dev
 
     def read(self) -> ConfigDocument:
@@ -70,7 +75,7 @@ class ConfigDesk:
             table = restored(given, file.table or {})
             return raw if same(table, given) else _edited(raw, given, table)
 
-        return self._write(change, base)
+        return self._recorded("replace", self._write(change, base))
 
     def patch(self, changes: Mapping[str, object], base: str) -> ConfigWritten:
         """See SettingsDesk."""
@@ -81,7 +86,13 @@ class ConfigDesk:
             table = restored(merged(file.table, spelt_as(file.table, changes)), file.table)
             return _edited(file.text, file.table, table)
 
-        return self._write(change, base)
+        return self._recorded("patch", self._write(change, base))
+
+    def _recorded(self, operation: str, written: ConfigWritten) -> ConfigWritten:
+        facts = {"plane": "config", "operation": operation, "digest": written.document.digest}
+        # Paths only: what stands there may be anything.
+        self._audit.record("PlaneInvoked", {**facts, "changed": list(written.changed)})
+        return written
 
     def schema(self) -> Mapping[str, object]:
         """See SettingsDesk."""

@@ -111,6 +111,7 @@ class Engine:
         self.supervisor = Supervisor()
         self.channels = ChannelControl(self.supervisor, parts.clock)
         self.webhooks = parts.webhooks
+        self.audit = parts.audit
         self._parts = parts
         self._parking = Parking(parts.clock)
         self._clock_steps = ClockSteps(parts.clock)
@@ -154,7 +155,7 @@ class Engine:
             self.delivery,
             config=lambda: self.config,
             ready_to_send=self._ready_to_send,
-            last_error=self._last_error,
+            last_error=functools.partial(_last_error, self.supervisor),
             outgoing=parts.outgoing,
             clock=parts.clock,
         )
@@ -398,12 +399,6 @@ class Engine:
         if slot is not None:
             slot.start()
 
-    def _last_error(self, account: AccountConfig) -> str:
-        for state in self.supervisor.states():
-            if (state.channel, state.account) == (account.channel, account.id):
-                return state.last_error or ""
-        return ""
-
     def _resolve_account(self, spec: ChannelSpec, account: AccountConfig) -> Account:
         opened = resolve_account(spec, account, self._parts.environ)
         for name, value in account.settings.items():
@@ -430,6 +425,13 @@ def _agents_of(engine: Engine, parts: EngineParts) -> AcpAgents:
             home=parts.home,
         )
     )
+
+
+def _last_error(supervisor: Supervisor, account: AccountConfig) -> str:
+    for state in supervisor.states():
+        if (state.channel, state.account) == (account.channel, account.id):
+            return state.last_error or ""
+    return ""
 
 
 def _runs_of(

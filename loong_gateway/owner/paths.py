@@ -52,6 +52,7 @@ class Places:
         self.store = os.path.join(state, "loong.sqlite3")
         self.logs = os.path.join(state, "logs")
         self.outgoing = os.path.join(state, "outgoing")
+        self.audit = os.path.join(state, "audit", "events.jsonl")
         self.provider_state = os.path.join(state, "provider-profile-state.json")
         self.boots = os.path.join(state, "boots.json")
         self.refused_start = os.path.join(state, "refused-start.json")

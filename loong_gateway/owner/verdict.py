@@ -249,6 +249,7 @@ def _reason_row(code: str, seen: Observation, places: Places) -> tuple[str, str 
         "probe": seen.probe_detail,
         "runtime_dir": places.runtime_dir,
         "store": places.store,
+        "audit": places.audit,
         "config": document["config_path"],
         "surface": "CHANNEL=ACCOUNT",
     }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loong_gateway.storage import acp_sessions, runs, usage
+from loong_gateway.storage.work_unit_rows import HEALTHY, has_table, health
 
 __all__ = ["StoreFacts", "store_facts"]
 
@@ -16,7 +17,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """`inbox`, `outbox` and `runs` count rows by state, of runs those that have not ended.
+    """`inbox`, `outbox` and `runs` count rows by state, of runs those that have not ended; `work` counts work units.
 
     A moment is None when nothing waits. Times are wall-clock ms. `used_today` are the sums of `usage.totals`.
     """
@@ -32,12 +33,15 @@ class StoreFacts:
     failed_last_day: int
     used_today: Mapping[str, int]
     acp_sessions: int = 0
+    work: Mapping[str, int] = field(default_factory=dict)
+    work_failed: int = 0
 
 
 def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
     """Count everything once; reads indexes only, except for the last hour and day."""
     # An older store has no such table before a gateway is started on it; it can be looked at all the same.
     has_runs = _one(conn, "SELECT count(*) FROM sqlite_master WHERE name = 'run'")
+    has_work = has_table(conn)
     return StoreFacts(
         inbox=_states(conn, "SELECT state, count(*) FROM inbox GROUP BY state"),
         outbox=_states(conn, "SELECT state, count(*) FROM outbox GROUP BY state"),
@@ -59,6 +63,10 @@ def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
             now_ms - HOUR_MS,
         )
         or 0,
+        work=health(conn, now_ms) if has_work else HEALTHY,
+        work_failed=_one(conn, "SELECT count(*) FROM work_units WHERE status = 'failed_terminal'") or 0
+        if has_work
+        else 0,
         used_today=usage.totals(usage.of_days(conn, 1, now_ms)),
         failed_last_day=sum(
             _one(conn, statement, now_ms - DAY_MS) or 0

@@ -216,6 +216,9 @@ class StoreFile:
                 self.reader.execute(pragma).fetchall()
             names = (self.path, self.path + "-wal")
             self._identities = {name: found for name in names if (found := _identity(name)) is not None}
+        except UnicodeDecodeError as error:
+            # The database's own message repeats a name of the schema that is no text any more.
+            raise Damaged("malformed database schema") from error
         except BaseException as error:
             # A damaged file keeps its connections until it has another name: closing the last one would copy the
             # log into it and delete the log.

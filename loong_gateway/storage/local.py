@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.owner.paths import Places
+from loong_gateway.storage import migrations
 from loong_gateway.storage.lock import StoreLock
 from loong_gateway.storage.store import run_once
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "on_empty"]
 
 T = TypeVar("T")
 LOCK_S = 5.0
@@ -67,3 +68,13 @@ class LocalStore:
                 conn.close()
         except sqlite3.Error as error:
             raise CommandError("store.unreadable", reason=str(error), path=path) from error
+
+
+def on_empty(query: Callable[[sqlite3.Connection], T]) -> T:
+    """What `query` says of a store in which nothing was ever stored: for a home that has none. Leaves no file."""
+    conn = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrations.apply(conn)
+        return query(conn)
+    finally:
+        conn.close()

@@ -140,6 +140,66 @@ def _acp_sessions(conn: sqlite3.Connection) -> None:
     conn.execute("CREATE TABLE acp_turn(turn TEXT PRIMARY KEY, begun_ms INTEGER NOT NULL) WITHOUT ROWID")
 
 
+def _work_units(conn: sqlite3.Connection) -> None:
+    conn.execute(
+        """CREATE TABLE work_units(
+            work_unit_id TEXT PRIMARY KEY,
+            kind TEXT NOT NULL,
+            title TEXT NOT NULL,
+            source_ref TEXT NOT NULL,
+            status TEXT NOT NULL,
+            priority INTEGER NOT NULL,
+            assigned_to TEXT,
+            max_attempts INTEGER NOT NULL,
+            initial_backoff_ms INTEGER NOT NULL,
+            max_backoff_ms INTEGER NOT NULL,
+            attempt_count INTEGER NOT NULL DEFAULT 0,
+            next_run_at_ms INTEGER NOT NULL,
+            last_error TEXT,
+            blocking_reason TEXT,
+            parent_work_unit_id TEXT,
+            open_blockers INTEGER NOT NULL DEFAULT 0,
+            created_at_ms INTEGER NOT NULL,
+            updated_at_ms INTEGER NOT NULL,
+            archived_at_ms INTEGER,
+            lease_owner TEXT,
+            lease_version INTEGER NOT NULL DEFAULT 0,
+            lease_acquired_ms INTEGER,
+            lease_heartbeat_ms INTEGER,
+            lease_expires_ms INTEGER,
+            description TEXT NOT NULL,
+            result_payload_json TEXT)"""
+    )
+    conn.execute(
+        """CREATE INDEX work_unit_due ON work_units(priority, next_run_at_ms, updated_at_ms, work_unit_id)
+            WHERE status IN ('ready', 'retry_pending') AND open_blockers = 0"""
+    )
+    conn.execute(
+        """CREATE INDEX work_unit_blocked ON work_units(status)
+            WHERE status IN ('ready', 'retry_pending') AND open_blockers > 0"""
+    )
+    conn.execute("CREATE INDEX work_unit_status ON work_units(status, updated_at_ms DESC, work_unit_id)")
+    conn.execute("CREATE INDEX work_unit_recent ON work_units(updated_at_ms DESC, work_unit_id)")
+    conn.execute("CREATE INDEX work_unit_lease ON work_units(lease_expires_ms) WHERE lease_owner IS NOT NULL")
+    conn.execute(
+        """CREATE TABLE work_unit_dependencies(
+            blocking_id TEXT NOT NULL,
+            blocked_id TEXT NOT NULL,
+            PRIMARY KEY(blocking_id, blocked_id)) WITHOUT ROWID"""
+    )
+    conn.execute("CREATE INDEX work_unit_blockers ON work_unit_dependencies(blocked_id, blocking_id)")
+    conn.execute(
+        """CREATE TABLE work_unit_events(
+            n INTEGER PRIMARY KEY AUTOINCREMENT,
+            work_unit_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            actor TEXT,
+            payload TEXT NOT NULL,
+            at_ms INTEGER NOT NULL)"""
+    )
+    conn.execute("CREATE INDEX work_unit_history ON work_unit_events(work_unit_id, n)")
+
+
 def _tool_calls(conn: sqlite3.Connection) -> None:
     # Call -1 of a round is what the model said when it asked for the others.
     conn.execute(
@@ -190,6 +250,7 @@ STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("acp_sessions", _acp_sessions),
     ("tool_calls", _tool_calls),
     ("memory", _memory),
+    ("work_units", _work_units),
 )
 
 

@@ -1,8 +1,8 @@
 """What is forgotten, and when. Only settled rows are; nothing that waits is ever touched.
 
 Rows younger than a day are never removed, because a platform may deliver them again and the row is how that is
-noticed; when there are too many of them, only their payload goes. Results of runs have bounds of their own, and calls
-of tools go with their turn.
+noticed; when there are too many of them, only their payload goes. Results of runs and archived work units have bounds
+of their own, and calls of tools go with their turn.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Protocol
 
-from loong_gateway.storage import acp_sessions, runs, tool_calls, usage
+from loong_gateway.storage import acp_sessions, runs, tool_calls, usage, work_units
 
 __all__ = ["BATCH_ROWS", "RetentionSettings", "prune"]
 
@@ -45,6 +45,7 @@ def prune(conn: sqlite3.Connection, now_ms: int, settings: RetentionSettings) ->
     """
     touched = runs.prune(conn, now_ms, BATCH_ROWS) + usage.prune(conn, now_ms, BATCH_ROWS)
     touched += acp_sessions.prune(conn, now_ms, BATCH_ROWS)
+    touched += work_units.prune(conn, now_ms, BATCH_ROWS)
     touched += tool_calls.prune(conn, now_ms - _DAY_MS, BATCH_ROWS)
     age_limit_ms = now_ms - max(1, settings.retention_days) * _DAY_MS
     for table in _SETTLED:

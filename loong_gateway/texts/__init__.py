@@ -27,6 +27,7 @@ AREAS = (
     "sessions",
     "store",
     "talk",
+    "work",
 )
 
 _AT_HAND: dict[str, tuple[str, str | None, str | None, int]] = {**owner.TEXTS, **usage.TEXTS}

@@ -130,6 +130,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "when nobody needs that file there any more, move or delete it, then: loong gateway status",
         1,
     ),
+    "reason.audit_unwritable": (
+        "the audit journal cannot be written; what happens is kept in memory, a thousand records at most",
+        "{audit}",
+        "make room on the disk or correct its mode, then: loong gateway status",
+        1,
+    ),
     "reason.rows_quarantined": (
         "damaged rows of the store were set aside; those messages or replies are not worked on",
         "{store}",

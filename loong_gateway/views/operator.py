@@ -11,6 +11,7 @@ from typing import Callable, cast
 
 from loong_gateway.config.snapshot import Config
 from loong_gateway.storage.facts import StoreFacts
+from loong_gateway.storage.work_unit_rows import HEALTHY
 from loong_gateway.texts import find
 from loong_gateway.views.acp import acp_summary
 from loong_gateway.views.channels import incidents_of
@@ -18,7 +19,6 @@ from loong_gateway.views.channels import incidents_of
 __all__ = ["CONTRACT_OWNER_FIELDS", "NO_NODES", "gateway_summary", "operator_summary"]
 
 SCHEMA_VERSION = 2
-NO_WORK_UNITS = "work units are not in this build yet"
 SERVICE_READY = ("ready",)
 NEWEST_INCIDENTS = 5
 RETRYING = ("backoff", "auth_failed", "conflict", "degraded")
@@ -58,11 +58,15 @@ def operator_summary(
     channels: Json,
     facts: StoreFacts | None,
     next_actions: Sequence[tuple[str, str]],
+    *,
+    trouble: str = "",
+    audit: Json | None = None,
 ) -> dict[str, object]:
     """The whole document.
 
     `status` is that of `gateway status --json`, `channels` that of `channels --json`, `facts` what the store holds
-    (None when there is no store), `next_actions` are (label, command).
+    (None when there is no store, or `trouble` says why it cannot be read), `next_actions` are (label, command),
+    `audit` is what is known of the journal.
     """
     profile = config.providers.get(config.active_provider or "")
     return {
@@ -74,12 +78,19 @@ def operator_summary(
         "memory_profile": config.memory.profile,
         "gateway": gateway_summary(config, status, channels),
         "acp": acp_summary(config, status, 0 if facts is None else facts.acp_sessions),
-        "work_units": {"availability": "unavailable", "error": NO_WORK_UNITS, "health": None},
+        "work_units": _work_units(facts, trouble),
         "next_actions": [{"label": label, "command": command} for label, command in next_actions],
         "recipes": [],
         "store": _store(facts),
+        "audit": dict(audit or {}),
         "usage": None if facts is None else {"today": dict(facts.used_today)},
     }
+
+
+def _work_units(facts: StoreFacts | None, trouble: str) -> dict[str, object]:
+    if facts is None and trouble:
+        return {"availability": "unavailable", "error": trouble, "health": None}
+    return {"availability": "available", "error": None, "health": dict(facts.work if facts else HEALTHY)}
 
 
 def gateway_summary(

@@ -10,6 +10,7 @@ import time
 from loong_gateway.base.process import boot_clock_ns
 from tests.commands.loong_cli import Loong, provider_config, running_owner, surface, telegram_config
 from tests.fakes.telegram import FakeTelegram
+from tests.waiting import wait_until
 
 CONFIG = provider_config("http://127.0.0.1:9/v1") + telegram_config("http://127.0.0.1:9")
 OWNER = [
@@ -94,11 +95,44 @@ def test_the_document_has_the_fields_of_the_contract(tmp_path: pathlib.Path) -> 
     assert channels["enabled_service_channel_count"] == 1
     assert channels["ready_service_channel_ids"] == ["telegram"]
     assert document["acp"]["availability"] == "disabled"
-    assert document["work_units"] == {
-        "availability": "unavailable",
-        "error": "work units are not in this build yet",
-        "health": None,
+    assert document["work_units"]["availability"] == "available"
+    assert set(document["work_units"]["health"].values()) == {0}
+    assert document["audit"] == {
+        "mode": "jsonl",
+        "path": loong.places.audit,
+        "events": 0,
+        "last_event_ms": None,
+        "lost": 0,
     }
+
+
+def test_work_units_are_counted_from_the_store_and_what_failed_has_a_next_step(
+    tmp_path: pathlib.Path,
+) -> None:
+    loong = Loong(tmp_path, CONFIG)
+    assert "Work" not in loong("status").out
+    unit = loong(
+        "work-unit", "create", "--kind", "ops", "--title", "t", "--max-attempts", "1", "--json"
+    ).document
+    id = unit["work_unit"]["work_unit_id"]
+    loong("work-unit", "claim", "--owner", "w", "--ttl-ms", "1")
+    # One millisecond later the lease is over, whenever that is looked at.
+    wait_until(lambda: loong("status", "--json").document["work_units"]["health"]["expired_lease_count"] == 1)
+    told = loong("status")
+    assert (
+        "\nWork      ready 0, leased 1, running 0, blocked 0, retry_pending 0    expired leases: 1\n"
+        in told.out
+    )
+    assert "take back expired leases: loong runtime work-unit recover" in told.out
+    assert loong("work-unit", "recover", "--json").document["work_unit_ids"] == [id]
+    assert (
+        "see which work failed: loong runtime work-unit list --status failed_terminal" in loong("status").out
+    )
+    pathlib.Path(loong.places.store).write_bytes(b"garbage" * 1000)
+    document = loong("status", "--json").document
+    assert document["work_units"]["availability"] == "unavailable"
+    assert document["work_units"]["error"].startswith("the store cannot be read")
+    assert document["work_units"]["health"] is None
 
 
 def test_the_provider_line_says_how_the_last_question_ended(tmp_path: pathlib.Path) -> None:

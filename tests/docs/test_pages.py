@@ -25,7 +25,10 @@ def test_links_between_the_pages_lead_somewhere() -> None:
             assert target.startswith("https://") or (path.parent / target).exists(), f"{path.name}: {target}"
 
 
-@pytest.mark.parametrize("page_name", ["README.md", "docs/operations.md", "docs/sessions.md"])
+@pytest.mark.parametrize(
+    "page_name",
+    ["README.md", "docs/operations.md", "docs/sessions.md", "docs/work-units.md", "docs/audit.md"],
+)
 def test_every_command_of_a_page_exists(page_name: str) -> None:
     readme = (ROOT / page_name).read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)) + "\n".join(

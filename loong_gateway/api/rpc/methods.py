@@ -15,6 +15,7 @@ from . import (
     methods_runs,
     methods_sessions,
     methods_tools,
+    methods_work_units,
 )
 from .calls import Method
 from .toolbox import Toolbox
@@ -36,4 +37,5 @@ def all_methods(control: ControlPlane, toolbox: Toolbox) -> list[Method]:
         *methods_runs.methods(control),
         *methods_sessions.methods(control),
         *methods_tools.methods(control),
+        *methods_work_units.methods(control),
     ]

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loong_channels.waiting import Deadline
 from loong_gateway import VERSION
@@ -30,6 +30,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.timers import Timers
 from loong_gateway.config.snapshot import GatewaySettings
 from loong_gateway.control import ControlPlane
+from loong_gateway.control.audit import Audit, NoAudit
 
 from .calls import ADMIN, READ, Client, Method, RpcFault, holds
 from .connect import PROTOCOL, ConnectRequest, Refused, authenticate, negotiate, read_connect
@@ -79,10 +80,14 @@ STOPPING = RpcFault(
 
 @dataclass(frozen=True)
 class Facts:
-    """What hello tells of this process: the address it is reached by, where its state lies."""
+    """What hello tells of this process: the address it is reached by, where its state lies.
+
+    `audit` is told of calls that were refused.
+    """
 
     address: str | None = None
     state_dir: str | None = None
+    audit: Audit = field(default_factory=NoAudit)
 
 
 class RpcServer:
@@ -350,7 +355,10 @@ class RpcServer:
                 self._metrics.add("rpc_frames_refused")
                 fault = RpcFault("INVALID_REQUEST", f"invalid request frame: {error}")
                 member.send(failure(error.id or "invalid", fault))
-            except Unauthorized:
+            except Unauthorized as error:
+                self._facts.audit.record(
+                    "AuthorizationDenied", {"reason": "missing_scope", "method": str(error)}
+                )
                 now = time.monotonic()
                 refused.append(now)
                 if len(refused) == MOST_UNAUTHORIZED and now - refused[0] < UNAUTHORIZED_S:

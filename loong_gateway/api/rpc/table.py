@@ -33,7 +33,7 @@ NOT_NOW = ("run.", "store.")
 
 
 class Unauthorized(Exception):
-    """Raised after the answer to a request for which the client lacks the scope."""
+    """Raised after the answer to a request for which the client lacks the scope; `str()` is the method."""
 
 
 class Table:
@@ -75,7 +75,7 @@ class Table:
         except RpcFault as fault:
             call.fail(fault)
             if fault.code == "FORBIDDEN":
-                raise Unauthorized from None
+                raise Unauthorized(frame.method) from None
 
     def later(self, member: Member, after_s: float, action: Callable[[], None]) -> Callable[[], None]:
         """See Call.later."""

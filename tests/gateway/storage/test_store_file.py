@@ -362,3 +362,17 @@ def _now_s() -> int:
         return int(conn.execute("SELECT strftime('%s','now')").fetchone()[0])
     finally:
         conn.close()
+
+
+def test_a_schema_whose_names_are_no_text_is_damage(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "s"
+    with sqlite3.connect(path) as conn:
+        conn.execute("CREATE TABLE thing(a)")
+        conn.execute("CREATE INDEX finder ON thing(a)")
+    conn.close()
+    data = path.read_bytes()
+    # The first is its name, the second the statement that makes it.
+    path.write_bytes(data.replace(b"finder", b"f\xa0nder", 1).replace(b"CREATE INDEX", b"CREATE JNDEX", 1))
+    with opened(path) as store:
+        assert store.set_aside is not None
+        assert store.unwritable_reason() is None

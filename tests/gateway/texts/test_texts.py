@@ -30,6 +30,7 @@ COMMANDS = {
     "check": "loong validate-config",
     "command": "loong gateway stop",
     "verb": "gateway run",
+    "operation": "create",
     # Numbers within a command.
     "other": "18790",
     "port": "18789",
@@ -140,7 +141,7 @@ def check_command(command: str, where: str) -> None:
     call = find_verb(shlex.split(command)[1:])
     if call.wants_help:
         return
-    module = importlib.import_module(f"loong_gateway.commands.{call.module or 'overview'}")
+    module = parser.load(call.module or "overview")
     assert parser.parse(call.verb, module, call.rest) is not None, (where, command)
 
 

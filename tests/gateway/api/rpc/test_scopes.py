@@ -8,12 +8,17 @@ ADMIN = """
 channels.restart channels.start channels.stop chat.inject config.apply config.patch config.set gateway.restart.request
 secrets.reload sessions.archive sessions.delete sessions.reset set-heartbeats system-event
 """
-WRITE = "agent agent.wait chat.abort chat.send send sessions.compact sessions.fork tools.invoke wake"
+WRITE = """
+agent agent.wait chat.abort chat.send send sessions.compact sessions.fork tools.invoke wake
+work_units.archive work_units.assign work_units.claim work_units.complete work_units.create work_units.depend
+work_units.heartbeat work_units.note work_units.recover work_units.start work_units.undepend work_units.update
+"""
 READ = """
 agent.identity.get agents.list channels.status chat.history config.get config.schema config.schema.lookup cron.list
 cron.status gateway.identity.get gateway.restart.preflight last-heartbeat logs.tail models.list sessions.describe
 sessions.list sessions.preview sessions.resolve sessions.subscribe sessions.unsubscribe
 sessions.usage status system-presence tools.catalog tools.servers usage.status
+work_units.events work_units.health work_units.list work_units.show
 """
 APPROVALS = "exec.approval.list exec.approval.resolve"
 WANTED = {

@@ -1,0 +1,200 @@
+"""`loong runtime work-unit VERB`: through the running gateway, else in the store itself.
+
+The flags are the fields of `control.work_units.VERBS`; `COMMANDS` has what the table of verbs names for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.wording import one_line
+from loong_gateway.commands import reaching
+from loong_gateway.commands.common import Context
+from loong_gateway.commands.rpc_client import RpcRefused
+from loong_gateway.commands.rpc_target import own_target
+from loong_gateway.control.work_units import VERBS, Field, Verb, checked
+from loong_gateway.storage.local import LocalStore, on_empty
+from loong_gateway.storage.work_unit_rows import has_table
+from loong_gateway.texts import find
+
+__all__ = ["COMMANDS"]
+
+CALL_S = 30.0
+EXAMPLE_ID = "wu-0123456789abcdef"
+# What each verb is given in its first example; its second one adds --json.
+EXAMPLES = {
+    "create": '--kind issue --title "Fix the build"',
+    "show": f"--id {EXAMPLE_ID}",
+    "list": "--status ready",
+    "events": f"--id {EXAMPLE_ID}",
+    "claim": "--owner worker-1",
+    "start": f"--id {EXAMPLE_ID} --owner worker-1",
+    "heartbeat": f"--id {EXAMPLE_ID} --owner worker-1",
+    "complete": f"--id {EXAMPLE_ID} --owner worker-1 --disposition completed",
+    "recover": "",
+    "archive": f"--id {EXAMPLE_ID}",
+    "assign": f"--id {EXAMPLE_ID} --assigned-to maria",
+    "update": f"--id {EXAMPLE_ID} --priority high",
+    "depend": f"--blocking-id {EXAMPLE_ID} --blocked-id wu-fedcba9876543210",
+    "undepend": f"--blocking-id {EXAMPLE_ID} --blocked-id wu-fedcba9876543210",
+    "note": f'--id {EXAMPLE_ID} --note "waits for the release"',
+    "health": "",
+}
+# Left to the page about work units, so that the help of a verb stays one screen.
+SELDOM = (
+    *("project_id", "channel_id", "thread_id", "message_id", "external_ref", "source_url", "actor"),
+    *("parent_work_unit_id", "initial_backoff_ms", "max_backoff_ms"),
+)
+# What a line about a unit tells, in this order.
+SHOWN = ("work_unit_id", "kind", "status", "priority", "attempt_count", "next_run_at_ms", "assigned_to")
+
+Json = Mapping[str, object]
+
+
+class Command:
+    """One verb, as commandline.verbs wants it."""
+
+    EXIT_CODES = (
+        "0 done; 1 refused: no such unit, no lease, not in this state; 2 wrong usage, or it could not run"
+    )
+
+    def __init__(self, verb: Verb) -> None:
+        self._verb = verb
+        self.HELP = verb.text
+        line = f"loong runtime work-unit {verb.name} {EXAMPLES[verb.name]}".rstrip()
+        self.EXAMPLES = (line, f"{line} --json")
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the flags of this verb."""
+        for field in self._verb.fields:
+            _add_flag(parser, field)
+
+    def run(self, args: argparse.Namespace, context: Context) -> int:
+        """Carry it out and show what came of it."""
+        verb = self._verb
+        given = {field.name: getattr(args, field.name) for field in verb.fields}
+        payload = given.get("result_payload_json")
+        if payload is not None:
+            given["result_payload_json"] = _parsed(verb, str(payload))
+        request = checked(verb, given)
+        answer = _over_port(context, verb, request)
+        if answer is None:
+            answer = _in_store(context, verb, request)
+        if context.json:
+            context.document(answer)
+        else:
+            for line in _lines(verb.name, answer):
+                context.out(line)
+        return 0
+
+
+COMMANDS = {verb.name: Command(verb) for verb in VERBS.values()}
+
+
+def _add_flag(parser: argparse.ArgumentParser, field: Field) -> None:
+    name = f"--{field.name.replace('_', '-')}"
+    text = argparse.SUPPRESS if field.name in SELDOM else field.text
+    if field.kind == "flag":
+        parser.add_argument(name, action="store_true", help=text)
+    else:
+        parser.add_argument(
+            name,
+            type=int if field.kind == "int" else str,
+            required=field.required,
+            default=field.default,
+            metavar={"id": "ID", "int": "N", "json": "JSON"}.get(field.kind, "TEXT"),
+            help=text if field.name != "id" or field.required else argparse.SUPPRESS,
+        )
+
+
+def _parsed(verb: Verb, given: str) -> object:
+    try:
+        return json.loads(given)
+    except (ValueError, RecursionError):
+        raise CommandError(
+            "work_unit.bad_value", field="result_payload_json", detail="must be JSON", operation=verb.name
+        ) from None
+
+
+def _over_port(context: Context, verb: Verb, request: Json) -> Json | None:
+    """The answer of the gateway that runs on this home, None while none does."""
+    given = {name: value for name, value in request.items() if value is not None}
+    find_owner = functools.partial(own_target, context)
+    try:
+        return cast(
+            Json,
+            reaching.call(find_owner, context, f"work_units.{verb.name}", given, timeout_s=CALL_S),
+        )
+    except RpcRefused as error:
+        # What the store refuses is said in the same words as without a gateway.
+        row = find(error.reason) if error.reason.startswith("work_unit.") else None
+        if row is not None:
+            error.code, error.message, error.exit_code = error.reason, error.text, row[3]
+            error.fix = error.said_fix or error.fix
+        raise
+    except CommandError as error:
+        if error.code != "control.not_running":
+            raise
+    return None
+
+
+def _in_store(context: Context, verb: Verb, request: Json) -> Json:
+    store = LocalStore(context.places)
+    now_ms = context.clock.wall_ms()
+    if verb.changes:
+        try:
+            return store.write(lambda conn: verb.act(conn, request, now_ms))
+        except StoreUnwritable as error:
+            raise CommandError(
+                "work_unit.unwritable", reason=str(error), path=context.places.store
+            ) from error
+    answer = store.read(lambda conn: verb.act(conn, request, now_ms) if has_table(conn) else None)
+    return on_empty(lambda conn: verb.act(conn, request, now_ms)) if answer is None else answer
+
+
+def _lines(verb: str, answer: Json) -> list[str]:
+    if verb == "list":
+        return [_unit_line(cast(Json, one)) for one in cast("list[object]", answer["work_units"])] or [
+            "there are no such work units"
+        ]
+    if verb == "events":
+        return [_line(cast(Json, one)) for one in cast("list[object]", answer["events"])]
+    if verb == "claim":
+        if not answer["claimed"]:
+            return ["claimed=false"]
+        return [f"claimed=true {_unit_line(cast(Json, answer['snapshot']))}"]
+    return [_unit_line(answer) if "work_unit" in answer else _line(answer)]
+
+
+def _unit_line(snapshot: Json) -> str:
+    unit = cast(Json, snapshot["work_unit"])
+    lease = cast(Json, snapshot["lease"] or {})
+    shown = {name: unit[name] for name in SHOWN}
+    shown["lease_owner"] = lease.get("owner")
+    shown["lease_expires_at_ms"] = lease.get("expires_at_ms")
+    shown["blocked_by"] = ",".join(cast("list[str]", unit["blocked_by_work_unit_ids"])) or None
+    return _line({**shown, "last_error": unit["last_error"], "title": unit["title"]})
+
+
+def _line(values: Json) -> str:
+    return " ".join(f"{name}={_said(value)}" for name, value in values.items())
+
+
+def _said(value: object) -> str:
+    """A value as one word where it is one, else in JSON."""
+    if value is None:
+        return "-"
+    if (
+        isinstance(value, str)
+        and value
+        and value == one_line(value)
+        and " " not in value
+        and '"' not in value
+    ):
+        return value
+    return json.dumps(value, ensure_ascii=False)
