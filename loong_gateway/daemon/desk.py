@@ -61,8 +61,8 @@ class Desk:
         self._life = life
         self._loop = loop
         tools = all_tools(self, wall_ms, parts.egress, parts.own_paths)
-        engine.tools.add(lambda: tools)
-        engine.tools.add(parts.tool_servers.tools)
+        engine.answering.tools.add(lambda: tools)
+        engine.answering.tools.add(parts.tool_servers.tools)
         self._restarts = restarts
 
     @property
@@ -98,12 +98,12 @@ class Desk:
     @property
     def tools(self) -> ToolDesk:
         """See control.ControlPlane."""
-        return self._engine.tools
+        return self._engine.answering.tools
 
     @property
     def approvals(self) -> Approvals:
         """See control.ControlPlane."""
-        return self._engine.approvals
+        return self._engine.answering.approvals
 
     @property
     def work_units(self) -> WorkUnits:
@@ -231,7 +231,7 @@ class Desk:
 
     def agent_sessions(self, limit: int) -> tuple[Sequence[AcpSession], int]:
         """See control.ControlPlane."""
-        return self._engine.agents.sessions(limit)
+        return self._engine.answering.agents.sessions(limit)
 
     def log_file(self) -> str:
         """See control.ControlPlane."""

@@ -42,7 +42,8 @@ from loong_gateway.daemon.successor import Inheritance, Successor, is_supervised
 from loong_gateway.daemon.work_unit_desk import WorkUnitDesk
 from loong_gateway.logs import log as logs
 from loong_gateway.logs.redaction import Redactor
-from loong_gateway.messaging.engine import Engine, EngineParts
+from loong_gateway.messaging.engine import Engine
+from loong_gateway.messaging.engine_parts import EngineParts
 from loong_gateway.messaging.terminal import TERMINAL_SPEC, Show, Terminal, terminal_account
 from loong_gateway.messaging.webhooks import Webhooks
 from loong_gateway.owner import files as owner_files
@@ -281,7 +282,7 @@ def _desk_parts(
             lambda: engine.config,
             egress=egress,
             environ=order.environ,
-            secret=engine.resolve_secret,
+            secret=engine.answering.resolve_secret,
             health=engine.providers.health_of,
             threads=threads,
             clock=Clock(),
@@ -290,7 +291,7 @@ def _desk_parts(
         audit=audit,
         tool_servers=McpServers(
             lambda: engine.config,
-            ServerWorld(threads, order.environ, engine.resolve_secret, redactor.scrub),
+            ServerWorld(threads, order.environ, engine.answering.resolve_secret, redactor.scrub),
         ),
         held=tuple(one for one in (credentials.port, credentials.hook) if one is not None),
         log_path=order.config.logging.file or logs.log_path(places),

@@ -47,7 +47,7 @@ class Report:
             outbox=rows.outbox,
             runs=rows.runs,
             provider=engine.providers.facts(),
-            acp=engine.agents.snapshot(),
+            acp=engine.answering.agents.snapshot(),
             audit=self._audit(),
         )
 

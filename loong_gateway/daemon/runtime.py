@@ -19,7 +19,6 @@ from dataclasses import replace
 from loong_channels.waiting import Deadline
 from loong_gateway.api.listener import Listener
 from loong_gateway.base.bus import GATEWAY_CHANGED, Event
-from loong_gateway.base.faults import StoreUnwritable
 from loong_gateway.base.parallel import gather
 from loong_gateway.base.wording import plural
 from loong_gateway.daemon.desk import Desk
@@ -27,13 +26,12 @@ from loong_gateway.daemon.document import status_document
 from loong_gateway.daemon.main_loop import MainLoop, Timer
 from loong_gateway.daemon.news import News
 from loong_gateway.daemon.parts import LifeState, RuntimeParts
+from loong_gateway.daemon.pruning import Pruning
 from loong_gateway.daemon.report import Report
 from loong_gateway.daemon.restarts import RESTARTING, Restarts
 from loong_gateway.daemon.stop_ceiling import StopCeiling
 from loong_gateway.owner import lock as owner
 from loong_gateway.owner.files import keep_control_token, publish, retire, stop_requested
-from loong_gateway.storage import retention
-from loong_gateway.storage.connection import Connection
 
 __all__ = ["RESTART_EXIT", "Runtime"]
 
@@ -68,7 +66,7 @@ class Runtime:
         self._news = News(parts.announce, parts.clock, stop_command=parts.places.command("gateway stop"))
         self._ready_since_s: float | None = None
         self._progress_noted = False
-        self._more_to_prune = False
+        self._pruning = Pruning(parts.store, parts.engine, parts.clock)
         self._events_published = 0
         self._changed = threading.Event()
         self._ceiling = StopCeiling(parts.threads, parts.places.logs)
@@ -78,7 +76,7 @@ class Runtime:
                 Timer(owner.HEARTBEAT_S, self._beat),
                 Timer(STOP_LOOK_S, self._look),
                 Timer(TICK_S, self._tick),
-                Timer(RETENTION_S, self._prune),
+                Timer(RETENTION_S, self._pruning.begin),
                 Timer(LEASES_S, parts.desk.work_units.tick),
             ],
             parts.clock,
@@ -146,7 +144,7 @@ class Runtime:
         self._life.channels_on = not (limit and early_ends >= limit)
         self._publish()
         logger.info("log file: %s", parts.desk.log_path)
-        self._engine.agents.recover()
+        self._engine.answering.agents.recover()
         replies, messages = self._engine.recover()
         aside = parts.store.set_aside
         resumed = f"{plural(messages, 'message')} and {plural(replies, 'reply', 'replies')} resumed from disk"
@@ -205,7 +203,7 @@ class Runtime:
         self._engine.tick()
         if self._parts.desk.tool_servers.tick():
             self._changed.set()
-        self._engine.agents.tick()
+        self._engine.answering.agents.tick()
         if self._parts.once and self._engine.is_through():
             self._loop.ask_to_stop("one batch was taken and answered")
         self._restarts.look()
@@ -228,8 +226,8 @@ class Runtime:
             # Traffic alone republishes the counts, at most once a tick.
             self._events_published = events
             self._changed.set()
-        if self._more_to_prune:
-            self._prune()
+        if self._pruning.has_more:
+            self._pruning.begin()
         # Starts again what died.
         self._engine.start(channels=self._life.channels_on)
         self._note_progress()
@@ -246,22 +244,6 @@ class Runtime:
         if long_ready or self._engine.has_progressed():
             self._parts.boots.progress()
             self._progress_noted = True
-
-    def _prune(self) -> None:
-        self._more_to_prune = False
-        now_ms = self._clock.wall_ms()
-        settings = self._engine.config.delivery
-
-        def prune(conn: Connection) -> None:
-            # One batch at a time, so that messages get in between.
-            self._more_to_prune = retention.prune(conn, now_ms, settings) > 0
-
-        try:
-            self._parts.store.submit(prune)
-            self._engine.sweep()
-        except StoreUnwritable as error:
-            # It comes round again; status shows that the store is unwritable.
-            logger.warning("old rows were not removed: %s", error)
 
     # Stop
 
@@ -315,7 +297,7 @@ class Runtime:
         deadline = Deadline(CLOSE_S)
         tasks = {
             "servers": lambda: self._parts.desk.tool_servers.close(deadline),
-            "agents": lambda: self._engine.agents.close(deadline),
+            "agents": lambda: self._engine.answering.agents.close(deadline),
         }
         gather(self._parts.threads, "stop", tasks, deadline)
 

@@ -5,41 +5,30 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from loong_channels import catalog
 from loong_channels.contract import Account, Channel, ChannelSpec
-from loong_channels.egress import Egress
 from loong_gateway import VERSION
-from loong_gateway.acp.agents import AcpAgents, AcpParts
-from loong_gateway.acp.starts import AgentStarts
 from loong_gateway.base.bus import Bus
-from loong_gateway.base.clock import Clock
 from loong_gateway.base.clock_steps import ClockSteps
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
-from loong_gateway.base.pool import Pool
-from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.timers import Timers
 from loong_gateway.base.wording import plural
-from loong_gateway.config import secrets
 from loong_gateway.config.outside import resolve_account
 from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
 from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
-from loong_gateway.control.audit import Audit, NoAudit
 from loong_gateway.control.origin import Origin
-from loong_gateway.logs.redaction import Redactor
-from loong_gateway.messaging.agent_permits import AgentPermits
-from loong_gateway.messaging.asking import Asking
+from loong_gateway.messaging.answering import Answering
 from loong_gateway.messaging.channel_control import ChannelControl
 from loong_gateway.messaging.channel_holder import OpenChannel
 from loong_gateway.messaging.delivery import STORE_GATE, Delivery, DeliveryTask
+from loong_gateway.messaging.engine_parts import EngineParts
 from loong_gateway.messaging.intake import Intake
-from loong_gateway.messaging.kept_rounds import KeptRounds
 from loong_gateway.messaging.lanes import Lanes
-from loong_gateway.messaging.memory import Summaries
 from loong_gateway.messaging.moves import Moves
 from loong_gateway.messaging.operator_sends import OperatorSends
 from loong_gateway.messaging.parking import Parking
@@ -51,39 +40,14 @@ from loong_gateway.messaging.runs import RunParts, RunTable
 from loong_gateway.messaging.session_desk import SessionDesk
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
-from loong_gateway.messaging.tool_rounds import ToolRounds
 from loong_gateway.messaging.turn_requests import turn
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
-from loong_gateway.messaging.webhooks import Webhooks
-from loong_gateway.providers.profiles_in_use import ProfilesInUse
 from loong_gateway.storage import counters, cursors, inbox, outbox, runs
-from loong_gateway.storage.outgoing import Outgoing
-from loong_gateway.storage.store import Store
-from loong_gateway.tools.approvals import ApprovalDesk
-from loong_gateway.tools.desk import Tools
 
-__all__ = ["Engine", "EngineParts", "RowCounts"]
+__all__ = ["Engine", "RowCounts"]
 
 logger = logging.getLogger("loong.engine")
-
-
-@dataclass(frozen=True)
-class EngineParts:
-    """What an engine is given: the world around it."""
-
-    store: Store
-    threads: ThreadRegistry
-    egress: Egress
-    environ: dict[str, str]
-    redactor: Redactor
-    clock: Clock
-    changed: Callable[[], None]
-    outgoing: Outgoing
-    webhooks: Webhooks = field(default_factory=Webhooks)
-    audit: Audit = field(default_factory=NoAudit)
-    provider_state: str | None = None
-    home: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +81,10 @@ class Engine:
         self._clock_steps = ClockSteps(parts.clock)
         self._quarantined_before = 0
         self._rows = RowCounts({}, {}, 0)
-        self.providers = self._make_providers()
+        self.answering = Answering(
+            lambda: self.config, parts, self.bus, self.metrics, self.timers, self._tell_of_approval
+        )
+        self.providers = self.answering.providers
         self.lanes = Lanes(
             parts.threads,
             workers=config.gateway.workers,
@@ -133,16 +100,11 @@ class Engine:
             metrics=self.metrics,
             clock=parts.clock,
         )
-        self.approvals = ApprovalDesk(lambda: self.config, self.bus, parts.clock, self._tell_of_approval)
-        self.tools = self._make_tools()
-        self._summaries = self._make_summaries()
-        self.agents = _agents_of(self, parts)
-        self._asking = self._make_asking()
         self.turns = Turns(
             parts.store,
             self.delivery,
             self.supervisor,
-            sources=TurnSources(lambda: self.config, self._asking, lambda: _status_line(self)),
+            sources=TurnSources(lambda: self.config, self.answering.asking, lambda: _status_line(self)),
             runs=TurnRuns(self._events),
             metrics=self.metrics,
             clock=parts.clock,
@@ -159,47 +121,8 @@ class Engine:
             outgoing=parts.outgoing,
             clock=parts.clock,
         )
-        self.runs = _runs_of(self, parts, self._sends, self._asking, self._events)
-        self.sessions = SessionDesk(parts.store, parts.clock, self.bus, self._summaries)
-
-    def _make_providers(self) -> ProfilesInUse:
-        return ProfilesInUse(
-            lambda: self.config,
-            environ=self._parts.environ,
-            resolve_secret=self.resolve_secret,
-            metrics=self.metrics,
-            record=self._parts.audit.record,
-            state=self._parts.provider_state,
-        )
-
-    def _make_tools(self) -> Tools:
-        return Tools(
-            lambda: self.config, audit=self._parts.audit, metrics=self.metrics, approvals=self.approvals
-        )
-
-    def _make_asking(self) -> Asking:
-        parts = self._parts
-        kept = KeptRounds(parts.store, parts.clock)
-        return Asking(
-            parts.store,
-            config=lambda: self.config,
-            provider=self.providers.provider,
-            rounds=ToolRounds(self.tools, self.approvals, kept, lambda: self.config),
-            agents=self.agents,
-            metrics=self.metrics,
-            clock=parts.clock,
-            summaries=self._summaries,
-        )
-
-    def _make_summaries(self) -> Summaries:
-        parts = self._parts
-        return Summaries(
-            parts.store,
-            Pool("memory", parts.threads, threads=2, waiting=64, weight=0),
-            config=lambda: self.config,
-            provider=self.providers.provider,
-            clock=parts.clock,
-        )
+        self.runs = _runs_of(self, parts, self._sends, self._events)
+        self.sessions = SessionDesk(parts.store, parts.clock, self.bus, self.answering.summaries)
 
     def _make_intake(self) -> Intake:
         return Intake(
@@ -208,7 +131,7 @@ class Engine:
             config=lambda: self.config,
             turn_task=self.turns.task,
             delivery_task=lambda group: DeliveryTask(self.delivery, group),
-            approvals=self.approvals,
+            approvals=self.answering.approvals,
             metrics=self.metrics,
             clock=self._parts.clock,
         )
@@ -264,7 +187,7 @@ class Engine:
         found = store.write(lambda conn: inbox.recover(conn, max_crashes=limit))
         self._quarantined_before = store.read(counters.counters).get("rows_quarantined", 0)
         self._sends.sweep()
-        self._asking.rounds.kept.recover()
+        self.answering.asking.rounds.kept.recover()
         groups = store.read(outbox.pending)
         for group, lane, _ in groups:
             self.lanes.offer(lane, DeliveryTask(self.delivery, group))
@@ -320,13 +243,6 @@ class Engine:
             logger.warning("rows were not counted: %s", error)
         return self._rows
 
-    def resolve_secret(self, ref: SecretRef) -> str:
-        """The secret that `ref` leads to, remembered for redaction. Blocks; raises SecretUnavailable."""
-        value = secrets.resolve(ref, self._parts.environ)
-        for part in secrets.parts_of(value, several=ref.several):
-            self._parts.redactor.register(part)
-        return value
-
     def problems(self) -> list[str]:
         """Machine codes of what is wrong with the engine as a whole, not with one surface."""
         found = []
@@ -365,9 +281,8 @@ class Engine:
     def close(self) -> None:
         """Take no further work; who waits for an answer that will not be given is told."""
         self.lanes.close()
-        self.approvals.close()
+        self.answering.close()
         self.runs.close()
-        self._summaries.close()
 
     def store_changed(self) -> None:
         """Wake what waits for the disk, now that its state changed; from any thread."""
@@ -412,21 +327,6 @@ class Engine:
         return channel
 
 
-def _agents_of(engine: Engine, parts: EngineParts) -> AcpAgents:
-    return AcpAgents(
-        AcpParts(
-            parts.store,
-            config=lambda: engine.config,
-            starts=AgentStarts(parts.threads, engine.timers, parts.clock, parts.environ, parts.home),
-            permit=AgentPermits(lambda: engine.config, engine.approvals, parts.audit).permit,
-            audit=parts.audit,
-            threads=parts.threads,
-            clock=parts.clock,
-            home=parts.home,
-        )
-    )
-
-
 def _last_error(supervisor: Supervisor, account: AccountConfig) -> str:
     for state in supervisor.states():
         if (state.channel, state.account) == (account.channel, account.id):
@@ -434,14 +334,12 @@ def _last_error(supervisor: Supervisor, account: AccountConfig) -> str:
     return ""
 
 
-def _runs_of(
-    engine: Engine, parts: EngineParts, sends: OperatorSends, asking: Asking, events: MakeEvents
-) -> RunTable:
+def _runs_of(engine: Engine, parts: EngineParts, sends: OperatorSends, events: MakeEvents) -> RunTable:
     answers = RunAnswers(
         parts.store,
         sends,
         config=lambda: engine.config,
-        asking=asking,
+        asking=engine.answering.asking,
         obey=engine.turns.obey,
         clock=parts.clock,
     )

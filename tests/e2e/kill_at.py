@@ -20,7 +20,8 @@ from loong_gateway.config.loading import load
 from loong_gateway.config.outside import egress_of
 from loong_gateway.config.selectors import select
 from loong_gateway.logs.redaction import Redactor
-from loong_gateway.messaging.engine import Engine, EngineParts
+from loong_gateway.messaging.engine import Engine
+from loong_gateway.messaging.engine_parts import EngineParts
 from loong_gateway.owner.paths import resolve_places
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store

@@ -42,7 +42,7 @@ def prepare(engine: Engine, _fuse: Fuse) -> None:
         Tool("note.add", "adds a line", add, TEXT, frozenset({"text"}), acts=True),
         Tool("look.up", "looks", look, TEXT, frozenset({"text"})),
     ]
-    engine.tools.add(lambda: tools)
+    engine.answering.tools.add(lambda: tools)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.loading import validate_source
 from loong_gateway.control.runs import RunRequest, RunTicket
 from loong_gateway.logs.redaction import Redactor
-from loong_gateway.messaging.engine import Engine, EngineParts
+from loong_gateway.messaging.engine import Engine
+from loong_gateway.messaging.engine_parts import EngineParts
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store
 from tests.waiting import wait_until

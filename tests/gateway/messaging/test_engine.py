@@ -12,7 +12,8 @@ from loong_channels.waiting import Deadline
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.loading import validate_source
 from loong_gateway.logs.redaction import Redactor
-from loong_gateway.messaging.engine import Engine, EngineParts
+from loong_gateway.messaging.engine import Engine
+from loong_gateway.messaging.engine_parts import EngineParts
 from loong_gateway.storage import outbox
 from loong_gateway.storage.outgoing import Outgoing
 from loong_gateway.storage.store import Store

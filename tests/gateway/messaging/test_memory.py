@@ -11,7 +11,6 @@ from loong_gateway.control.origin import Origin
 from loong_gateway.messaging.asking import Asking
 from loong_gateway.messaging.conversation import Question
 from loong_gateway.messaging.memory import HEAD
-from loong_gateway.messaging.tool_rounds import ToolRounds
 from loong_gateway.providers.contract import Completion, ProviderFault, Usage
 from loong_gateway.storage import summaries, transcripts, usage
 from tests.gateway.messaging.engine_rig import CONFIG, event, rig_at
@@ -216,7 +215,7 @@ def test_a_history_that_cannot_be_read_costs_the_history_or_the_turn(tmp_path, f
             Unreadable(),
             config=lambda: rig.config,
             provider=lambda _=None: rig.provider,
-            rounds=ToolRounds(),
+            rounds=rig.rounds,
             agents=NoAgents(),
             metrics=rig.metrics,
             clock=rig.clock,

@@ -167,7 +167,7 @@ def test_an_owner_that_starts_is_waited_for(
         files.publish(places, {**document, "phase": "running"})
         files.keep_control_token(places, live.token)
 
-    monkeypatch.setattr("loong_gateway.owner.client.select.select", wait)
+    monkeypatch.setattr("loong_gateway.owner.client.pause", wait)
     assert ControlClient(places).get("/x") == {"got": "", "type": None}
     assert looked.is_set()
 
