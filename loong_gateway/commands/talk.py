@@ -10,7 +10,7 @@ from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
-from loong_gateway.commands.session_access import COMPACT_S, change
+from loong_gateway.commands.through_gateway import change
 from loong_gateway.config.secrets import resolve
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.chat_commands import NEW_SESSION_TEXT
@@ -29,6 +29,8 @@ __all__ = ["LATEST", "Reply", "Talk", "open_talk"]
 
 LATEST = "latest"
 TURN_MARGIN_S = 10.0
+# The gateway gives the model a minute.
+COMPACT_S = 90.0
 KEEP_S = 1.0
 NEW = "/new"
 
