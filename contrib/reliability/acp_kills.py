@@ -103,3 +103,106 @@ def _lives(outcome: Outcome, chance: random.Random, stage: Stage, count: int) ->
 def _chat_of(lane: str) -> str:
     """The conversation of a lane of the store as the platform names it."""
     return f"telegram {lane.rpartition(':')[2]}"
+
+
+def _open(stage: Stage) -> bool:
+    """Whether a conversation has fewer answers than messages."""
+    asked = Counter(_chat(stage, number) for number in stage.platforms[0].asked())
+    replies = stage.platforms[0].replies()
+    return any(len(replies.get(chat, ())) < count for chat, count in asked.items())
+
+
+def _chat(stage: Stage, number: int) -> str:
+    return f"telegram {stage.platforms[0].row_of(number)[1].partition(':')[0]}"
+
+
+def _alive(notes: str) -> list[int]:
+    """The agents that still run, by the file that they write to."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            # It has ended meanwhile.
+            continue
+        if notes.encode() in words:
+            found.append(int(pid))
+    return found
+
+
+def _judge(outcome: Outcome, stage: Stage, notes: str, sending: Counter[str]) -> None:
+    """Hold the answers against the messages and against what the agents were asked."""
+    with open(notes, encoding="utf-8") as file:
+        events = [json.loads(line) for line in file]
+    prompts = Counter(
+        event[2]["prompt"][0]["text"] for event in events if event[:2] == ["request", "session/prompt"]
+    )
+    asked: dict[str, list[int]] = {}
+    for number in stage.platforms[0].asked():
+        asked.setdefault(_chat(stage, number), []).append(number)
+    replies = stage.platforms[0].replies()
+    figures: Counter[str] = Counter()
+    for chat, numbers in asked.items():
+        _judge_chat(outcome, figures, chat, numbers, replies.get(chat, []), sending[chat], prompts)
+    twice = [text for text, count in prompts.items() if count > 1]
+    if twice:
+        outcome.failures.append(f"prompted twice: {len(twice)}, such as {twice[:5]}")
+    outcome.failures += sorted(set(stage.platforms[0].complaints()))[:5]
+    outcome.metrics.update(
+        {
+            "kills": outcome.n,
+            "messages": len(stage.platforms[0].asked()),
+            "prompts": sum(prompts.values()),
+            "prompted_twice": len(twice),
+            "answered": figures["answered"],
+            "noticed": figures["noticed"],
+            "lost": figures["lost"],
+            "sent_twice": figures["twice"],
+            "sent_twice_unexcused": figures["unexcused"],
+            "agents_started": sum(event[:2] == ["request", "initialize"] for event in events),
+            "orphans": len(_alive(notes)),
+        }
+    )
+
+
+def _judge_chat(
+    outcome: Outcome,
+    figures: Counter[str],
+    chat: str,
+    numbers: list[int],
+    replies: list[str],
+    sending: int,
+    prompts: Counter[str],
+) -> None:
+    """Match answers and notices, which do not say what they are about, with messages: both are in order."""
+    place = noticed = twice = 0
+    # The end of the conversation closes the last gap.
+    for text in [*replies, ""]:
+        if NOTICE in text:
+            noticed += 1
+            continue
+        key = key_of(text)
+        where = len(numbers) if not text else numbers.index(key[0]) if key and key[0] in numbers else -1
+        if where < 0:
+            outcome.failures.append(f"{chat}: nobody asked for {text[:80]!r}")
+            continue
+        if where < place:
+            if where != place - 1:
+                outcome.failures.append(f"{chat}: {text[:20]} came out of order")
+            twice += 1
+            continue
+        gap = numbers[place:where]
+        figures["lost"] += max(0, len(gap) - noticed)
+        twice += max(0, noticed - len(gap))
+        if len(gap) > noticed:
+            outcome.failures.append(f"{chat}: of {gap} {len(gap) - noticed} have neither answer nor notice")
+        figures["noticed"] += min(noticed, len(gap))
+        figures["answered"] += bool(text)
+        if text and not prompts[f"m{numbers[where]}"]:
+            outcome.failures.append(f"{chat}: {text[:20]} was answered without a prompt")
+        place, noticed = where + 1, 0
+    figures["twice"] += twice
+    if twice > sending:
+        figures["unexcused"] += twice - sending
+        outcome.failures.append(f"{chat}: {twice} messages sent twice, {sending} in sending at kills")
