@@ -394,7 +394,7 @@ def test_a_session_chats_on_the_terminal_and_exit_stops_the_owner(tmp_path):
 
 def test_a_start_on_a_full_disk_says_so_and_asks_to_be_tried_again(tmp_path):
     with (
-        mounted(tmp_path, "256k") as disk,
+        mounted(tmp_path, "1m") as disk,
         FakeTelegram() as telegram,
         Gateway(disk, config_for(telegram, None)) as gateway,
     ):
