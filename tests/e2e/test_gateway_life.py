@@ -62,6 +62,8 @@ def test_a_message_is_answered_and_the_owner_can_be_inspected_and_stopped(world)
     ],
 )
 def test_a_signal_stops_cleanly_and_says_which(world, number, reason):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("these tests were started so that nobody heeds this signal")
     gateway, *_ = world
     gateway.start()
     gateway.signal(number)
