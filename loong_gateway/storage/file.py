@@ -103,7 +103,10 @@ def trouble_of(error: BaseException) -> Trouble | None:
 
     Told by SQLite's messages, because Python shows its numbers from 3.11 on only.
     """
-    if isinstance(error, Damaged):
+    # SQLite quotes a damaged schema in its message, which Python cannot read then; older ones leave nothing of it.
+    if isinstance(error, (Damaged, UnicodeDecodeError)) or (
+        isinstance(error, sqlite3.DatabaseError) and not error.args
+    ):
         return Trouble.DAMAGED
     if isinstance(error, OSError):
         return _ERRNO_MEANINGS.get(error.errno or 0)

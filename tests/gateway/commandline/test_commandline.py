@@ -375,6 +375,18 @@ def test_output_that_cannot_be_written_is_told_and_nothing_else_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_error_that_cannot_be_written_keeps_its_exit_code(tmp_path: Path, unbuffered: str) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w", encoding="ascii") as full:
+        environ = {"LOONG_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered}
+        done = run(
+            [*COMMAND, "--config", str(tmp_path / "none.toml"), "gateway", "run"], environ, stderr=full
+        )
+    assert (done.returncode, done.stdout) == (78, "")
+
+
 def test_closed_streams_change_nothing_but_what_is_seen() -> None:
     done = shell("LOONG gateway status <&- >&- 2>&-; echo $?")
     assert done.stdout == "3\n"
