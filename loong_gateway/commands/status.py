@@ -86,6 +86,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             _next(context, view),
             trouble=view.trouble,
             audit=_audit(context, view),
+            tools=_tools(context, view),
         )
         context.document(summary if deep is None else {**summary, "deep": deep})
     else:
@@ -116,6 +117,12 @@ def _audit(context: Context, view: View) -> Json:
     settings = view.config.audit
     path = None if settings.mode == "off" else settings.path or context.places.audit
     return {"mode": settings.mode, "path": path, "events": 0, "last_event_ms": None, "lost": 0}
+
+
+def _tools(context: Context, view: View) -> list[str] | None:
+    """What the model may call, as the live owner says; nobody else knows what a tool server offers."""
+    said = (read_document(context.places.status_file) or {}).get("tools") if view.live else None
+    return [str(name) for name in said] if isinstance(said, list) else None
 
 
 def _next(context: Context, view: View) -> list[tuple[str, str]]:

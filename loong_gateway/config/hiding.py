@@ -125,7 +125,7 @@ def _secrets(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
                 yield own
         elif _is_secret(name):
             yield from _of_secret(inner, own)
-        elif name == "headers" or (name == "env" and isinstance(inner, Mapping)):
+        elif name == "headers":
             yield from (found for found in _texts(inner, own))
         elif name == "env" and isinstance(inner, Mapping):
             yield from (

@@ -61,12 +61,13 @@ def operator_summary(
     *,
     trouble: str = "",
     audit: Json | None = None,
+    tools: Sequence[str] | None = None,
 ) -> dict[str, object]:
     """The whole document.
 
     `status` is that of `gateway status --json`, `channels` that of `channels --json`, `facts` what the store holds
     (None when there is no store, or `trouble` says why it cannot be read), `next_actions` are (label, command),
-    `audit` is what is known of the journal.
+    `audit` is what is known of the journal, `tools` as in `gateway_summary`.
     """
     profile = config.providers.get(config.active_provider or "")
     return {
@@ -76,7 +77,7 @@ def operator_summary(
         "active_model": profile.model if profile is not None else None,
         "provider": status.get("provider"),
         "memory_profile": config.memory.profile,
-        "gateway": gateway_summary(config, status, channels),
+        "gateway": gateway_summary(config, status, channels, tools),
         "acp": acp_summary(config, status, 0 if facts is None else facts.acp_sessions),
         "work_units": _work_units(facts, trouble),
         "next_actions": [{"label": label, "command": command} for label, command in next_actions],
