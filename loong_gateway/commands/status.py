@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             view.facts,
             _next(context, view),
             trouble=view.trouble,
-            audit=_audit(context, view),
+            said=_said(context, view),
         )
         context.document(summary if deep is None else {**summary, "deep": deep})
     else:
@@ -108,14 +108,13 @@ def _look(context: Context) -> View:
     return View(config, headline(seen, context.places), seen.document, facts, trouble, now_ms, restart, valid)
 
 
-def _audit(context: Context, view: View) -> Json:
-    """What the live owner says of its journal; without one, where it is kept."""
-    said = (read_document(context.places.status_file) or {}).get("audit") if view.live else None
-    if isinstance(said, dict):
-        return said
+def _said(context: Context, view: View) -> Json:
+    """What the live owner says of its journal and of the tools of the model; without one, where the journal is kept."""
+    said = (read_document(context.places.status_file) or {}) if view.live else {}
     settings = view.config.audit
     path = None if settings.mode == "off" else settings.path or context.places.audit
-    return {"mode": settings.mode, "path": path, "events": 0, "last_event_ms": None, "lost": 0}
+    audit = {"mode": settings.mode, "path": path, "events": 0, "last_event_ms": None, "lost": 0}
+    return {"audit": audit, **{name: said[name] for name in ("audit", "tools") if name in said}}
 
 
 def _next(context: Context, view: View) -> list[tuple[str, str]]:
