@@ -128,9 +128,8 @@ def _secrets(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
         elif name == "headers":
             yield from _texts(inner, own)
         elif name == "env" and isinstance(inner, Mapping):
-            yield from (
-                found for variable, one in inner.items() for found in _of_secret(one, (*own, variable))
-            )
+            for variable, one in inner.items():
+                yield from _of_secret(one, (*own, variable))
         elif isinstance(inner, Mapping):
             yield from _secrets(inner, own)
         else:

@@ -431,3 +431,18 @@ def test_stop_in_a_chat_ends_the_answer_and_sends_nothing_twice(world):
     telegram.say("next")
     telegram.wait_messages(2)
     assert answers(telegram) == ["No answer is being written now.", "re: next"]
+
+
+def test_a_chat_on_a_terminal_shows_the_answer_of_the_gateway_as_it_grows_and_its_end_ends_it(tmp_path):
+    with staged(tmp_path) as (gateway, _, model):
+        model.piece_delay_s = 0.3
+        gateway.start()
+        terminal = Terminal([*gateway.command, "chat", "--session", "s"], gateway.environ)
+        terminal.read_until("you> ")
+        terminal.type("a question that takes its time to be answered\n")
+        terminal.read_until("re: ")
+        assert "answered" not in terminal.seen.partition("re: ")[2]
+        os.kill(terminal.pid, signal.SIGINT)
+        terminal.read_until("bye.")
+        assert terminal.exit_code() == 0
+        assert model.wait_for(lambda: model.calls[0].abandoned, WAIT_S)

@@ -18,6 +18,7 @@ from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
 from loong_gateway.commandline import elsewhere, parser
 from loong_gateway.commandline.verbs import ALIASES, SELDOM, VERBS, find_verb
+from loong_gateway.control import work_units
 from loong_gateway.owner.paths import resolve_places
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -434,6 +435,7 @@ NOT_USED = "LOONG_GATEWAY_URL is not used by this command: it is for the gateway
         "gateway channel stop telegram=work",
         "channels send telegram --target 1 --text x",
         "telegram-send --target 1 --text x",
+        "sessions delete notes --yes",
     ],
 )
 def test_what_acts_on_this_host_is_refused_while_another_is_named(line: str, tmp_path: Path) -> None:
@@ -453,6 +455,8 @@ def test_what_looks_at_this_host_says_that_another_is_not_asked(line: str, tmp_p
 def test_every_verb_asks_elsewhere_refuses_or_says_so() -> None:
     refused = set(elsewhere.REFUSED)
     assert refused < {row[0] for row in VERBS}
+    changing = {f"runtime work-unit {verb.name}" for verb in work_units.VERBS.values() if verb.changes}
+    assert changing == {verb for verb in refused if verb.startswith("runtime work-unit")}
     for verb, name, _ in VERBS:
         module = parser.load(name)
         flags = argparse.ArgumentParser()
