@@ -39,6 +39,7 @@ def test_an_older_store_can_be_looked_at_before_a_gateway_is_started_on_it(conn:
     runs.add(conn, "a-run", b"{}", now_ms=1)
     assert store_facts(conn, now_ms=2).runs == {"new": 1}
     conn.execute("DROP TABLE run")
+    conn.execute("DELETE FROM migration WHERE name = 'runs'")
     assert store_facts(conn, now_ms=2).runs == {}
 
 
