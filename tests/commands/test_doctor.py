@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -191,7 +192,7 @@ def test_messages_that_wait_without_a_gateway_are_counted(tmp_path: pathlib.Path
     with FakeTelegram() as telegram:
         loong = Loong(tmp_path, telegram_config(telegram.base_url))
         loong("channels", "send", "telegram", "--target", "1001", "--text", "x")
-    with sqlite3.connect(loong.places.store) as conn:
+    with contextlib.closing(sqlite3.connect(loong.places.store)) as conn, conn:
         conn.execute("UPDATE outbox SET state = 'queued'")
     assert names(loong)["backlog"] == ("warn", "0 messages and 1 replies wait for a gateway.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sqlite3
@@ -49,7 +50,7 @@ def test_counts_from_disk_are_marked_as_such(tmp_path: pathlib.Path) -> None:
     with FakeTelegram() as telegram:
         loong = Loong(tmp_path, telegram_config(telegram.base_url))
         loong("channels", "send", "telegram", "--target", "1001", "--text", "x")
-    with sqlite3.connect(loong.places.store) as conn:
+    with contextlib.closing(sqlite3.connect(loong.places.store)) as conn, conn:
         conn.execute("UPDATE outbox SET state = 'unknown'")
     outbox = next(line for line in loong("status").out.splitlines() if line.startswith("Outbox"))
     assert "unknown 1" in outbox
