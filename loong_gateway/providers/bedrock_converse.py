@@ -77,7 +77,7 @@ class BedrockConverse:
             "inferenceConfig": settings or None,
             "toolConfig": _tools(messages, options),
         }
-        url = self.url.replace(MODEL_MARK, quote(model, safe=""))
+        url = self.url.replace(MODEL_MARK, quote(model, safe="", errors="replace"))
         if "stream" in optional:
             url += "-stream"
         return Request(url, set_only(body), "stream" in optional, optional.keys())
