@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Callable
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import plural
+from loong_gateway.base.wording import harmless, plural, visible
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.session_access import add_session, find, store_of
 from loong_gateway.messaging.sessions import display_name
@@ -95,7 +95,7 @@ class _Markdown:
     def __init__(self, write: Write, key: str) -> None:
         self._write = write
         self._stretch = ""
-        write(f"# {display_name(key)}")
+        write(f"# {visible(display_name(key))}")
 
     def tell(self, stretch: str, message: MessageRow) -> None:
         """Write one message."""
@@ -103,7 +103,8 @@ class _Markdown:
         if stretch != self._stretch:
             self._stretch = stretch
             self._write(f"\n## Begun {at} UTC")
-        text = message.text.encode("utf-8", "replace").decode("utf-8")
+        # A page is looked at on terminals; the lines of the other format hold each character as it was.
+        text = harmless(message.text.encode("utf-8", "replace").decode("utf-8"))
         self._write(f"\n**{message.role}**, {at} UTC\n\n{text}")
 
 

@@ -161,6 +161,14 @@ def test_an_export_holds_everything_and_is_private(loong: Loong, tmp_path: pathl
     assert (ran.code, "cannot be written" in ran.err) == (2, True)
 
 
+def test_a_page_steers_no_terminal_and_lines_hold_all(loong: Loong) -> None:
+    key, said = session_key("a\x1b[31m"), "red \x1b]0;title\x07\nnext\ttab"
+    LocalStore(loong.places).write(lambda conn: transcripts.remember(conn, key, said, "a", 1))
+    page = loong("sessions", "export", key, "--format", "markdown").out
+    assert page.startswith("# a\\x1b[31m\n") and "red \\x1b]0;title\\x07\nnext\ttab" in page
+    assert json.loads(loong("sessions", "export", key).out.splitlines()[0])["text"] == said
+
+
 def test_an_export_harms_no_file_beside_its_own(loong: Loong, tmp_path: pathlib.Path) -> None:
     (tmp_path / "notes.jsonl.part").write_text("mine")
     before = set(os.listdir(tmp_path))
