@@ -21,6 +21,7 @@ from loong_gateway.owner.status import observe
 from loong_gateway.owner.verdict import headline, restart_command, start_command
 from loong_gateway.storage.facts import StoreFacts, store_facts
 from loong_gateway.storage.local import LocalStore
+from loong_gateway.views.acp import acp_summary
 from loong_gateway.views.channels import channels_document
 from loong_gateway.views.operator import operator_summary
 
@@ -158,6 +159,7 @@ def _print(context: Context, view: View) -> None:
         ("Outbox", _queue(view, OUTBOX, inbox=False)),
         ("Sessions", _sessions(view)),
         *([("Work", _work(view.facts.work))] if view.facts and view.facts.work.get("total_count") else []),
+        *([("Agents", _agents(view))] if view.config.acp.enabled else []),
         ("Config", _config(view)),
         ("Disk", _disk(context)),
     ]
@@ -251,6 +253,18 @@ def _work(work: Mapping[str, int]) -> str:
     names = ("ready", "leased", "running", "blocked", "retry_pending")
     text = ", ".join(f"{name} {work[f'{name}_count']}" for name in names)
     return f"{text}    expired leases: {work['expired_lease_count'] or NOTHING}"
+
+
+def _agents(view: View) -> str:
+    summary = acp_summary(view.config, view.status, view.facts.acp_sessions if view.facts else 0)
+    if summary["error"]:
+        return f"unavailable: {summary['error']}"
+    text = f"available, {plural(view.facts.acp_sessions if view.facts else 0, 'session')} stored"
+    said = view.status.get("acp")
+    if not view.live or not isinstance(said, dict):
+        return text
+    turns = said["turns"]
+    return f"{text}, {turns['active']} working now, {turns['completed']} turns done, {turns['failed']} failed"
 
 
 def _config(view: View) -> str:

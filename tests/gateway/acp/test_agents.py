@@ -238,6 +238,14 @@ def test_who_finds_no_place_waits_no_longer_than_allowed(tmp_path: pathlib.Path)
         assert rig.ask("hello", "b").text == "echo: hello"
 
 
+def test_an_agent_may_call_its_session_by_what_is_no_text(tmp_path: pathlib.Path) -> None:
+    with acp_rig(tmp_path, "surrogate") as rig:
+        assert [rig.ask("hello").text, rig.ask("again").text] == ["echo: hello", "echo: again"]
+        session = rig.session()
+        assert session is not None
+        assert (session.state, session.agent_session_id) == ("ready", "sess-\\ud800")
+
+
 def test_turns_of_one_session_wait_for_each_other(tmp_path: pathlib.Path) -> None:
     with acp_rig(tmp_path) as rig:
         stop = StopToken()

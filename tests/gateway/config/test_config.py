@@ -432,7 +432,7 @@ FINDINGS = [
         "config.provider.region_missing",
         "provider",
         (1, 1),
-        "none of BEDROCK_AWS_REGION, AWS_REGION, AWS_DEFAULT_REGION is set",
+        "none is set in BEDROCK_AWS_REGION, AWS_REGION, AWS_DEFAULT_REGION",
     ),
     (
         "[provider]\nkind = 'cohere'\nreasoning_effort = 'low'",
