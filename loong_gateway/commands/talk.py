@@ -8,6 +8,7 @@ from typing import Callable, Protocol
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
+from loong_gateway.commands.approval_watch import ApprovalWatch
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
 from loong_gateway.commands.session_access import COMPACT_S, change
@@ -109,7 +110,8 @@ class _OwnerTalk:
         if self._wants_agent:
             body["acp"] = True
         self._client.check()
-        answer = self._client.post("/v1/turn", body, timeout_s=self._timeout_s + TURN_MARGIN_S)
+        with ApprovalWatch(self._context, self.session):
+            answer = self._client.post("/v1/turn", body, timeout_s=self._timeout_s + TURN_MARGIN_S)
         reply = str(answer.get("output_text") or "")
         if on_text is not None:
             on_text(reply)

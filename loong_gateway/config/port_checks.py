@@ -49,13 +49,15 @@ def check_tools(table: Table, allowed: Iterable[str], known: Sequence[str] = POR
     for name in allowed:
         if name not in known:
             near = nearest(name, list(known))
+            # A pattern is written for the names that it would stand for.
+            meant = [one for one in known if one.startswith(name.rstrip("*"))] or known
             table.add(
                 "config.gateway.unknown_tool",
                 "allow",
                 at_value=True,
                 given=one_line(name, 60),
                 suggestion=f"; did you mean {near}?" if near else "",
-                known=near or ", ".join(known),
+                known=near or ", ".join(meant),
             )
 
 

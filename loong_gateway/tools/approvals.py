@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +96,7 @@ class ApprovalDesk:
                     tool=tool,
                     summary=f" with {call.summary}" if call.summary else "",
                     id=call.id,
-                    time=duration(patience.remaining()),
+                    time=duration(math.ceil(patience.remaining())),
                 )
                 self._tell(origin, text, call.id, call.expires_ms)
             with asked.stop.watch(lambda: waiting.over.set(STOPPED)):

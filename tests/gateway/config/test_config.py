@@ -1182,3 +1182,8 @@ def torn(rng: random.Random, source: bytes, pool: bytes) -> bytes:
         else:
             data[at:at] = "é\u2028\U0001f409".encode()
     return bytes(data)
+
+
+def test_a_pattern_of_tools_leads_to_the_names_that_it_was_written_for() -> None:
+    (found,) = [one for one in check("[tools]\nallow = ['file.*']") if one.code.endswith("unknown_tool")]
+    assert found.fix == "use: file.list, file.read, file.write"
