@@ -62,7 +62,7 @@ class Talk(Protocol):
         """Begin a fresh session; returns a sentence for the person."""
 
     def history(self) -> list[tuple[str, str]]:
-        """(role, text) of what the model would be shown, oldest first."""
+        """(role, text) of what the model would be shown, oldest first; `before` is what a summary tells."""
 
     def compact(self) -> bool:
         """Have the model squeeze all that was said; False when there was nothing new. Raises CommandError."""
@@ -94,6 +94,7 @@ class _OwnerTalk:
         self._context = context
         self._wants_agent = wants_agent
         self._timeout_s = config.turn_timeout_s
+        self._memory = config.memory
         self._client = client
         self.session = _resolve(LocalStore(context.places), session)
         self.model = ""
@@ -124,7 +125,8 @@ class _OwnerTalk:
 
     def history(self) -> list[tuple[str, str]]:
         """See Talk."""
-        return LocalStore(self._context.places).read(lambda conn: _window(conn, self.session, 64)) or []
+        found = LocalStore(self._context.places).read(lambda conn: recall(conn, self.session, self._memory))
+        return _shown(found)
 
     def compact(self) -> bool:
         """See Talk."""
@@ -179,7 +181,7 @@ class _LocalTalk:
     def history(self) -> list[tuple[str, str]]:
         """See Talk."""
         found = self._store.read(lambda conn: recall(conn, self.session, self._config.memory))
-        return [] if found is None else found.history
+        return _shown(found)
 
     def compact(self) -> bool:
         """See Talk."""
@@ -237,8 +239,10 @@ class _LocalTalk:
             self._context.err(f"warning: this turn could not be kept: {error}")
 
 
-def _window(conn: Connection, session: str, turns: int) -> list[tuple[str, str]]:
-    return transcripts.window(conn, transcripts.active_session(conn, session), turns)
+def _shown(past: Past | None) -> list[tuple[str, str]]:
+    if past is None:
+        return []
+    return [("before", past.before), *past.history] if past.before else past.history
 
 
 def _resolve(store: LocalStore, given: str) -> str:

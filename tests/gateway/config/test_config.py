@@ -680,6 +680,8 @@ SERVED = '[telegram]\nenabled = true\nbot_token = { env = "T" }\n'
         (SERVED.replace("true", "false"), []),
         (SERVED + "[telegram.accounts.a]\nenabled = false\n[provider]", []),
         (SERVED + "[telegram.accounts.a]\nallowed_chat_ids = [1]\n[provider]", []),
+        ('active_provider = "main"', ["config.provider.missing"]),
+        ('fallback_providers = ["spare"]', ["config.provider.missing"]),
         ('[gateway]\nbind = "lan"', ["config.gateway.no_auth"]),
         ('[gateway]\nbind = "0.0.0.0"', ["config.gateway.no_auth"]),
         ('[gateway]\nbind = "custom"\ncustomBindHost = "192.0.2.1"', ["config.gateway.no_auth"]),
