@@ -11,7 +11,7 @@ import random
 import sys
 from typing import Callable
 
-from . import acks, disconnects, kills, pings, points, port_runs, siege, tools
+from . import acks, acp_kills, disconnects, kills, pings, points, port_runs, siege, tool_kills, tools
 from .report import Outcome
 
 SIZES = {
@@ -22,6 +22,8 @@ SIZES = {
     "R2-wire-mixed": (25, 1),
     "R2-store-mixed": (40, 1),
     "R1-port": (10, 200),
+    "tool-kills": (6, 100),
+    "acp-kills": (6, 100),
     "disconnects": (15, 1000),
     "disconnects-real": (5, 25),
     "acks": (3, 20),
@@ -39,6 +41,8 @@ RUNS: dict[str, Callable[..., Outcome]] = {
     "R2-wire-mixed": points.run_wire_mixed,
     "R2-store-mixed": points.run_store_mixed,
     "R1-port": port_runs.run,
+    "tool-kills": tool_kills.run,
+    "acp-kills": acp_kills.run,
     "disconnects": disconnects.run,
     "disconnects-real": disconnects.run_real,
     "acks": acks.run,

@@ -23,16 +23,17 @@ LOOK_S = 0.005
 class Load(threading.Thread):
     """Writes numbered messages to the conversations of all platforms in turn until `end` is called."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, every_s: float = EVERY_S) -> None:
         super().__init__(name="load", daemon=True)
         self._platforms = stage.platforms
         self._places = PLACES[len(stage.platforms)]
+        self._every_s = every_s
         self._over = threading.Event()
 
     def run(self) -> None:
         """Write at a steady pace."""
         number = 0
-        while not self._over.wait(EVERY_S):
+        while not self._over.wait(self._every_s):
             turn, which = divmod(number, len(self._platforms))
             self._platforms[which].say(number, turn % self._places)
             number += 1

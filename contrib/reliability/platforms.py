@@ -44,6 +44,8 @@ class Platform(abc.ABC):
         self.address = address
         # Further lines of its table.
         self.more = ""
+        # What people write on Telegram with a number; it must begin with "m<number>".
+        self.text: Callable[[int], str] = "m{}".format
 
     @abc.abstractmethod
     def config(self) -> str:
@@ -128,7 +130,7 @@ class Telegram(Platform):
 
     def say(self, number: int, place: int) -> None:
         """See Platform."""
-        self._said[number] = self.resource.say(f"m{number}", 1001 + place)
+        self._said[number] = self.resource.say(self.text(number), 1001 + place)
 
     def asked(self) -> Sequence[int]:
         """See Platform."""

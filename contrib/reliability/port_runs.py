@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 from contrib.port_client import PortClient, PortGone
 
@@ -59,6 +59,7 @@ class Asked:
     number: int
     session: str
     is_hook: bool
+    text: str
     acknowledged: bool = False
     run_id: str = ""
     settled: bool = False
@@ -68,16 +69,16 @@ class Asked:
         """Its idempotency key."""
         return f"key-{self.number}"
 
-    @property
-    def text(self) -> str:
-        """The question."""
-        return f"m{self.number}"
-
 
 @dataclass
 class Book:
-    """Everything that was asked for, by number; shared by the askers and the experiment."""
+    """Everything that was asked for, by number; shared by the askers and the experiment.
 
+    `text` makes the question with a number, which must end with "m<number>"; `every_s` is how often one is asked.
+    """
+
+    text: Callable[[int], str] = "m{}".format
+    every_s: float = EVERY_S
     asked: dict[int, Asked] = field(default_factory=dict)
     repeated: int = 0
     failures: list[str] = field(default_factory=list)
@@ -88,7 +89,7 @@ class Book:
         with self.guard:
             number = len(self.asked)
             kind = "hooks" if is_hook else "port"
-            one = Asked(number, f"{kind}-{life}-{number % SESSIONS}", is_hook)
+            one = Asked(number, f"{kind}-{life}-{number % SESSIONS}", is_hook, self.text(number))
             self.asked[number] = one
         return one
 
@@ -157,7 +158,7 @@ class Asker(threading.Thread):
                 elif answer.get("error", {}).get("code") != "UNAVAILABLE" or status == "error":
                     self._book.fail(f"agent {one.key}: {answer}")
                     waiting.remove(one)
-                self.over.wait(EVERY_S)
+                self.over.wait(self._book.every_s)
         finally:
             client.close()
 
@@ -179,7 +180,7 @@ class Asker(threading.Thread):
                 elif answer.status != 503:
                     self._book.fail(f"hook {one.key}: {answer.status} {found[:120]!r}")
                     waiting.remove(one)
-                self.over.wait(EVERY_S)
+                self.over.wait(self._book.every_s)
         finally:
             connection.close()
 
@@ -201,7 +202,7 @@ def run(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
             life_s, restart_s = chance.uniform(0.0, LONGEST_LIFE_S), None
             if chance.random() < WITH_RESTART:
                 life_s, restart_s = life_s + RESTART_TAKES_S, chance.uniform(0.0, RESTART_AFTER_S)
-            _live(stage, book, life, life_s, restart_s)
+            live(stage, book, life, life_s, restart_s)
             if stage.gateway.process is not None and stage.gateway.process.poll() is not None:
                 outcome.failures.append(f"life {life} ended by itself: {stage.gateway.output()[-500:]}")
                 break
@@ -209,8 +210,8 @@ def run(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
             at_kills += len(book.open())
         restarts = stage.gateway.output().count(" stopped after ")
         stage.gateway.start(timeout=START_S)
-        _settle(stage, book)
-        _judge(outcome, stage, book)
+        settle(stage, book)
+        judge(outcome, stage, book, kills)
         code = stage.gateway.stop()
         if code != 0:
             outcome.failures.append(f"the last stop ended with {code}")
@@ -221,7 +222,7 @@ def run(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
     return outcome
 
 
-def _live(stage: Stage, book: Book, life: int, life_s: float, restart_s: float | None) -> None:
+def live(stage: Stage, book: Book, life: int, life_s: float, restart_s: float | None = None) -> None:
     """Start the daemon and let it live; two thirds of the lives are counted from when the port answers.
 
     `restart_s` is when it is to become another process, if at all.
@@ -311,7 +312,7 @@ def look_at(client: PortClient, book: Book, one: Asked, wait_ms: int) -> None:
     one.settled = True
 
 
-def _settle(stage: Stage, book: Book) -> None:
+def settle(stage: Stage, book: Book) -> None:
     """In the last life, everything is asked for until it is acknowledged and its result seen."""
     askers = [Asker(stage.gateway.port, book, -1, is_hook=is_hook) for is_hook in (False, True)]
     for asker in askers:
@@ -333,8 +334,8 @@ def _settle(stage: Stage, book: Book) -> None:
     client.close()
 
 
-def _judge(outcome: Outcome, stage: Stage, book: Book) -> None:
-    """Hold the transcripts against the book."""
+def judge(outcome: Outcome, stage: Stage, book: Book, least: int) -> None:
+    """Hold the transcripts against the book, which must have as many runs at `least`."""
     client = PortClient(stage.gateway.port, TOKEN)
     said: Counter[tuple[str, int]] = Counter()
     asked = list(book.asked.values())
@@ -357,7 +358,7 @@ def _judge(outcome: Outcome, stage: Stage, book: Book) -> None:
     for what, found in (("lost", lost), ("twice", twice), ("no result", unfound)):
         if found:
             outcome.failures.append(f"{what}: {len(found)}, such as {found[:8]}")
-    if len(acknowledged) < outcome.n:
+    if len(acknowledged) < least:
         outcome.failures.append(f"only {len(acknowledged)} runs were acknowledged")
     outcome.metrics.update(
         {

@@ -37,9 +37,24 @@ COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("attachments_failed", "loong_attachments_failed_total", "files that were not had", ()),
     ("skipped_old", "loong_skipped_old_total", "messages that were too old to be answered", ()),
 )
-TOOL_COUNTERS = (
+# Counters whose names end with the values of these labels; the last one may hold any character.
+LABELLED = (
     ("tools", "loong_tool_calls_total", "calls of tools, by how they ended", ("outcome", "tool")),
     ("tools_denied", "loong_tool_calls_denied_total", "calls that were not made", ("reason", "entry")),
+    (
+        "provider_errors",
+        "loong_provider_errors_total",
+        "answers that a provider failed to give, by class",
+        ("class", "provider"),
+    ),
+    (
+        "provider_failovers",
+        "loong_provider_failovers_total",
+        "questions that went to another provider",
+        ("from", "to"),
+    ),
+    ("provider_answers", "loong_provider_answers_total", "answers that a provider gave", ("provider",)),
+    ("tokens", "loong_tokens_total", "tokens as the provider counted them", ("kind", "provider")),
 )
 # Gauges that others show: name, family, kind, help.
 GAUGES = (
@@ -73,9 +88,8 @@ def metrics_families(control: ControlPlane) -> list[Family]:
         _degraded(status),
         *_surface_families(status),
         *(_counter(counts, *row) for row in COUNTERS),
-        *_tool_families(counts),
-        *_provider_families(control.config(), counts),
-        *_usage_families(counts),
+        *(_labelled(counts, *row) for row in LABELLED),
+        _slowed(control.config(), counts),
         *(_shown(gauges, *row) for row in GAUGES),
         _connections(gauges),
         histogram("loong_turn_seconds", "how long answers took", histograms.get("turn")),
@@ -91,69 +105,27 @@ def metrics_families(control: ControlPlane) -> list[Family]:
     ]
 
 
-def _provider_families(config: Config, counts: Mapping[str, int]) -> Iterable[Family]:
-    failed = []
-    for name, count in sorted(counts.items()):
-        if _is(name, "provider_errors"):
-            _, kind, profile = name.split(":", 2)
-            failed.append((kind, profile, count))
-    yield Family(
-        "loong_provider_errors_total",
-        "counter",
-        "answers that a provider failed to give, by class",
-        tuple(Sample(count, {"provider": profile, "class": kind}) for kind, profile, count in failed),
-    )
-    moves = [
-        (name.split(":"), count) for name, count in sorted(counts.items()) if _is(name, "provider_failovers")
+def _labelled(
+    counts: Mapping[str, int], word: str, family: str, help_text: str, labels: tuple[str, ...]
+) -> Family:
+    samples = [
+        Sample(count, dict(zip(labels, name.split(":", len(labels))[1:])))
+        for name, count in sorted(counts.items())
+        if _is(name, word)
     ]
-    yield Family(
-        "loong_provider_failovers_total",
-        "counter",
-        "questions that went to another provider",
-        tuple(Sample(count, {"from": parts[1], "to": parts[2]}) for parts, count in moves),
-    )
+    return Family(family, "counter", help_text, tuple(samples))
+
+
+def _slowed(config: Config, counts: Mapping[str, int]) -> Family:
     # A configured one is there from the start, so that its first failure is a rise.
     slowed = dict.fromkeys(config.providers, 0)
-    slowed.update({profile: count for kind, profile, count in failed if kind == "rate_limited"})
-    yield Family(
+    mark = "provider_errors:rate_limited:"
+    slowed.update({name[len(mark) :]: count for name, count in counts.items() if name.startswith(mark)})
+    return Family(
         "loong_rate_limited_total",
         "counter",
         "answers that a provider refused for their number",
         tuple(Sample(count, {"provider": profile}) for profile, count in slowed.items()),
-    )
-
-
-def _tool_families(counts: Mapping[str, int]) -> Iterable[Family]:
-    for word, family, help_text, labels in TOOL_COUNTERS:
-        samples = [
-            Sample(count, dict(zip(labels, name.split(":", len(labels))[1:])))
-            for name, count in sorted(counts.items())
-            if _is(name, word)
-        ]
-        yield Family(family, "counter", help_text, tuple(samples))
-
-
-def _usage_families(counts: Mapping[str, int]) -> Iterable[Family]:
-    parts = [(name.split(":", 2), count) for name, count in sorted(counts.items())]
-    yield Family(
-        "loong_provider_answers_total",
-        "counter",
-        "answers that a provider gave",
-        tuple(
-            Sample(count, {"provider": ":".join(rest)})
-            for (word, *rest), count in parts
-            if word == "provider_answers"
-        ),
-    )
-    yield Family(
-        "loong_tokens_total",
-        "counter",
-        "tokens as the provider counted them",
-        tuple(
-            Sample(count, {"provider": rest[1], "kind": rest[0]})
-            for (word, *rest), count in parts
-            if word == "tokens"
-        ),
     )
 
 

@@ -17,6 +17,7 @@ from .restart_routes import restart_routes
 from .router import Route
 from .routes import control_routes
 from .tools_routes import tools_routes
+from .turn_route import turn_routes
 
 __all__ = ["all_routes"]
 
@@ -47,6 +48,7 @@ def all_routes(
         *metrics_routes(control),
         *tools_routes(control),
         *openai_routes(control),
+        *turn_routes(control),
         *restart_routes(control),
     ]
     if hooks is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Callable
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.control import MOST_FILES, ChannelRequest, ControlPlane, SendFile, SendRequest, TurnRequest
+from loong_gateway.control import MOST_FILES, ChannelRequest, ControlPlane, SendFile, SendRequest
 
 from .answers import Answer, error_answer, json_answer
 from .fields import (
@@ -25,7 +25,6 @@ from .router import Request, Route
 
 __all__ = ["control_routes"]
 
-LONGEST_TURN_S = 600.0
 LONGEST_WAIT_S = 120.0
 MOST_OPTIONS = 32
 LONGEST_PROBE_S = 30.0
@@ -33,16 +32,6 @@ CHANNEL_ACTIONS = ("start", "stop", "restart")
 STOP_MESSAGES = {
     "requested": "gateway stop requested",
     "already_requested": "gateway stop already requested",
-}
-# Everything the provider did wrong is a bad gateway to our client, so that nobody takes it for their own credential.
-FAULT_STATUS = {
-    "busy": 503,
-    "interrupted": 503,
-    "rate_limited": 429,
-    "stopping": 503,
-    "store_unwritable": 503,
-    "timed_out": 504,
-    "unknown_profile": 400,
 }
 _Handler = Callable[[Request], Answer]
 
@@ -66,7 +55,6 @@ def control_routes(control: ControlPlane) -> list[Route]:
         Route("POST", "/api/gateway/probe", _checked(verbs.probe, shape="control")),
         Route("POST", "/api/gateway/secrets/reload", _checked(verbs.reload_secrets, shape="control")),
         Route("POST", "/api/gateway/send", _checked(verbs.send, shape="control")),
-        Route("POST", "/v1/turn", _checked(verbs.turn, shape="plain"), shape="plain"),
     ]
 
 
@@ -176,28 +164,6 @@ class _Verbs:
             },
         )
 
-    def turn(self, request: Request) -> Answer:
-        document = json_object(request.body)
-        timeout_ms = bounded_number(
-            document, "timeout_ms", default=LONGEST_TURN_S * 1000, minimum=1000, maximum=LONGEST_TURN_S * 1000
-        )
-        for name in ("channel_id", "account_id", "conversation_id", "participant_id", "thread_id"):
-            optional_text(document, name)
-        profile, _, model = (optional_text(document, "model") or "").partition(":")
-        asked = TurnRequest(
-            session=required_text(document, "session_id", longest=LONGEST_ID),
-            text=required_text(document, "input"),
-            timeout_s=timeout_ms / 1000,
-            profile=profile or None,
-            model=model or None,
-            wants_agent=optional_flag(document, "acp"),
-        )
-        result = self._control.turn(asked)
-        if result.error_code or result.error:
-            status = FAULT_STATUS.get(result.error_code, 502)
-            return error_answer(status, result.error_code, result.error, shape="plain")
-        return json_answer(200, _turn_document(result.text, result.usage))
-
 
 def _options(document: Mapping[str, object]) -> Mapping[str, object]:
     options = optional_object(document, "options", most=MOST_OPTIONS)
@@ -211,16 +177,6 @@ def _file(member: Mapping[str, object]) -> SendFile:
         name=required_text(member, "name", longest=LONGEST_ID),
         kind=optional_text(member, "kind") or "file",
     )
-
-
-def _turn_document(text: str, usage: Mapping[str, int] | None) -> dict[str, object]:
-    return {
-        "output_text": text,
-        "state": "completed",
-        "stop_reason": "completed",
-        "usage": None if usage is None else dict(usage),
-        "event_count": 0,
-    }
 
 
 def _checked(handler: _Handler, *, shape: str) -> _Handler:

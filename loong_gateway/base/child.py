@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from loong_channels.waiting import Deadline, StopToken
 
+from .child_process import signal_group, start_child
+
 __all__ = ["ChildResult", "run_child"]
 
 TERM_S = 1.0
@@ -50,29 +52,20 @@ def run_child(
 
     At `deadline` the group is told to end, and a second later made to; when `stop` is set or more than `max_bytes`
     came, at once. With `bounded` its memory, files and time of the processor have limits, where the system can set
-    them. A program that leaves its group on purpose is not followed. Blocks; raises OSError, ValueError and IndexError
-    when it cannot be started.
+    them. A program that leaves its group on purpose is not followed. Blocks; raises NotStarted.
     """
-    process = subprocess.Popen(
-        list(command),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=cwd,
-        env=dict(env),
-        start_new_session=True,
-    )
+    process = start_child(command, cwd=cwd, env=env, is_told=False)
     if bounded:
         _bound(process.pid, int(deadline.remaining()) + 5)
     try:
-        with stop.watch(lambda: _signal(process, signal.SIGKILL)):
+        with stop.watch(lambda: signal_group(process, signal.SIGKILL)):
             pieces, ending = _outputs(process, max_bytes, deadline, stop)
         if ending == "timed_out":
-            _signal(process, signal.SIGTERM)
+            signal_group(process, signal.SIGTERM)
             _wait(process, TERM_S)
     finally:
         # Also what a program that has ended left in its group. One that runs as another user cannot be ended.
-        _signal(process, signal.SIGKILL)
+        signal_group(process, signal.SIGKILL)
         _wait(process, TERM_S)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
@@ -96,11 +89,6 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def _outputs(

@@ -40,9 +40,11 @@ def child_environment(
 
 
 def start_child(
-    command: Sequence[str], *, cwd: str | None, env: Mapping[str, str]
+    command: Sequence[str], *, cwd: str | None, env: Mapping[str, str], is_told: bool = True
 ) -> subprocess.Popen[bytes]:
-    """Start it in a session and process group of its own, with three unbuffered pipes. Raises NotStarted.
+    """Start it in a session and process group of its own, with unbuffered pipes. Raises NotStarted.
+
+    What is told nothing (`is_told` False) finds the end of its input.
 
     A command without a slash is looked up in the PATH of `env`. No descriptor of this process is inherited.
     """
@@ -51,7 +53,7 @@ def start_child(
             list(command),
             cwd=cwd,
             env=dict(env),
-            stdin=subprocess.PIPE,
+            stdin=subprocess.PIPE if is_told else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -74,7 +76,8 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to the child and to all that it started. Only before it is reaped."""
+    """Send a signal to the child and to all that it started. Before it is reaped, or at once after that: its number is
+    nobody else's while anything of its group lives."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 

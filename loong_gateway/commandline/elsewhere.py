@@ -12,7 +12,12 @@ __all__ = ["heed_variable"]
 # Would change or send something through the gateway of this host, where another one may be meant.
 REFUSED = (
     *("channels send", "gateway channel", "gateway restart", "gateway resume", "gateway stop"),
-    *(f"runtime work-unit {name}" for name in ("create", "claim", "complete", "update", "archive")),
+    *("sessions archive", "sessions delete"),
+    *(
+        f"runtime work-unit {name}"
+        for name in ("create", "claim", "start", "heartbeat", "complete", "recover")
+    ),
+    *(f"runtime work-unit {name}" for name in ("archive", "assign", "update", "depend", "undepend", "note")),
 )
 
 

@@ -37,12 +37,17 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        _lead_nowhere(1)
         code = EXIT_BROKEN_PIPE
     except OSError as error:
         code = _output_failed(argv, error)
     except Exception as error:  # noqa: BLE001  the last place that can tell the operator
         code = _internal_error(argv, error)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        # The interpreter would try once more when it leaves, and put a code of its own in place of ours.
+        _lead_nowhere(2)
     return code
 
 
@@ -162,18 +167,17 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _discard_output() -> None:
+def _lead_nowhere(descriptor: int) -> None:
     """Send what is left to nowhere: the interpreter flushes once more when it leaves."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
+    os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 
 def _output_failed(argv: list[str], error: OSError) -> int:
     if not isinstance(error, OutputFailed) and (error.filename is not None or not _output_is_broken()):
         return _internal_error(argv, error)
-    _discard_stdout()
+    _lead_nowhere(1)
     return _plain_context([]).report(
         CommandError("usage.output", detail=(error.strerror or str(error)).lower())
     )
@@ -185,12 +189,6 @@ def _output_is_broken() -> bool:
     except OSError:
         return True
     return False
-
-
-def _discard_stdout() -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
 
 
 def _internal_error(argv: list[str], error: Exception) -> int:

@@ -97,5 +97,5 @@ class _Loop:
         self._context.stdout.flush()
 
     def _grow(self, piece: str) -> None:
-        self._context.stdout.write(piece)
+        self._context.stdout.write(harmless(piece))
         self._context.stdout.flush()

@@ -8,8 +8,9 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.ids import new_id
 from loong_gateway.base.wording import ago, one_line, plural
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.session_access import change, find_row, store_of
+from loong_gateway.commands.session_access import find_row, store_of
 from loong_gateway.commands.talk import Talk
+from loong_gateway.commands.through_gateway import change
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.memory import SUMMARY
 from loong_gateway.messaging.sessions import display_name, session_key

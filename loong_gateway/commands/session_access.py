@@ -1,25 +1,16 @@
-"""What the verbs about sessions share: finding one, looking at all, and changing one where it may be changed.
-
-They look into the store themselves, beside a gateway that runs as well; what they change, they have it change.
-"""
+"""What the verbs about sessions share: finding one and looking at all, in the store, beside a gateway as well."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import shlex
-from collections.abc import Mapping
-from typing import Callable
 
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import nearest, one_line
-from loong_gateway.commands import reaching
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.rpc_target import own_target
 from loong_gateway.messaging.run_rows import decode_request
 from loong_gateway.messaging.sessions import ROOT, display_name, kind_of, session_key, session_keys
-from loong_gateway.owner.client import ControlClient
 from loong_gateway.owner.status import observe
 from loong_gateway.storage import inbox, migrations, runs, transcripts
 from loong_gateway.storage.connection import Connection
@@ -27,10 +18,8 @@ from loong_gateway.storage.local import LocalStore
 from loong_gateway.storage.transcripts import SessionRow
 
 __all__ = [
-    "COMPACT_S",
     "LATEST",
     "add_session",
-    "change",
     "find",
     "find_row",
     "running_sessions",
@@ -39,9 +28,6 @@ __all__ = [
 ]
 
 LATEST = "latest"
-CALL_S = 30.0
-# The gateway gives the model a minute.
-COMPACT_S = 90.0
 SHOWN_CHOICES = 5
 MOST_NEAR = 200
 
@@ -99,21 +85,6 @@ def _meant(conn: Connection, text: str) -> list[str]:
     # A display name lacks the common beginning of the keys.
     found = (transcripts.routes_from(conn, one, SHOWN_CHOICES + 1) for one in (ROOT + text, text) if text)
     return sorted({key for some in found for key in some})
-
-
-def change(
-    context: Context,
-    method: str,
-    params: Mapping[str, object],
-    local: Callable[[Connection], object],
-    *,
-    timeout_s: float = CALL_S,
-) -> object:
-    """Have the gateway that runs do something, or do it here when none runs. Blocks; raises CommandError."""
-    if ControlClient(context.places).available():
-        find_owner = functools.partial(own_target, context)
-        return reaching.call(find_owner, context, method, params, timeout_s=timeout_s)
-    return store_of(context).write(local)
 
 
 def running_sessions(context: Context) -> set[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.session_access import add_session, change, find_row
+from loong_gateway.commands.session_access import add_session, find_row
+from loong_gateway.commands.through_gateway import change
 from loong_gateway.messaging.sessions import display_name
 from loong_gateway.storage import transcripts
 

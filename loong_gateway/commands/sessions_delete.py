@@ -8,7 +8,8 @@ import shlex
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import plural
 from loong_gateway.commands.common import Context
-from loong_gateway.commands.session_access import add_session, change, find_row
+from loong_gateway.commands.session_access import add_session, find_row
+from loong_gateway.commands.through_gateway import change
 from loong_gateway.messaging.sessions import display_name
 from loong_gateway.storage import transcripts
 

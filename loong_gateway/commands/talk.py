@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
@@ -11,7 +12,8 @@ from loong_gateway.base.metrics import Metrics
 from loong_gateway.commands.approval_watch import ApprovalWatch
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
-from loong_gateway.commands.session_access import COMPACT_S, change
+from loong_gateway.commands.through_gateway import change
+from loong_gateway.commands.turn_stream import stream_turn
 from loong_gateway.config.secrets import resolve
 from loong_gateway.config.snapshot import Config
 from loong_gateway.messaging.chat_commands import NEW_SESSION_TEXT
@@ -30,6 +32,8 @@ __all__ = ["LATEST", "Reply", "Talk", "open_talk"]
 
 LATEST = "latest"
 TURN_MARGIN_S = 10.0
+# The gateway gives the model a minute.
+COMPACT_S = 90.0
 KEEP_S = 1.0
 NEW = "/new"
 
@@ -111,11 +115,14 @@ class _OwnerTalk:
         if self._wants_agent:
             body["acp"] = True
         self._client.check()
+        timeout_s = self._timeout_s + TURN_MARGIN_S
+        answer: Mapping[str, object]
         with ApprovalWatch(self._context, self.session):
-            answer = self._client.post("/v1/turn", body, timeout_s=self._timeout_s + TURN_MARGIN_S)
+            if on_text is None:
+                answer = self._client.post("/v1/turn", body, timeout_s=timeout_s)
+            else:
+                answer = stream_turn(self._client, body, on_text, timeout_s=timeout_s)
         reply = str(answer.get("output_text") or "")
-        if on_text is not None:
-            on_text(reply)
         usage = answer.get("usage")
         return Reply(reply, usage=usage if isinstance(usage, dict) else None)
 

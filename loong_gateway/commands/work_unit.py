@@ -1,4 +1,4 @@
-"""`loong runtime work-unit VERB`: through the running gateway, else in the store itself.
+"""`loong runtime work-unit VERB`: what changes something through the running gateway, else in the store itself.
 
 The flags are the fields of `control.work_units.VERBS`; `COMMANDS` has what the table of verbs names for each.
 """
@@ -6,25 +6,22 @@ The flags are the fields of `control.work_units.VERBS`; `COMMANDS` has what the 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 from collections.abc import Mapping
 from typing import cast
 
-from loong_gateway.base.faults import CommandError, StoreUnwritable
+from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
-from loong_gateway.commands import reaching
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.rpc_client import RpcRefused
-from loong_gateway.commands.rpc_target import own_target
+from loong_gateway.commands.through_gateway import change
 from loong_gateway.control.work_units import VERBS, Field, Verb, checked
+from loong_gateway.storage import migrations
 from loong_gateway.storage.local import LocalStore, on_empty
-from loong_gateway.storage.work_unit_rows import has_table
 from loong_gateway.texts import find
 
 __all__ = ["COMMANDS"]
 
-CALL_S = 30.0
 EXAMPLE_ID = "wu-0123456789abcdef"
 # What each verb is given in its first example; its second one adds --json.
 EXAMPLES = {
@@ -82,9 +79,7 @@ class Command:
         if payload is not None:
             given["result_payload_json"] = _parsed(verb, str(payload))
         request = checked(verb, given)
-        answer = _over_port(context, verb, request)
-        if answer is None:
-            answer = _in_store(context, verb, request)
+        answer = (_changed if verb.changes else _looked_up)(context, verb, request)
         if context.json:
             context.document(answer)
         else:
@@ -121,14 +116,12 @@ def _parsed(verb: Verb, given: str) -> object:
         ) from None
 
 
-def _over_port(context: Context, verb: Verb, request: Json) -> Json | None:
-    """The answer of the gateway that runs on this home, None while none does."""
+def _changed(context: Context, verb: Verb, request: Json) -> Json:
     given = {name: value for name, value in request.items() if value is not None}
-    find_owner = functools.partial(own_target, context)
+    now_ms = context.clock.wall_ms()
     try:
-        return cast(
-            Json,
-            reaching.call(find_owner, context, f"work_units.{verb.name}", given, timeout_s=CALL_S),
+        answer = change(
+            context, f"work_units.{verb.name}", given, lambda conn: verb.act(conn, request, now_ms)
         )
     except RpcRefused as error:
         # What the store refuses is said in the same words as without a gateway.
@@ -137,23 +130,14 @@ def _over_port(context: Context, verb: Verb, request: Json) -> Json | None:
             error.code, error.message, error.exit_code = error.reason, error.text, row[3]
             error.fix = error.said_fix or error.fix
         raise
-    except CommandError as error:
-        if error.code != "control.not_running":
-            raise
-    return None
+    return cast(Json, answer)
 
 
-def _in_store(context: Context, verb: Verb, request: Json) -> Json:
-    store = LocalStore(context.places)
+def _looked_up(context: Context, verb: Verb, request: Json) -> Json:
     now_ms = context.clock.wall_ms()
-    if verb.changes:
-        try:
-            return store.write(lambda conn: verb.act(conn, request, now_ms))
-        except StoreUnwritable as error:
-            raise CommandError(
-                "work_unit.unwritable", reason=str(error), path=context.places.store
-            ) from error
-    answer = store.read(lambda conn: verb.act(conn, request, now_ms) if has_table(conn) else None)
+    answer = LocalStore(context.places).read(
+        lambda conn: verb.act(conn, request, now_ms) if migrations.has(conn, "work_units") else None
+    )
     return on_empty(lambda conn: verb.act(conn, request, now_ms)) if answer is None else answer
 
 

@@ -125,12 +125,11 @@ def _secrets(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
                 yield own
         elif _is_secret(name):
             yield from _of_secret(inner, own)
-        elif name == "headers" or (name == "env" and isinstance(inner, Mapping)):
-            yield from (found for found in _texts(inner, own))
+        elif name == "headers":
+            yield from _texts(inner, own)
         elif name == "env" and isinstance(inner, Mapping):
-            yield from (
-                found for variable, one in inner.items() for found in _of_secret(one, (*own, variable))
-            )
+            for variable, one in inner.items():
+                yield from _of_secret(one, (*own, variable))
         elif isinstance(inner, Mapping):
             yield from _secrets(inner, own)
         else:

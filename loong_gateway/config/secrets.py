@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.child import run_child
+from loong_gateway.base.child_process import NotStarted
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.snapshot import SecretRef
@@ -144,9 +145,8 @@ def _from_program(command: list[str], ref: SecretRef, environ: Mapping[str, str]
             stop=StopToken(),
             bounded=False,
         )
-    except (OSError, ValueError, IndexError) as error:
-        detail = getattr(error, "strerror", None) or "it cannot be started"
-        raise _failed(command, str(detail).lower(), ref) from None
+    except NotStarted as error:
+        raise _failed(command, str(error), ref) from None
     if result.ending == "flooded":
         raise _failed(command, "more than 64 KiB of output", ref)
     if result.ending != "exited":

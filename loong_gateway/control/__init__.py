@@ -9,8 +9,6 @@ from .operations import (
     SendFile,
     SendOutcome,
     SendRequest,
-    TurnRequest,
-    TurnResult,
 )
 from .plane import ControlPlane
 
@@ -24,6 +22,4 @@ __all__ = [
     "SendFile",
     "SendOutcome",
     "SendRequest",
-    "TurnRequest",
-    "TurnResult",
 ]

@@ -14,38 +14,10 @@ __all__ = [
     "SendFile",
     "SendOutcome",
     "SendRequest",
-    "TurnRequest",
-    "TurnResult",
 ]
 
 # How many files one send may have.
 MOST_FILES = 10
-
-
-@dataclass(frozen=True)
-class TurnRequest:
-    """Ask for one answer. `session` is a session name or key; the text is not empty.
-
-    `profile` and `model` replace the active provider and its model for this one answer.
-    `wants_agent` asks for that of an outside agent.
-    """
-
-    session: str
-    text: str
-    timeout_s: float = 600.0
-    profile: str | None = None
-    model: str | None = None
-    wants_agent: bool = False
-
-
-@dataclass(frozen=True)
-class TurnResult:
-    """The answer, or why there is none. `error_code` is one of the provider fault classes, or "" when all is well."""
-
-    text: str
-    error: str = ""
-    error_code: str = ""
-    usage: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ from .operations import (
     SecretsOutcome,
     SendOutcome,
     SendRequest,
-    TurnRequest,
-    TurnResult,
 )
 from .runs import Runs
 from .sessions import Sessions
@@ -89,9 +87,6 @@ class ControlPlane(Protocol):
 
     def resume(self) -> bool:
         """Switch the channels on again that the crash-loop breaker keeps off; False when they are on."""
-
-    def turn(self, request: TurnRequest) -> TurnResult:
-        """Run one turn in the lane of its session. Blocks up to `timeout_s`. Never raises for a provider's fault."""
 
     def send(self, request: SendRequest) -> SendOutcome:
         """Put it into the outbox and wait for its fate. Blocks up to `wait_s`.

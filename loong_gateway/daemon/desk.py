@@ -18,8 +18,6 @@ from loong_gateway.control import (
     SecretsOutcome,
     SendOutcome,
     SendRequest,
-    TurnRequest,
-    TurnResult,
 )
 from loong_gateway.control.approvals import Approvals
 from loong_gateway.control.audit import Audit, NoAudit
@@ -142,12 +140,6 @@ class Desk:
         self._life.resume_asked = True
         self._loop.wake()
         return True
-
-    def turn(self, request: TurnRequest) -> TurnResult:
-        """See control.ControlPlane."""
-        if self._life.phase != "running":
-            return TurnResult("", error=f"the gateway is {self._life.phase}", error_code="stopping")
-        return self._engine.turn(request)
 
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""

@@ -20,7 +20,7 @@ from loong_gateway.base.wording import plural
 from loong_gateway.config.outside import resolve_account
 from loong_gateway.config.selectors import account_for
 from loong_gateway.config.snapshot import AccountConfig, Config, SecretRef
-from loong_gateway.control import SendOutcome, SendRequest, TurnRequest, TurnResult
+from loong_gateway.control import SendOutcome, SendRequest
 from loong_gateway.control.origin import Origin
 from loong_gateway.messaging.answering import Answering
 from loong_gateway.messaging.channel_control import ChannelControl
@@ -40,7 +40,6 @@ from loong_gateway.messaging.runs import RunParts, RunTable
 from loong_gateway.messaging.session_desk import SessionDesk
 from loong_gateway.messaging.slots import Slot, SlotServices
 from loong_gateway.messaging.supervisor import Supervisor
-from loong_gateway.messaging.turn_requests import turn
 from loong_gateway.messaging.turn_runs import TurnRuns
 from loong_gateway.messaging.turns import Turns, TurnSources, TurnTask
 from loong_gateway.storage import counters, cursors, inbox, outbox, runs
@@ -265,10 +264,6 @@ class Engine:
         return found
 
     # Requests from the port
-
-    def turn(self, request: TurnRequest) -> TurnResult:
-        """See control.ControlPlane."""
-        return turn(self.runs, request)
 
     def send(self, request: SendRequest) -> SendOutcome:
         """See control.ControlPlane."""

@@ -158,7 +158,9 @@ class Turns:
         clear_rounds = rounds.clearing(_turn(row.seq))
 
         def keep(conn: Connection) -> list[OutboxRow] | None:
-            acp_sessions.forget(conn, _turn(row.seq))
+            if outcome.spent is None:
+                # Not an answer of the model, so it may be that of an agent.
+                acp_sessions.forget(conn, _turn(row.seq))
             if clear_rounds is not None:
                 clear_rounds(conn)
             # A row that is gone went away with a damaged store; what is known of it here is enough for an answer.

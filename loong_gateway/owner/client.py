@@ -110,18 +110,19 @@ class ControlClient:
         except loopback.NotConnected as error:
             raise self._unreachable(address, reason(error)) from error
         except TimeoutError as error:
-            raise self._no_answer(address, f"no answer within {timeout_s:g} s") from error
+            raise self.no_answer(address, f"no answer within {timeout_s:g} s") from error
         except OSError as error:
-            raise self._no_answer(address, reason(error)) from error
+            raise self.no_answer(address, reason(error)) from error
         except ValueError as error:
-            raise self._no_answer(address, str(error)) from error
+            raise self.no_answer(address, str(error)) from error
+        return self.judged(address, status, answer)
+
+    def judged(self, address: str, status: int, answer: bytes) -> dict[str, object]:
+        """The object of an answer. Raises CommandError for one that is a refusal or a failure."""
         document = _object(answer)
         if status in _REFUSED:
             raise CommandError(
-                "control.refused",
-                address=address,
-                path=self._places.control_token,
-                look=self._look,
+                "control.refused", address=address, path=self._places.control_token, look=self._look
             )
         if status >= 300 or document is None:
             raise _failed(status, document, self._places.command("logs --lines 50"))
@@ -165,7 +166,8 @@ class ControlClient:
     def _unreachable(self, address: object, detail: object) -> CommandError:
         return CommandError("control.unreachable", address=address, detail=detail, look=self._look)
 
-    def _no_answer(self, address: str, detail: str) -> CommandError:
+    def no_answer(self, address: str, detail: str) -> CommandError:
+        """The error of a request that was sent and not answered."""
         return CommandError("control.no_answer", address=address, detail=detail, look=self._look)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 from loong_gateway.config.kinds import Kind
 from loong_gateway.config.snapshot import ProviderProfile
@@ -50,9 +49,9 @@ class Access:
         keys = sorted(self.ordered(listing=True))
         return hashlib.sha256("\n".join((url, *keys)).encode("utf-8", "surrogatepass")).hexdigest()
 
-    def headers(self, key: str, accept: str, more: Mapping[str, str]) -> dict[str, str]:
-        """The headers of a request; `more` are those of its protocol."""
-        headers = {"Accept": accept, **self._kind.headers, **more}
+    def headers(self, key: str, accept: str) -> dict[str, str]:
+        """The headers of a request."""
+        headers = {"Accept": accept, **self._kind.headers}
         if key:
             if self._kind.auth == "bearer":
                 headers["Authorization"] = f"Bearer {key}"

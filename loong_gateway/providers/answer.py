@@ -231,9 +231,7 @@ def read_usage(value: object) -> Usage | None:
     """Token counts under any of the names in use; None when there are none. Nonsense is left out."""
     if not isinstance(value, dict):
         return None
-    asked, said, total = (
-        next((value[n] for n in names if count_of(value, n) is not None), None) for names in _USAGE_NAMES
-    )
+    asked, said, total = (_first(value, names) for names in _USAGE_NAMES)
     if total is None and asked is not None and said is not None:
         total = asked + said
     if asked is said is total is None:
@@ -241,9 +239,20 @@ def read_usage(value: object) -> Usage | None:
     return Usage(asked, said, total, _detail(value, *_CACHED), _detail(value, *_REASONING))
 
 
+def _first(usage: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        count = count_of(usage, name)
+        if count is not None:
+            return count
+    return None
+
+
 def _detail(usage: dict[str, Any], places: tuple[str, ...], name: str) -> int | None:
-    found = (count_of(usage.get(place), name) for place in places)
-    return next((count for count in found if count is not None), None)
+    for place in places:
+        count = count_of(usage[place], name) if place in usage else None
+        if count is not None:
+            return count
+    return None
 
 
 def count_of(value: object, name: str) -> int | None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from loong_gateway.config.kinds import Kind
-from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.alternating import (
     DEFAULT_MAX_TOKENS,
     alternating,
@@ -23,10 +21,9 @@ from loong_gateway.providers.alternating import (
 )
 from loong_gateway.providers.answer import AnswerStream, Draft, count_of, read_whole
 from loong_gateway.providers.contract import CallOptions, Completion, Message, Usage
-from loong_gateway.providers.endpoints import chat_url
 from loong_gateway.providers.errors import AttemptFailed, shape_failure
 from loong_gateway.providers.openai_chat import set_only
-from loong_gateway.providers.wire import Request
+from loong_gateway.providers.wire import Request, Wire
 
 __all__ = ["AnthropicMessages"]
 
@@ -36,15 +33,8 @@ _FINISHES = {"max_tokens": "length", "model_context_window_exceeded": "length", 
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
-class AnthropicMessages:
+class AnthropicMessages(Wire):
     """See Wire."""
-
-    accept = "text/event-stream"
-    headers: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
-
-    def __init__(self, profile: ProviderProfile, kind: Kind) -> None:
-        self.url = chat_url(profile, kind)
-        self._profile = profile
 
     def request(
         self,

@@ -8,20 +8,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from loong_gateway.config.kinds import Kind
-from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.alternating import alternating, arguments_of, functions_of, sampling
 from loong_gateway.providers.answer import AnswerStream, Draft, count_of, read_whole
 from loong_gateway.providers.contract import CallOptions, Completion, Function, Message, Usage
-from loong_gateway.providers.endpoints import chat_url
 from loong_gateway.providers.errors import AttemptFailed, shape_failure
 from loong_gateway.providers.event_frames import FrameDecoder
 from loong_gateway.providers.openai_chat import set_only
-from loong_gateway.providers.wire import Request
+from loong_gateway.providers.wire import Request, Wire
 
 __all__ = ["BedrockConverse"]
 
@@ -35,15 +32,10 @@ _FINISHES = {
 _LONGEST_ID = 64
 
 
-class BedrockConverse:
+class BedrockConverse(Wire):
     """See Wire; the model is part of the address."""
 
     accept = "application/vnd.amazon.eventstream"
-    headers: Mapping[str, str] = {}
-
-    def __init__(self, profile: ProviderProfile, kind: Kind) -> None:
-        self.url = chat_url(profile, kind)
-        self._profile = profile
 
     def request(
         self,
@@ -89,10 +81,6 @@ class BedrockConverse:
     def stream(self, *, model: str, hide: Iterable[str]) -> AnswerStream:
         """See Wire."""
         return AnswerStream(_take_event, model=model, hide=hide, decoder=FrameDecoder())
-
-    def models_query(self, page: object) -> str:  # noqa: ARG002  the list is one page
-        """See Wire."""
-        return ""
 
 
 _NAMES = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences"}

@@ -14,24 +14,19 @@ from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.adaptations import swapped
 from loong_gateway.providers.answer import AnswerStream, Draft, read_usage, read_whole
 from loong_gateway.providers.contract import CallOptions, Completion, Function, Image, Message
-from loong_gateway.providers.endpoints import chat_url
 from loong_gateway.providers.errors import AttemptFailed, shape_failure
-from loong_gateway.providers.wire import Request
+from loong_gateway.providers.wire import Request, Wire
 
 __all__ = ["OpenAIChat", "data_url", "set_only"]
 
 _PASSED_ON = ("top_p", "seed", "presence_penalty", "frequency_penalty", "response_format")
 
 
-class OpenAIChat:
+class OpenAIChat(Wire):
     """See Wire."""
 
-    accept = "text/event-stream"
-    headers: Mapping[str, str] = {}
-
     def __init__(self, profile: ProviderProfile, kind: Kind) -> None:
-        self.url = chat_url(profile, kind)
-        self._profile = profile
+        super().__init__(profile, kind)
         self._cap = kind.cap_parameter
         self._thinking = kind.thinking
 
@@ -87,10 +82,6 @@ class OpenAIChat:
     def stream(self, *, model: str, hide: Iterable[str]) -> AnswerStream:
         """See Wire."""
         return AnswerStream(_take_chunk, model=model, hide=hide, mark_ends=True)
-
-    def models_query(self, page: object) -> str:  # noqa: ARG002  the list is one page
-        """See Wire."""
-        return ""
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -12,26 +12,23 @@ from loong_gateway.config.kinds import Kind
 from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.answer import AnswerStream, Draft, read_usage, read_whole
 from loong_gateway.providers.contract import CallOptions, Completion, Function, Message
-from loong_gateway.providers.endpoints import CHAT_SUFFIX, chat_url
+from loong_gateway.providers.endpoints import CHAT_SUFFIX
 from loong_gateway.providers.errors import AttemptFailed, shape_failure
 from loong_gateway.providers.openai_chat import data_url, set_only
-from loong_gateway.providers.wire import Request
+from loong_gateway.providers.wire import Request, Wire
 
 __all__ = ["OpenAIResponses"]
 
 _REQUIRED = ("model", "input")
 
 
-class OpenAIResponses:
+class OpenAIResponses(Wire):
     """See Wire; the endpoint stands beside that of chat completions."""
 
-    accept = "text/event-stream"
-    headers: Mapping[str, str] = {}
-
     def __init__(self, profile: ProviderProfile, kind: Kind) -> None:
-        url = chat_url(profile, kind)
-        self.url = url[: -len(CHAT_SUFFIX)] + "/responses" if url.endswith(CHAT_SUFFIX) else url
-        self._profile = profile
+        super().__init__(profile, kind)
+        if self.url.endswith(CHAT_SUFFIX):
+            self.url = self.url[: -len(CHAT_SUFFIX)] + "/responses"
 
     def request(
         self,
@@ -72,10 +69,6 @@ class OpenAIResponses:
     def stream(self, *, model: str, hide: Iterable[str]) -> AnswerStream:
         """See Wire."""
         return AnswerStream(_take_event, model=model, hide=hide)
-
-    def models_query(self, page: object) -> str:  # noqa: ARG002  the list is one page
-        """See Wire."""
-        return ""
 
 
 def _items(message: Message) -> list[dict[str, Any]]:

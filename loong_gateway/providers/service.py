@@ -231,7 +231,7 @@ class HttpProvider:
             method,
             url,
             turn.deadline,
-            headers=self._access.headers(key, accept, self._wire.headers),
+            headers=self._access.headers(key, accept),
             json=payload,
             stop=turn.stop,
             first_byte_s=self._first_byte_s,

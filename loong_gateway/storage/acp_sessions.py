@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import astuple, dataclass, fields
 
+from loong_gateway.storage import migrations
+
 __all__ = [
     "STATES_AT_REST",
     "AcpSession",
@@ -88,7 +90,7 @@ def sessions(conn: sqlite3.Connection, limit: int) -> list[AcpSession]:
 
 def count(conn: sqlite3.Connection) -> int:
     """How many sessions are stored; 0 in a store that is older than they are."""
-    if conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'acp_sessions'").fetchone() is None:
+    if not migrations.has(conn, "acp_sessions"):
         return 0
     return int(conn.execute("SELECT count(*) FROM acp_sessions").fetchone()[0])
 

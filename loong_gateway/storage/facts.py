@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from loong_gateway.storage import acp_sessions, runs, usage
-from loong_gateway.storage.work_unit_rows import HEALTHY, has_table, health
+from loong_gateway.storage import acp_sessions, migrations, runs, usage
+from loong_gateway.storage.work_unit_rows import HEALTHY, health
 
 __all__ = ["StoreFacts", "store_facts"]
 
@@ -40,8 +40,7 @@ class StoreFacts:
 def store_facts(conn: sqlite3.Connection, now_ms: int) -> StoreFacts:
     """Count everything once; reads indexes only, except for the last hour and day."""
     # An older store has no such table before a gateway is started on it; it can be looked at all the same.
-    has_runs = _one(conn, "SELECT count(*) FROM sqlite_master WHERE name = 'run'")
-    has_work = has_table(conn)
+    has_runs, has_work = migrations.has(conn, "runs"), migrations.has(conn, "work_units")
     return StoreFacts(
         inbox=_states(conn, "SELECT state, count(*) FROM inbox GROUP BY state"),
         outbox=_states(conn, "SELECT state, count(*) FROM outbox GROUP BY state"),

@@ -103,8 +103,10 @@ def trouble_of(error: BaseException) -> Trouble | None:
 
     Told by SQLite's messages, because Python shows its numbers from 3.11 on only.
     """
-    # SQLite quotes a damaged schema in its message, which Python cannot read then.
-    if isinstance(error, (Damaged, UnicodeDecodeError)):
+    # SQLite quotes a damaged schema in its message, which Python cannot read then; older ones leave nothing of it.
+    if isinstance(error, (Damaged, UnicodeDecodeError)) or (
+        isinstance(error, sqlite3.DatabaseError) and not error.args
+    ):
         return Trouble.DAMAGED
     if isinstance(error, OSError):
         return _ERRNO_MEANINGS.get(error.errno or 0)
@@ -198,7 +200,7 @@ class StoreFile:
     def _connect_sound(self) -> None:
         try:
             self._connect()
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        except sqlite3.DatabaseError as error:
             if trouble_of(error) is not Trouble.DAMAGED:
                 raise
             self._move_aside(str(error))
@@ -210,7 +212,13 @@ class StoreFile:
             self.writer = self._make_connection(self.path)
             for pragma in _BEFORE_WRITING:
                 self.writer.execute(pragma).fetchall()
-            self._look_through(self.writer)
+            _refuse_newer(self.writer, self.path)
+            _use_log(self.writer)
+            for pragma in _WRITER:
+                self.writer.execute(pragma).fetchall()
+            if self._check and os.stat(self.path).st_size <= CHECK_LIMIT_BYTES:
+                _quick_check(self.writer)
+            migrations.apply(self.writer)
             self.reader = self._make_connection(self.path)
             for pragma in _READER:
                 self.reader.execute(pragma).fetchall()
@@ -225,19 +233,6 @@ class StoreFile:
             if trouble_of(error) is not Trouble.DAMAGED:
                 self._disconnect()
             raise
-
-    def _look_through(self, writer: sqlite3.Connection) -> None:
-        try:
-            _refuse_newer(writer, self.path)
-            _use_log(writer)
-            for pragma in _WRITER:
-                writer.execute(pragma).fetchall()
-            if self._check and os.stat(self.path).st_size <= CHECK_LIMIT_BYTES:
-                _quick_check(writer)
-            migrations.apply(writer)
-        except UnicodeDecodeError as error:
-            # SQLite's own message quotes the damaged schema, and Python cannot read that message.
-            raise Damaged("its schema is no text") from error
 
     def _disconnect(self) -> None:
         for connection in (self.reader, self.writer):

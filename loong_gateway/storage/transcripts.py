@@ -127,6 +127,8 @@ def tail(conn: sqlite3.Connection, session: str, turns: int, *, after: int = 0) 
         "SELECT n, role, text FROM transcript WHERE session = ? AND n >= ? AND n > ? ORDER BY n",
         (storable(session), first, after),
     ).fetchall()
+    if sum([len(text) for _, _, text in rows]) <= MOST_CHARACTERS:
+        return rows
     left, start = MOST_CHARACTERS, len(rows)
     for index in range(len(rows) - 1, -1, -1):
         left -= len(rows[index][2])
@@ -134,7 +136,7 @@ def tail(conn: sqlite3.Connection, session: str, turns: int, *, after: int = 0) 
             break
         if rows[index][1] == "user":
             start = index
-    return rows[start:] if left < 0 else rows
+    return rows[start:]
 
 
 def active_session(conn: sqlite3.Connection, route: str) -> str:

@@ -32,9 +32,18 @@ KEPT_DAYS = 400
 # A caller of the port names the model; what it makes up must not fill the table.
 MOST_MODELS = 64
 OTHER = "other"
+LONGEST_MODEL = 200
 TOKENS = ("input", "output", "cached", "reasoning")
 COUNTS = ("calls", "silent", "failed", *TOKENS)
 _DAY_MS = 86_400_000
+_KEY = ("scope", "name", "profile", "model", "purpose")
+_NEW = (
+    f"INSERT INTO usage({', '.join((*COUNTS, *_KEY))}) VALUES({', '.join('?' * (len(COUNTS) + len(_KEY)))})"
+)
+_SUM = (
+    f"UPDATE usage SET {', '.join(f'{name} = {name} + ?' for name in COUNTS)}"  # noqa: S608  constants
+    f" WHERE {' AND '.join(f'{name} = ?' for name in _KEY)}"
+)
 
 
 @dataclass(frozen=True)
@@ -66,24 +75,18 @@ class UsageRow:
 def add(conn: sqlite3.Connection, spent: Spent, now_ms: int) -> None:
     """Add to the sums of today and of the session."""
     said = not spent.failed and any(name in spent.tokens for name in TOKENS)
-    counts = {
-        "calls": int(not spent.failed),
-        "silent": int(not spent.failed and not said),
-        "failed": int(spent.failed),
-        **{name: max(0, spent.tokens.get(name, 0)) for name in TOKENS},
-    }
+    tokens = [max(0, spent.tokens.get(name, 0)) for name in TOKENS]
+    counts = (int(not spent.failed), int(not spent.failed and not said), int(spent.failed), *tokens)
     rows = [("day", day_of(now_ms))]
     if spent.session is not None:
         rows.append(("session", storable(spent.session)))
-    sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
+    profile, model = storable(spent.profile), storable(spent.model)[:LONGEST_MODEL]
     for scope, name in rows:
-        key = (scope, name, storable(spent.profile), _model(conn, scope, name, spent), spent.purpose)
-        conn.execute(
-            f"INSERT INTO usage(scope, name, profile, model, purpose, {', '.join(COUNTS)})"
-            f" VALUES({', '.join('?' * (len(key) + len(COUNTS)))})"
-            f" ON CONFLICT(scope, name, profile, model, purpose) DO UPDATE SET {sums}",
-            (*key, *(counts[one] for one in COUNTS)),
-        )
+        # Most have a sum already: then one statement is enough.
+        if not conn.execute(_SUM, (*counts, scope, name, profile, model, spent.purpose)).rowcount:
+            key = (scope, name, profile, _counted_as(conn, scope, name, model), spent.purpose)
+            if not conn.execute(_SUM, (*counts, *key)).rowcount:
+                conn.execute(_NEW, (*counts, *key))
 
 
 def of_days(conn: sqlite3.Connection, days: int, now_ms: int) -> list[UsageRow]:
@@ -123,8 +126,8 @@ def day_of(now_ms: int) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(max(0, now_ms) // 1000))
 
 
-def _model(conn: sqlite3.Connection, scope: str, name: str, spent: Spent) -> str:
-    model = storable(spent.model)[:200]
+def _counted_as(conn: sqlite3.Connection, scope: str, name: str, model: str) -> str:
+    """The model, or OTHER where too many are counted already."""
     known = [
         row[0]
         for row in conn.execute(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from loong_gateway.base.faults import CommandError
 from loong_gateway.storage.work_unit_rules import PRIORITIES, TERMINAL
 
-__all__ = ["HEALTHY", "events", "has_table", "health", "listed", "oldest_expiry_ms", "row_of", "snapshot"]
+__all__ = ["HEALTHY", "events", "health", "listed", "oldest_expiry_ms", "row_of", "snapshot"]
 
 Json = dict[str, object]
 Row = Mapping[str, object]
@@ -40,12 +40,6 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM work_units"  # noqa: S608  constan
 _POLICY = ("max_attempts", "initial_backoff_ms", "max_backoff_ms")
 # What one list may weigh, so that it fits into a message of the port whatever stands in the descriptions.
 _MOST_LISTED_CHARACTERS = 4 << 20
-
-
-def has_table(conn: sqlite3.Connection) -> bool:
-    """False for a store that no gateway of this version has opened yet."""
-    found = conn.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'work_units'")
-    return found.fetchone() is not None
 
 
 def row_of(conn: sqlite3.Connection, id: object) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "CLAIMABLE",
     "DEFAULT_TTL_MS",
     "DISPOSITIONS",
     "HELD",
@@ -29,7 +28,6 @@ SOURCE_FIELDS = ("project_id", "channel_id", "thread_id", "message_id", "externa
 # In the order of their weight, from 1.
 PRIORITIES = ("low", "normal", "high", "critical")
 UNCLAIMED = ("captured", "triaged", "ready", "waiting_external", "waiting_review")
-CLAIMABLE = ("ready", "retry_pending")
 HELD = ("leased", "running")
 TERMINAL = ("completed", "failed_terminal", "cancelled")
 STATUSES = (

@@ -11,6 +11,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "install that version again, then check: loong doctor",
         78,
     ),
+    "store.unwritable": (
+        "the store cannot be written, nothing was changed: {reason}",
+        "{path}",
+        "loong doctor",
+        2,
+    ),
     "store.unreadable": (
         "the store cannot be read: {reason}",
         "{path}",

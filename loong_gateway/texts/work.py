@@ -81,12 +81,6 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "loong gateway stop",
         2,
     ),
-    "work_unit.unwritable": (
-        "the store cannot be written, nothing was changed: {reason}",
-        "{path}",
-        "loong doctor",
-        2,
-    ),
     "work_unit.too_many": (
         "work unit {id} has {most} {what} already",
         None,

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 
 from loong_gateway.base.child import run_child
+from loong_gateway.base.child_process import NotStarted
 from loong_gateway.config.snapshot import Config
 from loong_gateway.tools.contract import BadArgument, Tool, ToolContext, ToolFailed
 
@@ -41,9 +42,8 @@ def shell_tools(config: Callable[[], Config]) -> list[Tool]:
                 deadline=context.deadline,
                 stop=context.stop,
             )
-        except (OSError, ValueError) as error:
-            detail = getattr(error, "strerror", None) or "the words have no form as bytes"
-            raise ToolFailed(f"cannot be started: {detail.lower()}") from None
+        except NotStarted as error:
+            raise ToolFailed(f"cannot be started: {error}") from None
         return {
             "exitCode": result.code,
             "ending": result.ending,

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import sqlite3
 import stat
 from importlib import import_module
 
@@ -16,6 +17,7 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.commandline.parser import parse
 from loong_gateway.commandline.verbs import find_verb
 from loong_gateway.commands.common import Context
+from loong_gateway.commands.through_gateway import change
 from loong_gateway.control.runs import RunRequest
 from loong_gateway.messaging.run_rows import encode_request
 from loong_gateway.messaging.sessions import session_key
@@ -24,6 +26,7 @@ from loong_gateway.storage.local import LocalStore
 from loong_gateway.storage.usage import Spent
 from tests.commands.loong_cli import Loong, Ran, provider_config, running_owner
 from tests.fakes.model import FakeModel
+from tests.small_disk import mounted
 
 TELEGRAM = "agent:main:telegram:work:direct:1001"
 
@@ -251,3 +254,20 @@ def test_a_chat_through_an_owner_names_the_model(tmp_path: pathlib.Path) -> None
         profile = loong("chat", stdin="/model\n").out.splitlines()[1].partition(":")[0]
         loong("chat", stdin=f"/model {profile}:small\nhi\n")
     assert owner.requests[-1][1]["model"] == f"{profile}:small"
+
+
+def test_what_the_disk_refuses_in_the_middle_is_said_and_nothing_was_changed(tmp_path: pathlib.Path) -> None:
+    with mounted(tmp_path, "2m") as disk:
+        loong = Here(disk, provider_config("http://127.0.0.1:9/v1"))
+        fill(loong)
+        out = io.StringIO()
+        context = Context(loong.places, loong.environ, stdin=None, stdout=out, stderr=out)
+
+        def too_much(conn: sqlite3.Connection) -> None:
+            transcripts.forget(conn, TELEGRAM)
+            transcripts.remember(conn, "route", "x" * (4 << 20), "y", 1)
+
+        with pytest.raises(CommandError) as caught:
+            change(context, "sessions.delete", {}, too_much)
+        assert (caught.value.code, caught.value.exit_code) == ("store.unwritable", 2)
+        assert loong("sessions", "show", TELEGRAM).code == 0

@@ -165,6 +165,10 @@ class Agent:
             answers = [self.permission(session, f"rm {number}") for number in range(300)]
             self.say(session, f"{answers.count('once')} of {len(answers)}")
             return "end_turn"
+        if MANNER == "slow":
+            self.cancelled.wait(0.2)
+            self.say(session, f"re: {text}")
+            return "end_turn"
         if MANNER == "odd":
             return "no such reason"
         if text == "wait":

@@ -243,38 +243,46 @@ def vector_of(text: str, size: int) -> list[float]:
     return [(len(text) + place) / 8 for place in range(size)]
 
 
-def wanted_call(body: dict[str, Any]) -> dict[str, Any] | None:
+def wanted_calls(body: dict[str, Any]) -> list[dict[str, Any]]:
     """The function that the request obliges the model to call, with the question as its argument.
 
-    Or the next of those that the question lists, a line `call NAME ARGUMENTS` each.
+    Or those of the next round that the question lists: a line `call NAME ARGUMENTS` each, `also NAME ARGUMENTS` for
+    one more in the same round.
     """
     choice, tools = body.get("tool_choice"), body.get("tools") or []
     if tools and choice in (None, "auto"):
-        return listed_call(body["messages"])
+        return listed_calls(body["messages"])
     if isinstance(choice, dict):
         name = choice["function"]["name"]
     elif choice == "required" and tools:
         name = tools[0]["function"]["name"]
     else:
-        return None
+        return []
     if name not in [tool["function"]["name"] for tool in tools]:
         raise Refused(400, f"Tool choice '{name}' is not one of the tools.")
-    arguments = json.dumps({"question": last_question(body["messages"])})
-    return {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return [called(0, name, json.dumps({"question": last_question(body["messages"])}))]
 
 
-def listed_call(messages: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The first call of the last question that has no result yet."""
-    wanted = [line.split(None, 2)[1:] for line in last_question(messages).splitlines() if line[:5] == "call "]
+def listed_calls(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the last question that have no result yet, up to the end of their round."""
     done = 0
     for message in reversed(messages):
         if message["role"] == "user":
             break
         done += message["role"] == "tool"
-    if done >= len(wanted):
-        return None
-    name, arguments = (*wanted[done], "{}")[:2]
-    return {"id": f"call_{done}", "type": "function", "function": {"name": name, "arguments": arguments}}
+    lines = [line for line in last_question(messages).splitlines() if line[:5] in ("call ", "also ")]
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(lines[done:], start=done):
+        if found and line[:5] == "call ":
+            break
+        _, name, arguments = (*line.split(None, 2), "{}")[:3]
+        found.append(called(number, name, arguments))
+    return found
+
+
+def called(number: int, name: str, arguments: str) -> dict[str, Any]:
+    """A call as the service writes it."""
+    return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 class FakeModel(Double):
@@ -557,9 +565,9 @@ class FakeModel(Double):
         content: str | None = None if kind == "null_content" else record.answer
         reason = kind if kind in ("length", "content_filter") else "stop"
         message = {"role": "assistant", "content": content}
-        called = wanted_call(record.body)
-        if called is not None:
-            message, reason = {"role": "assistant", "content": None, "tool_calls": [called]}, "tool_calls"
+        calls = wanted_calls(record.body)
+        if calls:
+            message, reason = {"role": "assistant", "content": None, "tool_calls": calls}, "tool_calls"
         choices = [{"index": 0, "message": message, "finish_reason": reason}]
         return {
             "id": "chatcmpl-1",
@@ -593,9 +601,10 @@ class FakeModel(Double):
         if kind == "empty_choices":
             return [{**base, "choices": []}]
         events = [event({"role": "assistant", "content": ""})]
-        called = wanted_call(record.body)
-        if called is not None:
-            events += [event({"tool_calls": [part]}) for part in self._fragments(called)]
+        calls = wanted_calls(record.body)
+        if calls:
+            parts = [part for number, one in enumerate(calls) for part in self._fragments(number, one)]
+            events += [event({"tool_calls": [part]}) for part in parts]
             reason = "tool_calls"
         elif kind != "null_content":
             events += [event({"content": piece}) for piece in pieces]
@@ -604,13 +613,13 @@ class FakeModel(Double):
             events.append({**base, "choices": [], "usage": self._usage(record)})
         return events
 
-    def _fragments(self, called: dict[str, Any]) -> list[dict[str, Any]]:
+    def _fragments(self, number: int, called: dict[str, Any]) -> list[dict[str, Any]]:
         """A call as it grows: its name first, then its arguments in pieces."""
         function, size = called["function"], self.piece_chars
-        opened = {"index": 0, **called, "function": {"name": function["name"], "arguments": ""}}
+        opened = {"index": number, **called, "function": {"name": function["name"], "arguments": ""}}
         text = function["arguments"]
         pieces = [text[start : start + size] for start in range(0, len(text), size)]
-        return [opened, *({"index": 0, "function": {"arguments": piece}} for piece in pieces)]
+        return [opened, *({"index": number, "function": {"arguments": piece}} for piece in pieces)]
 
     def _stream(self, call: Call, record: ModelCall, fault: Fault | None) -> None:
         kind = fault.kind if fault is not None else ""

@@ -45,6 +45,20 @@ def test_answers_are_a_function_of_the_last_user_message(fake: FakeModel) -> Non
     assert fake.max_running == 1
 
 
+def test_a_question_lists_the_calls_of_several_rounds(fake: FakeModel) -> None:
+    asked = [{"role": "user", "content": 'call one {"a":1}\nalso two\ncall three {}'}]
+    tools = [{"type": "function", "function": {"name": name}} for name in ("one", "two", "three")]
+    rounds = []
+    for _ in range(3):
+        message = json.loads(post(fake, {**GOOD, "messages": asked, "tools": tools})[1])["choices"][0][
+            "message"
+        ]
+        calls = message.get("tool_calls", [])
+        rounds.append([(one["function"]["name"], one["function"]["arguments"]) for one in calls])
+        asked += [message, *({"role": "tool", "tool_call_id": one["id"], "content": "x"} for one in calls)]
+    assert rounds == [[("one", '{"a":1}'), ("two", "{}")], [("three", "{}")], []]
+
+
 @pytest.mark.parametrize(
     "change",
     [

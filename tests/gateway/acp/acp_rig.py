@@ -47,7 +47,9 @@ class AcpRig:
         self.timers = Timers("timers", self.threads)
         self.clock = HandClock()
         self.store = Store.open(str(directory / "store"), threads=self.threads)
+        # What a person says when an agent asks, and after how long unless the turn ends before.
         self.allows = False
+        self.patience_s = 0.0
         self.asked: list[str] = []
         self.audited: list[tuple[str, object, str | None]] = []
         self.agents = self.pool()
@@ -88,8 +90,9 @@ class AcpRig:
     def record(self, kind: str, facts: Mapping[str, object], *, agent: str | None = None) -> None:
         self.audited.append((kind, facts["outcome"], agent))
 
-    def _permit(self, _origin: Origin, _agent: str, title: str, _stop: StopToken) -> bool:
+    def _permit(self, _origin: Origin, _agent: str, title: str, stop: StopToken) -> bool:
         self.asked.append(title)
+        stop.wait(self.patience_s)
         return self.allows
 
     def origin(self, session: str = "a", *, turn: str | None = None) -> Origin:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from dataclasses import replace
 
 from loong_channels.waiting import Deadline
@@ -13,6 +12,7 @@ from loong_gateway.api.bind import open_listener
 from loong_gateway.api.listener import Listener
 from loong_gateway.api.router import Route
 from loong_gateway.api.routes import control_routes
+from loong_gateway.api.turn_route import turn_routes
 from loong_gateway.base.faults import CommandError
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.config.snapshot import GatewaySettings, SecretRef
@@ -23,10 +23,10 @@ from loong_gateway.control import (
     SecretsOutcome,
     SendOutcome,
     SendRequest,
-    TurnRequest,
-    TurnResult,
 )
+from loong_gateway.providers.contract import Usage
 from loong_gateway.storage.acp_sessions import AcpSession
+from tests.gateway.api.small_runs import SmallRuns
 
 SECRET = "configured-secret-0001"
 CONTROL = "control-token-of-this-run"
@@ -66,17 +66,17 @@ class SmallGateway:
         self.failing: tuple[str, ...] = ()
         self.has_started = True
         self.stops: list[str] = []
-        self.turns: list[TurnRequest] = []
         self.sends: list[SendRequest] = []
         self.channel_requests: list[ChannelRequest] = []
         self.probes: list[tuple[str, str, float]] = []
         self.restarts: list[tuple[str, float]] = []
         self.restart_error: Exception | None = None
-        self.turn_result = TurnResult("an answer", usage={"input": 3})
+        self.runs = SmallRuns()
+        self.runs.pieces = ("an answer",)
+        self.runs.usage = Usage(input=3)
         self.send_error: Exception | None = None
-        self.turn_began = threading.Event()
-        self.gate = threading.Event()
-        self.gate.set()
+        self.turn_began = self.runs.began
+        self.gate = self.runs.gate
 
     def started(self) -> bool:
         return self.has_started
@@ -90,12 +90,6 @@ class SmallGateway:
     def request_stop(self, reason: str) -> str:
         self.stops.append(reason)
         return "requested" if len(self.stops) == 1 else "already_requested"
-
-    def turn(self, request: TurnRequest) -> TurnResult:
-        self.turns.append(request)
-        self.turn_began.set()
-        self.gate.wait(PATIENCE_S)
-        return self.turn_result
 
     def send(self, request: SendRequest) -> SendOutcome:
         self.sends.append(request)
@@ -232,7 +226,7 @@ class Port:
         self.auth = auth or Auth(secret=SECRET, control_token=CONTROL)
         self.listener = Listener(
             [*bound.sockets, *(sockets or [])],
-            routes or control_routes(self.control),
+            routes or [*control_routes(self.control), *turn_routes(self.control)],
             self.auth,
             applied,
             self.threads,

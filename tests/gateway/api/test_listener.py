@@ -36,7 +36,7 @@ def test_no_ambiguous_request_is_served_and_nothing_behind_it_either() -> None:
                 assert client.rest() == b"", name
         assert port.control.stops == []
         assert port.control.sends == []
-        assert port.control.turns == []
+        assert port.control.runs.requests == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_chunked_bodies_are_understood() -> None:
         client.send(request("GET", "/healthz"))
         assert client.answer().status == 200
         assert client.answer().json["status"] == "live"
-        assert port.control.turns[0].text == "hello w"
+        assert port.control.runs.requests[0].text == "hello w"
 
 
 def test_a_client_that_asks_first_is_told_to_continue() -> None:
@@ -227,7 +227,7 @@ def test_authenticated_clients_have_a_cap_of_their_own() -> None:
         port.control.gate.clear()
         turn = request("POST", "/v1/turn", token=SECRET, document=TURN)
         busy = [port.client().send(turn) for _ in range(2)]
-        wait_until(lambda: len(port.control.turns) == 2)
+        wait_until(lambda: len(port.control.runs.requests) == 2)
         refused = port.get("/v1/status", token=SECRET)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert port.get("/healthz").status == 200

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.control import SendFile, TurnResult
+from loong_gateway.control import SendFile
 from tests.gateway.api.port_kit import CONTROL, SECRET, Port, request
 
 SEND = {"channel": "telegram", "target": "42", "text": "hi"}
@@ -207,10 +207,10 @@ def test_a_turn_is_answered_in_the_shape_of_its_route(port: Port) -> None:
             "event_count": 0,
         },
     )
-    asked = port.control.turns[0]
-    assert (asked.session, asked.text, asked.timeout_s) == ("demo", "hello", 5.0)
+    asked = port.control.runs.requests[0]
+    assert (asked.session, asked.text, asked.timeout_s) == ("agent:main:demo", "hello", 5.0)
     assert port.post("/v1/turn", {**TURN, "model": "local:llama3:8b"}).status == 200
-    asked = port.control.turns[1]
+    asked = port.control.runs.requests[1]
     assert (asked.profile, asked.model) == ("local", "llama3:8b")
     assert port.post("/v1/turn", TURN, token="wrong!").json == {"error": "Unauthorized"}
 
@@ -229,7 +229,7 @@ def test_a_turn_is_answered_in_the_shape_of_its_route(port: Port) -> None:
     ],
 )
 def test_a_provider_that_fails_is_never_our_clients_fault(port: Port, code: str, status: int) -> None:
-    port.control.turn_result = TurnResult("", error="the provider said no", error_code=code)
+    port.control.runs.fault = (code, "the provider said no")
     answer = port.post("/v1/turn", TURN)
     assert (answer.status, answer.json) == (status, {"error": "the provider said no"})
 
@@ -274,7 +274,7 @@ def test_bodies_that_are_no_such_object_are_refused_by_name(port: Port, body: by
     answer = port.ask(raw + body)
     assert answer.status == 400
     assert isinstance(answer.json["error"], str)
-    assert port.control.turns == []
+    assert port.control.runs.requests == []
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_error_pages_reflect_nothing_of_the_request(port: Port) -> None:
 
 def test_secrets_are_taken_out_of_error_answers() -> None:
     with Port(listener_options={"scrub": lambda text: text.replace("hush-hush", "***")}) as port:
-        port.control.turn_result = TurnResult("", error="refused key hush-hush", error_code="auth_rejected")
+        port.control.runs.fault = ("auth_rejected", "refused key hush-hush")
         assert port.post("/v1/turn", TURN).json == {"error": "refused key ***"}
 
 

@@ -215,6 +215,8 @@ def test_processes_that_are_killed_leave_a_chain_that_holds(tmp_path: pathlib.Pa
         subprocess.Popen(
             [sys.executable, "-c", WRITER, journal.path, str(who), "0" if who == 0 else "15"],
             stdout=subprocess.PIPE,
+            # Or lines that were read ahead would be missing in what communicate() gives.
+            bufsize=0,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         for who in range(3)

@@ -18,6 +18,7 @@ from loong_gateway import VERSION
 from loong_gateway.base.faults import CommandError
 from loong_gateway.commandline import elsewhere, parser
 from loong_gateway.commandline.verbs import ALIASES, SELDOM, VERBS, find_verb
+from loong_gateway.control import work_units
 from loong_gateway.owner.paths import resolve_places
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -379,6 +380,18 @@ def test_output_that_cannot_be_written_is_told_and_nothing_else_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_error_that_cannot_be_written_keeps_its_exit_code(tmp_path: Path, unbuffered: str) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w", encoding="ascii") as full:
+        environ = {"LOONG_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered}
+        done = run(
+            [*COMMAND, "--config", str(tmp_path / "none.toml"), "gateway", "run"], environ, stderr=full
+        )
+    assert (done.returncode, done.stdout) == (78, "")
+
+
 def test_closed_streams_change_nothing_but_what_is_seen() -> None:
     done = shell("LOONG gateway status <&- >&- 2>&-; echo $?")
     assert done.stdout == "3\n"
@@ -427,6 +440,7 @@ NOT_USED = "LOONG_GATEWAY_URL is not used by this command: it is for the gateway
         "gateway channel stop telegram=work",
         "channels send telegram --target 1 --text x",
         "telegram-send --target 1 --text x",
+        "sessions delete notes --yes",
     ],
 )
 def test_what_acts_on_this_host_is_refused_while_another_is_named(line: str, tmp_path: Path) -> None:
@@ -446,6 +460,8 @@ def test_what_looks_at_this_host_says_that_another_is_not_asked(line: str, tmp_p
 def test_every_verb_asks_elsewhere_refuses_or_says_so() -> None:
     refused = set(elsewhere.REFUSED)
     assert refused < {row[0] for row in VERBS}
+    changing = {f"runtime work-unit {verb.name}" for verb in work_units.VERBS.values() if verb.changes}
+    assert changing == {verb for verb in refused if verb.startswith("runtime work-unit")}
     for verb, name, _ in VERBS:
         module = parser.load(name)
         flags = argparse.ArgumentParser()

@@ -10,12 +10,10 @@ import pytest
 
 from loong_gateway.base import bus
 from loong_gateway.base.faults import CommandError, StoreUnwritable
-from loong_gateway.control import TurnRequest
 from loong_gateway.control.runs import ReplyTarget, RunRefused, RunRequest
 from loong_gateway.messaging import run_ends
 from loong_gateway.messaging.run_rows import encode_request
 from loong_gateway.messaging.runs import MOST_BYTES, MOST_EARLY
-from loong_gateway.messaging.turn_requests import turn
 from loong_gateway.providers.contract import CallOptions, Completion, Image, Message, ProviderFault, ToolCall
 from loong_gateway.storage import runs, transcripts
 from tests.gateway.messaging.engine_rig import WAIT_S
@@ -333,24 +331,6 @@ def test_a_damaged_run_ends_as_an_error(rig):
     rig.store.write(lambda conn: conn.execute("UPDATE run SET crc = 1"))
     assert rig.runs.recover() == 0
     assert rig.runs.start(RunRequest("a", "x", durable=True)).result.state == "error"
-
-
-def test_an_asker_who_leaves_ends_the_question(rig):
-    held = Held()
-    rig.provider.script = [held]
-    assert turn(rig.runs, TurnRequest("demo", "hello", timeout_s=0.05)).error_code == "timed_out"
-    wait_until(lambda: not rig.runs.active(), what="the end")
-    assert history(rig, "agent:main:demo") == []
-
-
-def test_a_question_of_the_port_shares_the_memory_of_its_session(rig):
-    turn(rig.runs, TurnRequest("demo", "one"))
-    rig.provider.script = [ProviderFault("auth_rejected", "the key was refused")]
-    assert turn(rig.runs, TurnRequest("demo", "two")).error_code == "auth_rejected"
-    assert turn(rig.runs, TurnRequest("demo", "three")).text == "re: three"
-    assert turn(rig.runs, TurnRequest("demo", "four", profile="nobody")).error_code == "unknown_profile"
-    assert rig.asked(2) == [("user", "one"), ("assistant", "re: one"), ("user", "three")]
-    assert rig.outbox_states() == {}
 
 
 def test_what_waits_is_bounded_in_bytes(rig):

@@ -20,7 +20,7 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.control.work_units import VERBS, checked
 from loong_gateway.storage import migrations, work_units
 from loong_gateway.storage.store import Store
-from loong_gateway.storage.work_unit_rows import has_table, health, oldest_expiry_ms
+from loong_gateway.storage.work_unit_rows import health, oldest_expiry_ms
 from loong_gateway.storage.work_unit_rules import MOST_EVENTS, MOST_HEARTBEATS, backoff_ms
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -359,9 +359,9 @@ def test_an_older_store_gets_the_tables_and_keeps_what_it_has(tmp_path: pathlib.
         step(conn)
         conn.execute("INSERT INTO migration(name) VALUES(?)", (name,))
     conn.execute("INSERT INTO session(id, route, started_ms, last_ms) VALUES('s', 'r', 1, 1)")
-    assert not has_table(conn)
+    assert not migrations.has(conn, "work_units")
     migrations.apply(conn)
-    assert has_table(conn)
+    assert migrations.has(conn, "work_units")
     assert conn.execute("SELECT id FROM session").fetchall() == [("s",)]
 
 
