@@ -42,3 +42,5 @@ def test_sessions_are_changed_through_the_gateway_that_has_them(tmp_path: pathli
         assert used["totals"]["calls"] >= 4
         assert {row["purpose"] for row in used["rows"]} == {"turn", "summary"}
         assert json.loads(gateway.run("status", "--json").stdout)["usage"]["today"] == used["totals"]
+        counted = "today {input} in, {output} out, {calls} answers".format(**used["totals"])
+        assert counted in gateway.run("status").stdout
