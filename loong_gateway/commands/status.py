@@ -158,6 +158,12 @@ def _print(context: Context, view: View) -> None:
         ("Inbox", _queue(view, INBOX, inbox=True)),
         ("Outbox", _queue(view, OUTBOX, inbox=False)),
         ("Sessions", _sessions(view)),
+        *(
+            [("Tokens", _tokens(view.facts.used_today))]
+            if view.facts and view.facts.used_today.get("calls")
+            else []
+        ),
+        *([("Agents", _agents(view))] if view.config.acp.enabled else []),
         *([("Work", _work(view.facts.work))] if view.facts and view.facts.work.get("total_count") else []),
         *([("Agents", _agents(view))] if view.config.acp.enabled else []),
         ("Config", _config(view)),
@@ -247,6 +253,21 @@ def _sessions(view: View) -> str:
     facts = view.facts
     running = facts.inbox.get("claimed", 0) + facts.runs.get("running", 0) if view.live else 0
     return f"{view.facts.sessions}, {running} running now"
+
+
+def _tokens(used: Mapping[str, int]) -> str:
+    return f"today {used['input']} in, {used['output']} out, {plural(used['calls'], 'answer')}"
+
+
+def _agents(view: View) -> str:
+    stored = plural(view.facts.acp_sessions if view.facts else 0, "session")
+    counted = view.status.get("acp")
+    turns = counted.get("turns") if view.live and isinstance(counted, dict) else None
+    if not isinstance(turns, dict):
+        return f"{stored}, no gateway uses them"
+    return (
+        f"{stored}, {turns['active']} at work; turns completed {turns['completed']}, failed {turns['failed']}"
+    )
 
 
 def _work(work: Mapping[str, int]) -> str:

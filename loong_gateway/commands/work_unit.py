@@ -144,7 +144,7 @@ def _looked_up(context: Context, verb: Verb, request: Json) -> Json:
 def _lines(verb: str, answer: Json) -> list[str]:
     if verb == "list":
         return [_unit_line(cast(Json, one)) for one in cast("list[object]", answer["work_units"])] or [
-            "there are no such work units"
+            "no such work unit is stored"
         ]
     if verb == "events":
         return [key_values(cast(Json, one)) for one in cast("list[object]", answer["events"])]

@@ -51,13 +51,15 @@ def check_tools(table: Table, allowed: Iterable[str], servers: Iterable[str]) ->
     for name in allowed:
         if name not in known and not name.startswith(prefixes):
             near = nearest(name, known)
+            # A pattern is written for the names that it would stand for.
+            meant = [one for one in known if one.startswith(name.rstrip("*"))] or known
             table.add(
                 "config.gateway.unknown_tool",
                 "allow",
                 at_value=True,
                 given=one_line(name, 60),
                 suggestion=f"; did you mean {near}?" if near else "",
-                known=near or ", ".join(known),
+                known=near or ", ".join(meant),
             )
 
 

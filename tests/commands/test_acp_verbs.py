@@ -40,6 +40,7 @@ def test_off_is_said_and_no_fault(tmp_path: pathlib.Path) -> None:
     }
     dispatch = loong("runtime", "acp", "dispatch", "--message", "@codex x", "--json")
     assert (dispatch.code, dispatch.document["dispatch"]["reason"]) == (1, "dispatch_disabled")
+    assert loong("acp-dispatch", "--message", "@codex x").out == "no agent: dispatch_disabled\n"
     observability = loong("acp-observability", "--json")
     assert (observability.code, observability.document["snapshot"]) == (1, None)
 

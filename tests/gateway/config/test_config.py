@@ -680,6 +680,8 @@ SERVED = '[telegram]\nenabled = true\nbot_token = { env = "T" }\n'
         (SERVED.replace("true", "false"), []),
         (SERVED + "[telegram.accounts.a]\nenabled = false\n[provider]", []),
         (SERVED + "[telegram.accounts.a]\nallowed_chat_ids = [1]\n[provider]", []),
+        ('active_provider = "main"', ["config.provider.missing"]),
+        ('fallback_providers = ["spare"]', ["config.provider.missing"]),
         ('[gateway]\nbind = "lan"', ["config.gateway.no_auth"]),
         ('[gateway]\nbind = "0.0.0.0"', ["config.gateway.no_auth"]),
         ('[gateway]\nbind = "custom"\ncustomBindHost = "192.0.2.1"', ["config.gateway.no_auth"]),
@@ -1182,3 +1184,8 @@ def torn(rng: random.Random, source: bytes, pool: bytes) -> bytes:
         else:
             data[at:at] = "é\u2028\U0001f409".encode()
     return bytes(data)
+
+
+def test_a_pattern_of_tools_leads_to_the_names_that_it_was_written_for() -> None:
+    (found,) = [one for one in check("[tools]\nallow = ['file.*']") if one.code.endswith("unknown_tool")]
+    assert found.fix == "use: file.list, file.read, file.write"
