@@ -165,7 +165,6 @@ def _print(context: Context, view: View) -> None:
         ),
         *([("Agents", _agents(view))] if view.config.acp.enabled else []),
         *([("Work", _work(view.facts.work))] if view.facts and view.facts.work.get("total_count") else []),
-        *([("Agents", _agents(view))] if view.config.acp.enabled else []),
         ("Config", _config(view)),
         ("Disk", _disk(context)),
     ]
@@ -257,17 +256,6 @@ def _sessions(view: View) -> str:
 
 def _tokens(used: Mapping[str, int]) -> str:
     return f"today {used['input']} in, {used['output']} out, {plural(used['calls'], 'answer')}"
-
-
-def _agents(view: View) -> str:
-    stored = plural(view.facts.acp_sessions if view.facts else 0, "session")
-    counted = view.status.get("acp")
-    turns = counted.get("turns") if view.live and isinstance(counted, dict) else None
-    if not isinstance(turns, dict):
-        return f"{stored}, no gateway uses them"
-    return (
-        f"{stored}, {turns['active']} at work; turns completed {turns['completed']}, failed {turns['failed']}"
-    )
 
 
 def _work(work: Mapping[str, int]) -> str:

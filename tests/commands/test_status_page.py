@@ -160,7 +160,7 @@ def test_what_this_build_does_not_have_is_not_mentioned(tmp_path: pathlib.Path) 
 def test_agents_have_a_line_once_they_are_switched_on(tmp_path: pathlib.Path) -> None:
     more = '[acp]\nenabled = true\n[acp.backends.codex]\ncommand = "codex"\n'
     loong = Loong(tmp_path, CONFIG + more)
-    assert "Agents    0 sessions, no gateway uses them\n" in loong("status").out
+    assert "Agents    available, 0 sessions stored\n" in loong("status").out
     turns = {"active": 1, "queue_depth": 0, "completed": 7, "failed": 2}
     with running_owner(loong, acp={"turns": turns}):
         out = loong("status").out
