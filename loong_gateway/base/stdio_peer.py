@@ -329,21 +329,16 @@ class StdioPeer:
         self._end(PeerFailed(kind, message), term_s=0, kill_s=GRACE_S / 2)
 
     def _take(self, line: bytes) -> None:
-        try:
-            document = read_json(line)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict) or document.get("jsonrpc") != "2.0":
+        document = _message(line)
+        if document is None:
             self._take_noise(line)
             return
         method, number = document.get("method"), document.get("id")
         is_notice = "id" not in document
         if isinstance(method, str) and (is_notice or type(number) in (int, str)):
-            if not self._bear(len(line)):
-                return
-            if is_notice:
+            if self._bear(len(line)) and is_notice:
                 _tell(self._on_notice, method, document.get("params"))
-            else:
+            elif self._verdict is None:
                 self._take_request(number, method, document.get("params"), len(line))
         elif method is None and type(number) is int and 0 < number <= self._last_number:
             with self._guard:
@@ -362,7 +357,6 @@ class StdioPeer:
             return
         self._noise += 1
         self._tail.add(line + b"\n")
-        logger.debug("%s sent a line of %d bytes that is no message", self._name, len(line))
         if self._noise > self._limits.noise_lines:
             self._spoilt("invalid", "its output is not JSON-RPC")
 
@@ -423,6 +417,15 @@ class _Allowance:
 def _line(message: Mapping[str, object]) -> bytes:
     text = json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii") + b"\n"
+
+
+def _message(line: bytes) -> Mapping[str, object] | None:
+    """What a line says, None for one that is no message."""
+    try:
+        document = read_json(line)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and document.get("jsonrpc") == "2.0" else None
 
 
 def _again(verdict: PeerFailed) -> PeerFailed:

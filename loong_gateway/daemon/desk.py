@@ -61,7 +61,7 @@ class Desk:
         self._loop = loop
         tools = all_tools(self, wall_ms, parts.egress, parts.own_paths)
         engine.answering.tools.add(lambda: tools)
-        engine.answering.tools.add(parts.tool_servers.tools)
+        engine.answering.tools.add(parts.tool_servers.tools, parts.tool_servers.prepare)
         self._restarts = restarts
 
     @property
