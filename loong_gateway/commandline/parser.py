@@ -154,12 +154,8 @@ def group_help(group: str) -> str:
 
 
 def _seldom(group: str) -> list[str]:
-    groups: dict[str, dict[str, None]] = {}
-    for name in () if group else SELDOM:
-        first, second, *_ = name.split()
-        groups.setdefault(first, {})[second] = None
-    said = "; ".join(f"loong {first} {', '.join(rest)}" for first, rest in groups.items())
-    return [f"Also: {said}."] if said else []
+    groups = {} if group else dict.fromkeys(name.split()[0] for name in SELDOM)
+    return [f"More verbs: {', '.join(f'loong {one} --help' for one in groups)}."] if groups else []
 
 
 def _sentence(text: str) -> str:

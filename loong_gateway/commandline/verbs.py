@@ -65,7 +65,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runtime acp doctor", "acp_doctor", "start an outside agent and see whether it gets ready"),
     *((f"runtime work-unit {name}", f"work_unit:{name}", said) for name, said in _WORK_UNIT),
     ("validate-config", "validate_config", "check config.toml, all findings at once"),
-    ("approvals", "approvals", "calls of tools that wait for a person: list, approve, deny"),
+    ("approvals", "approvals", "calls of tools that wait for a person"),
     ("secrets reload", "secrets_reload", "read the channels' secrets again, restart what needs it"),
     ("sessions list", "sessions_list", "the conversations that are remembered"),
     ("sessions show", "sessions_show", "one of them, and what the model used for it"),

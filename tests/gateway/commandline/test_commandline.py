@@ -195,11 +195,11 @@ def test_hidden_spellings_are_not_in_the_overview() -> None:
     listed = {line.split("  ")[1] for line in loong("--help").stdout.splitlines() if line.startswith("  ")}
     assert listed == {row[0] for row in VERBS} - set(SELDOM)
     assert set(SELDOM) < {row[0] for row in VERBS}
-    also = next(line for line in loong("--help").stdout.splitlines() if line.startswith("Also: "))
+    more = next(line for line in loong("--help").stdout.splitlines() if line.startswith("More verbs: "))
     for group in {verb.split()[0] for verb in SELDOM}:
+        assert f"loong {group} --help" in more
         grouped = loong(group, "--help").stdout
         for verb in (one for one in SELDOM if one.startswith(f"{group} ")):
-            assert f" {verb.split()[1]}" in also
             assert verb in grouped
 
 
