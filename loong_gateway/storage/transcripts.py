@@ -7,6 +7,7 @@ something is said in it.
 
 from __future__ import annotations
 
+import operator
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def remember(
 
 def window(conn: sqlite3.Connection, session: str, turns: int) -> list[tuple[str, str]]:
     """(role, text) of the last `turns` turns, oldest first; see `tail`."""
-    return [(role, text) for _, role, text in tail(conn, session, turns)]
+    return list(map(operator.itemgetter(1, 2), tail(conn, session, turns)))
 
 
 def tail(conn: sqlite3.Connection, session: str, turns: int, *, after: int = 0) -> list[tuple[int, str, str]]:
@@ -127,7 +128,7 @@ def tail(conn: sqlite3.Connection, session: str, turns: int, *, after: int = 0) 
         "SELECT n, role, text FROM transcript WHERE session = ? AND n >= ? AND n > ? ORDER BY n",
         (storable(session), first, after),
     ).fetchall()
-    if sum([len(text) for _, _, text in rows]) <= MOST_CHARACTERS:
+    if sum(map(len, map(operator.itemgetter(2), rows))) <= MOST_CHARACTERS:
         return rows
     left, start = MOST_CHARACTERS, len(rows)
     for index in range(len(rows) - 1, -1, -1):
