@@ -344,13 +344,8 @@ class AcpAgents:
         """End processes that nobody uses any more, side by side."""
         limit = deadline or Deadline(CLOSE_S)
         links = {number: actor.link for number, actor in enumerate(actors) if actor.link is not None}
-        with suppress(RuntimeError):
-            gather(
-                self._parts.threads,
-                "acp-end",
-                {number: functools.partial(link.close, limit) for number, link in links.items()},
-                limit,
-            )
+        closing = {number: functools.partial(link.close, limit) for number, link in links.items()}
+        gather(self._parts.threads, "acp-end", closing, limit)
         records = [replace(actor.record, state="closed") for actor in actors]
 
         def keep(conn: Connection) -> None:

@@ -55,7 +55,8 @@ class PeerLimits:
     """How much of a peer is borne: its longest line, what of its messages may wait, what is kept of its words.
 
     `waiting_messages` and `waiting_bytes` bound its requests that wait for an answer. `waiting_bytes` also bounds what
-    it did not read yet, and what it may say unasked at once; of the latter a sixteenth more is free every second.
+    it did not read yet, and what it may say unasked at once, its words to people included;
+    of the latter a sixteenth more is free every second.
     `answering` of its requests are answered at a time; with one, they are answered in order. `noise_lines` lines on
     its output that are no messages are borne.
     """
@@ -304,6 +305,8 @@ class StdioPeer:
         """Take what is there on both outputs, a piece of each; None after the end of the first, False for nothing."""
         said = self._pipes.read_error()
         self._tail.add(said)
+        if said and self._verdict is None:
+            self._bear(len(said))
         piece = self._pipes.read()
         if not piece or self._verdict is not None:
             return None if piece is None else bool(piece or said)
@@ -313,6 +316,13 @@ class StdioPeer:
         if self._lines.too_long:
             self._spoilt("invalid", f"it sent a line of more than {self._limits.line_bytes} bytes")
         return True
+
+    def _bear(self, size: int) -> bool:
+        """Take note of something that nobody asked for; False when it was too much."""
+        if self._unasked.take(max(LEAST_WEIGHT, size)):
+            return True
+        self._spoilt("flooded", "it sends more than anybody can read")
+        return False
 
     def _spoilt(self, kind: str, message: str) -> None:
         logger.warning("%s is ended: %s", self._name, message)
@@ -329,9 +339,9 @@ class StdioPeer:
         method, number = document.get("method"), document.get("id")
         is_notice = "id" not in document
         if isinstance(method, str) and (is_notice or type(number) in (int, str)):
-            if not self._unasked.take(max(LEAST_WEIGHT, len(line))):
-                self._spoilt("flooded", "it sends more than anybody can read")
-            elif is_notice:
+            if not self._bear(len(line)):
+                return
+            if is_notice:
                 _tell(self._on_notice, method, document.get("params"))
             else:
                 self._take_request(number, method, document.get("params"), len(line))
@@ -341,12 +351,14 @@ class StdioPeer:
             if answer is not None:
                 answer.document = document
                 answer.come.set()
+            else:
+                self._bear(len(line))
         else:
             self._take_noise(line)
 
     def _take_noise(self, line: bytes) -> None:
         """Bear a line that is no message: many programs greet on the wrong stream."""
-        if not line.strip():
+        if not self._bear(len(line)) or not line.strip():
             return
         self._noise += 1
         self._tail.add(line + b"\n")

@@ -12,6 +12,7 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import nearest
 from loong_gateway.commandline.mistakes import explain, pasted, replaced
 from loong_gateway.commandline.verbs import (
+    ALIASES,
     GLOBAL_SWITCHES,
     GLOBAL_VALUES,
     SELDOM,
@@ -136,7 +137,8 @@ def _corrected(line: Sequence[str], given: str, meant: str) -> str | None:
 def group_help(group: str) -> str:
     """What can follow the words of `group`; the overview of every verb for ""."""
     members = group_members(group)
-    said = {row[0]: row[2] for row in VERBS}
+    about = {row[0]: row[2] for row in VERBS}
+    said = {**{name: about.get(verb, "") for name, verb in ALIASES.items()}, **about}
     width = max(len(name) for name in members)
     head = f"loong {group}".strip()
     lines = [f"usage: {head} VERB [flags]", ""]

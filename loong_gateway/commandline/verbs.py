@@ -161,7 +161,7 @@ def find_verb(argv: list[str]) -> Call:
             "usage.incomplete",
             given=spelled,
             choices=", ".join(follow),
-            fix=f"loong {members[0]}",
+            fix=f"loong {members[0] if len(members) <= FEW else f'{spelled} --help'}",
         )
     return call
 

@@ -36,5 +36,5 @@ def run(args: argparse.Namespace, context: Context) -> int:
     elif decision.reason == ALLOWED:
         context.out(f"allowed: agent {decision.agent} ({decision.activation_origin})")
     else:
-        context.out(decision.reason)
+        context.out(f"no agent: {decision.reason}")
     return 0 if decision.reason == ALLOWED else 1

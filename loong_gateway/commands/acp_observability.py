@@ -29,5 +29,13 @@ def run(args: argparse.Namespace, context: Context) -> int:
     else:
         for group, figures in snapshot.items():
             known = figures.items() if isinstance(figures, dict) else ()
-            context.out(f"{group:<14}  {', '.join(f'{name} {value}' for name, value in known) or '-'}")
+            context.out(
+                f"{group:<14}  {', '.join(f'{name} {_shown(value)}' for name, value in known) or '-'}"
+            )
     return 0 if isinstance(snapshot, dict) else 1
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, dict):
+        return "+".join(f"{name}:{count}" for name, count in value.items()) or "-"
+    return "-" if value is None else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from loong_gateway.base.wording import plural
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, status_or_none
 from loong_gateway.storage import acp_sessions
@@ -30,7 +31,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
     else:
         error = f": {summary['error']}" if summary["error"] else ""
         running = "no gateway uses them now" if summary["observability"] is None else "a gateway uses them"
-        context.out(
-            f"Agents are {summary['availability']}{error}; {persisted} sessions are stored, {running}."
-        )
+        stored = f"{plural(persisted, 'session')} {'is' if persisted == 1 else 'are'} stored"
+        context.out(f"Agents are {summary['availability']}{error}; {stored}, {running}.")
     return 1 if summary["availability"] == "unavailable" else 0

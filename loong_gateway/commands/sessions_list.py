@@ -82,10 +82,10 @@ def _matching(
 
 def _print(context: Context, rows: list[SessionRow], matched: int, running: set[str]) -> None:
     if not rows:
-        context.out("no session is remembered that fits")
+        context.out("no such session is stored; see all: loong sessions list --include-archived")
         return
     now_ms = context.clock.wall_ms()
-    lines = [["Session", "Kind", "State", "Messages", "Last"]]
+    lines = [["Session", "Chat", "State", "Messages", "Last"]]
     lines += [
         [
             display_name(row.route),

@@ -9,6 +9,7 @@ from typing import Callable, Protocol
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.metrics import Metrics
+from loong_gateway.commands.approval_watch import ApprovalWatch
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config, provider_error
 from loong_gateway.commands.through_gateway import change
@@ -65,7 +66,7 @@ class Talk(Protocol):
         """Begin a fresh session; returns a sentence for the person."""
 
     def history(self) -> list[tuple[str, str]]:
-        """(role, text) of what the model would be shown, oldest first."""
+        """(role, text) of what the model would be shown, oldest first; `before` is what a summary tells."""
 
     def compact(self) -> bool:
         """Have the model squeeze all that was said; False when there was nothing new. Raises CommandError."""
@@ -97,6 +98,7 @@ class _OwnerTalk:
         self._context = context
         self._wants_agent = wants_agent
         self._timeout_s = config.turn_timeout_s
+        self._memory = config.memory
         self._client = client
         self.session = _resolve(LocalStore(context.places), session)
         self.model = ""
@@ -115,10 +117,11 @@ class _OwnerTalk:
         self._client.check()
         timeout_s = self._timeout_s + TURN_MARGIN_S
         answer: Mapping[str, object]
-        if on_text is None:
-            answer = self._client.post("/v1/turn", body, timeout_s=timeout_s)
-        else:
-            answer = stream_turn(self._client, body, on_text, timeout_s=timeout_s)
+        with ApprovalWatch(self._context, self.session):
+            if on_text is None:
+                answer = self._client.post("/v1/turn", body, timeout_s=timeout_s)
+            else:
+                answer = stream_turn(self._client, body, on_text, timeout_s=timeout_s)
         reply = str(answer.get("output_text") or "")
         usage = answer.get("usage")
         return Reply(reply, usage=usage if isinstance(usage, dict) else None)
@@ -129,7 +132,8 @@ class _OwnerTalk:
 
     def history(self) -> list[tuple[str, str]]:
         """See Talk."""
-        return LocalStore(self._context.places).read(lambda conn: _window(conn, self.session, 64)) or []
+        found = LocalStore(self._context.places).read(lambda conn: recall(conn, self.session, self._memory))
+        return _shown(found)
 
     def compact(self) -> bool:
         """See Talk."""
@@ -184,7 +188,7 @@ class _LocalTalk:
     def history(self) -> list[tuple[str, str]]:
         """See Talk."""
         found = self._store.read(lambda conn: recall(conn, self.session, self._config.memory))
-        return [] if found is None else found.history
+        return _shown(found)
 
     def compact(self) -> bool:
         """See Talk."""
@@ -242,8 +246,10 @@ class _LocalTalk:
             self._context.err(f"warning: this turn could not be kept: {error}")
 
 
-def _window(conn: Connection, session: str, turns: int) -> list[tuple[str, str]]:
-    return transcripts.window(conn, transcripts.active_session(conn, session), turns)
+def _shown(past: Past | None) -> list[tuple[str, str]]:
+    if past is None:
+        return []
+    return [("before", past.before), *past.history] if past.before else past.history
 
 
 def _resolve(store: LocalStore, given: str) -> str:

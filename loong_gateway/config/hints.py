@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 
 from loong_channels import catalog
+from loong_gateway.config.provider_settings import ACTIVE_PROVIDER, FALLBACK_PROVIDERS
 from loong_gateway.config.secrets import is_configured
 from loong_gateway.config.snapshot import AccountConfig, ChannelConfig, GatewaySettings
 from loong_gateway.config.tables import Table
@@ -51,17 +52,17 @@ def syntax_hint(detail: str) -> str:
 def warn_what_will_not_work(
     root: Table, channels: Mapping[str, ChannelConfig], gateway: GatewaySettings, *, answers: bool
 ) -> None:
-    """Note enabled accounts that serve nobody, channels without a provider, and a port open to the network.
+    """Note accounts that serve nobody, a provider that is needed or named and not there, a port open to the network.
 
     `answers` says that there is a provider.
     """
-    serving = False
+    needed = any(setting.name in root for setting in (ACTIVE_PROVIDER, FALLBACK_PROVIDERS))
     for channel in channels.values():
         for account in channel.accounts.values():
             if channel.enabled and account.enabled and catalog.spec(channel.name).serves:
-                serving = True
+                needed = True
                 _warn_empty_list(root, channel, account)
-    if serving and not answers:
+    if needed and not answers:
         root.reading.findings.add("config.provider.missing", ("providers",), {})
     if _is_open(gateway) and not _has_secret(root, gateway):
         path = (*root.child("gateway").path, "bind")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from loong_channels import catalog
 from loong_channels.aes import CRYPTO_FIX, can_decrypt
 from loong_channels.contract import ChannelSpec
+from loong_gateway.base.wording import duration
 from loong_gateway.config.diagnostics import as_lines
 from loong_gateway.config.kinds import KINDS, Kind
 from loong_gateway.config.secrets import SecretUnavailable, is_configured, peek, resolve
@@ -157,9 +158,11 @@ def _unwell(inspection: Inspection) -> list[Check]:
     return [
         warned(
             "provider keys",
-            f"key {one.get('key')} is {one.get('state')} for {one.get('left_s')} s after {one.get('last_error')}; "
-            "it is tried last.",
-            "replace it if it was refused, then: loong list-models",
+            f"key {one.get('key')} is {one.get('state')} for {duration(one.get('left_s') or 0)} after "
+            f"{one.get('last_error')}; it is tried last.",
+            "replace it, then: loong list-models"
+            if one.get("last_error") == "auth_rejected"
+            else "see whether the service answers: loong list-models",
         )
         for one in (unwell if isinstance(unwell, list) else ())
         if isinstance(one, dict)

@@ -22,6 +22,7 @@ from loong_gateway.views.channels import incidents_of, surface_of
 
 __all__ = ["check_network"]
 
+NO_ROUTE = "check its address, network.proxy and network.ca_bundle, then: loong channels status --probe"
 Probe = Callable[[Deadline], list[Check]]
 
 
@@ -121,7 +122,7 @@ def _channel(
     if answer.outcome == "refused":
         fix = "replace the credential, then: loong doctor"
         return [_finding(name, f"{answer.detail}.", account, "auth_failed", fix)]
-    return [_finding(name, f"{answer.detail}.", account, "unreachable", None)]
+    return [_finding(name, f"{answer.detail}.", account, "unreachable", NO_ROUTE)]
 
 
 def _finding(name: str, detail: str, account: AccountConfig, reason: str, fix: str | None) -> Check:

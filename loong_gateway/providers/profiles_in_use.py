@@ -124,7 +124,8 @@ class ProfilesInUse:
         built = self._providers.get(profile.id)
         health = {} if built is None else built.health()
         shown = {name: health.get(name) for name in ("last_success_ms", "last_failure_ms", "last_error")}
-        shown["keys"] = _counted(health.get("keys"))
+        # How many there are is not known before the first question.
+        shown["keys"] = None if built is None else _counted(health.get("keys"))
         shown["cooldowns_s"] = health.get("cooldowns_s") or {}
         return {"profile": profile.id, "kind": profile.kind, "model": profile.model, **shown}
 

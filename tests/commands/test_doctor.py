@@ -288,10 +288,14 @@ def test_each_provider_that_may_be_asked_is_checked(tmp_path: pathlib.Path) -> N
 def test_a_lane_without_a_list_and_keys_that_do_not_fare_well_are_told(tmp_path: pathlib.Path) -> None:
     loong = Loong(tmp_path, '[provider]\nkind = "byteplus_coding"\napi_key = "k1,k2"\n')
     loong.config.chmod(0o600)
-    unwell = [{"key": 2, "state": "disabled", "left_s": 60, "last_error": "auth_rejected"}]
-    facts = {"kind": "byteplus_coding", "keys": {"count": 2, "cooling": 0, "disabled": 1, "unwell": unwell}}
+    unwell = [
+        {"key": 2, "state": "disabled", "left_s": 21_567, "last_error": "auth_rejected"},
+        {"key": 1, "state": "cooling", "left_s": 60, "last_error": "transport_failure"},
+    ]
+    facts = {"kind": "byteplus_coding", "keys": {"count": 2, "cooling": 1, "disabled": 1, "unwell": unwell}}
     with running_owner(loong, provider=facts):
         out = loong("doctor", "--skip-model-probe").out
-        assert "of 2 keys 1 disabled" in loong("status").out
-    assert "key 2 is disabled for 60 s after auth_rejected; it is tried last." in out
+        assert "of 2 keys 1 cooling, 1 disabled" in loong("status").out
+    assert "key 2 is disabled for 5 h after auth_rejected; it is tried last.\n      fix: replace it" in out
+    assert "for 1 min after transport_failure; it is tried last.\n      fix: see whether" in out
     assert "provider.model is auto, and this lane does not list what the plan holds." in out

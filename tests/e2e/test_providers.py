@@ -31,6 +31,8 @@ def test_a_spare_provider_answers_and_the_status_says_so(tmp_path: pathlib.Path)
         with Gateway(tmp_path, config, environ=environ) as gateway:
             telegram.add_private(1001)
             gateway.start()
+            before = gateway.wait_status(lambda document: bool(document["ready"]))["provider"]
+            assert (before["keys"], before["fallbacks"][0]["keys"]) == (None, None)
             telegram.say("is anybody there?")
             (answer,) = telegram.wait_messages(1)
             assert "is anybody there?" in answer.text

@@ -34,10 +34,13 @@ def test_sessions_are_changed_through_the_gateway_that_has_them(tmp_path: pathli
         assert shown["upto"] > 0
         assert gateway.run("sessions", "archive", label).returncode == 0
         assert listed() == {}
-        squeezed = gateway.run("chat", "--session", label, stdin="/compact\n/fork copy\n")
-        assert "what was said is a summary now" in squeezed.stdout, squeezed.stderr
+        squeezed = gateway.run("chat", "--session", label, stdin="/compact\n/history\n/fork copy\n")
+        assert "what was said is a summary now\nbefore> " in squeezed.stdout, squeezed.stderr
+        assert "you> " not in squeezed.stdout
         assert set(listed("--include-archived")) == {label, "copy"}
         used = json.loads(gateway.run("sessions", "usage", "--json").stdout)
         assert used["totals"]["calls"] >= 4
         assert {row["purpose"] for row in used["rows"]} == {"turn", "summary"}
         assert json.loads(gateway.run("status", "--json").stdout)["usage"]["today"] == used["totals"]
+        counted = "today {input} in, {output} out, {calls} answers".format(**used["totals"])
+        assert counted in gateway.run("status").stdout

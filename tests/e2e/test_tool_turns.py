@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_call_waits_for_a_person_in_the_chat_and_on_the_host(tmp_path: pathlib
         telegram.wait_messages(1)
         asked = re.fullmatch(
             r"May I run file\.write with path=a\.txt, text=one\? "
-            r"Answer /approve (\w+) or /deny \1 within \d min\.",
+            r"Answer /approve (\w+) or /deny \1 within 5 min\.",
             telegram.texts()[0],
         )
         assert asked is not None
@@ -77,6 +78,30 @@ def test_a_call_waits_for_a_person_in_the_chat_and_on_the_host(tmp_path: pathlib
         assert written.read_text(encoding="utf-8") == "one"
         again = gateway.run("approvals", "approve", row["id"])
         assert (again.returncode, "loong approvals list" in again.stderr) == (1, True)
+
+
+def test_who_asks_on_a_terminal_is_told_how_to_allow_the_call(tmp_path: pathlib.Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    more = f'[tools]\nallow = ["file.write"]\nfile_root = "{root}"\n'
+    with staged(tmp_path, more=more) as (gateway, _, _):
+        gateway.start()
+        asking = subprocess.Popen(
+            [*gateway.command, "ask", "--message", 'call file_write {"path":"a.txt","text":"one"}'],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=gateway.environ,
+        )
+        assert asking.stderr is not None
+        said = [asking.stderr.readline() for _ in range(3)]
+        assert said[0] == "waiting: file.write with path=a.txt, text=one needs a decision\n"
+        allow = re.search(r"loong (approvals approve \w+)$", said[1])
+        assert allow is not None
+        assert gateway.run(*allow[1].split()).returncode == 0
+        answer, more_said = asking.communicate(timeout=15)
+        assert (answer[:4], more_said, asking.returncode) == ("re: ", "", 0)
+        assert (root / "a.txt").read_text(encoding="utf-8") == "one"
 
 
 REFUSED = "Error: a person refused this call; it was not made"

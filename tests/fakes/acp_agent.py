@@ -119,6 +119,10 @@ class Agent:
         if MANNER == "locked":
             raise Refused(-32000, "Authentication required")
         session = f"sess-{os.getpid()}-{len(self.cwd)}"
+        if MANNER == "surrogate":
+            session = "sess-\ud800"
+            self.cwd[session] = params["cwd"]
+            return {"sessionId": session}
         self.cwd[session] = params["cwd"]
         with open(SESSIONS, "a", encoding="utf-8") as file:
             file.write(session + "\n")

@@ -106,7 +106,7 @@ def test_every_spelling_finds_its_verb(line: str, verb: str, rest: str) -> None:
         (
             "runtime",
             '"loong runtime" needs one more word: models, mcp, acp, work-unit',
-            "loong runtime models list",
+            "loong runtime --help",
         ),
         ("config", '"loong config" needs one more word: validate', "loong config validate"),
     ],
@@ -115,6 +115,11 @@ def test_a_word_that_is_no_verb_leads_to_the_nearest_one(line: str, said: str, f
     with pytest.raises(CommandError) as caught:
         find_verb(line.split())
     assert (caught.value.message, caught.value.fix, caught.value.exit_code) == (said, fix, 2)
+
+
+def test_the_help_of_a_group_of_other_spellings_says_what_each_does() -> None:
+    lines = parser.group_help("work-unit").splitlines()
+    assert "  work-unit claim      lease the one that is due next" in lines
 
 
 def test_every_alias_stands_for_a_verb_of_the_table() -> None:

@@ -217,6 +217,12 @@ DENIALS = {
         "bad_arguments",
         "look.up",
     ),
+    "no number": (
+        calls(("look_up", '{"text": NaN}')),
+        "Error: the arguments are not valid JSON",
+        "bad_arguments",
+        "look.up",
+    ),
     "no object": (
         calls(("look_up", "[1]")),
         "Error: the arguments must be a JSON object",

@@ -342,6 +342,16 @@ def test_events_of_a_unit_have_a_bound_and_heartbeats_go_first(queue: Queue) -> 
             },
             "result_payload_json",
         ),
+        (
+            "complete",
+            {
+                "id": "wu-" + "a" * 16,
+                "owner": "w",
+                "disposition": "completed",
+                "result_payload_json": {"half of a pair": ["\ud800"]},
+            },
+            "result_payload_json",
+        ),
     ],
 )
 def test_bad_values_are_refused_by_name_and_not_repeated(verb: str, given: dict, field: str) -> None:
@@ -391,6 +401,27 @@ def test_threads_on_one_store_never_share_a_unit(tmp_path: pathlib.Path) -> None
         worker.join(20)
     store.close(Deadline(5))
     assert len(got) == len(set(got)) == 60
+
+
+def test_a_long_chain_grows_at_either_end_without_being_walked(queue: Queue) -> None:
+    ids = [queue.create() for _ in range(300)]
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    queue.conn.execute("BEGIN")
+    for blocking, blocked in zip(ids[100:], ids[101:]):
+        queue("depend", blocking_id=blocking, blocked_id=blocked)
+    for blocking, blocked in zip(reversed(ids[:100]), reversed(ids[1:101])):
+        queue("depend", blocking_id=blocking, blocked_id=blocked)
+    queue.conn.set_progress_handler(count, 100)
+    last = queue.create()
+    queue("depend", blocking_id=ids[-1], blocked_id=last)
+    assert steps < 20
+    assert queue.refused("depend", blocking_id=last, blocked_id=ids[0]) == "work_unit.cycle"
+    assert steps > 40
 
 
 CLAIMER = """
