@@ -273,7 +273,7 @@ def _agents(view: View) -> str:
     if not view.live or not isinstance(said, dict):
         return text
     turns = said["turns"]
-    return f"{text}, {turns['active']} working now, {turns['completed']} turns done, {turns['failed']} failed"
+    return f"{text}, {turns['active']} working now, {plural(turns['completed'], 'turn')} done, {turns['failed']} failed"
 
 
 def _config(view: View) -> str:

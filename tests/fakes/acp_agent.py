@@ -187,6 +187,8 @@ class Agent:
             self.say(session, str(answer["error"]["code"]))
         elif text == "environment":
             self.say(session, json.dumps({"cwd": os.getcwd(), **os.environ}))
+        elif text.startswith("quote "):
+            raise Refused(-32603, f"I do not know how to: {text}")
         elif text == "refuse":
             return "refusal"
         elif text == "long":

@@ -238,6 +238,15 @@ def test_who_finds_no_place_waits_no_longer_than_allowed(tmp_path: pathlib.Path)
         assert rig.ask("hello", "b").text == "echo: hello"
 
 
+def test_what_an_agent_repeats_of_its_task_gets_into_no_error(tmp_path: pathlib.Path) -> None:
+    with acp_rig(tmp_path) as rig:
+        fault = rig.fault("quote my private wish\nand " + "more of it " * 100)
+        assert fault.kind == "request_rejected" and "I do not know how to" in str(fault)
+        session = rig.session()
+        assert session is not None and session.last_error is not None
+        assert "private" not in f"{fault} {session.last_error}" and "more" not in str(fault)
+
+
 def test_an_agent_may_call_its_session_by_what_is_no_text(tmp_path: pathlib.Path) -> None:
     with acp_rig(tmp_path, "surrogate") as rig:
         assert [rig.ask("hello").text, rig.ask("again").text] == ["echo: hello", "echo: again"]
