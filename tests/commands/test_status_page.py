@@ -157,16 +157,6 @@ def test_what_this_build_does_not_have_is_not_mentioned(tmp_path: pathlib.Path) 
         assert word not in out
 
 
-def test_agents_have_a_line_once_they_are_switched_on(tmp_path: pathlib.Path) -> None:
-    more = '[acp]\nenabled = true\n[acp.backends.codex]\ncommand = "codex"\n'
-    loong = Loong(tmp_path, CONFIG + more)
-    assert "Agents    available, 0 sessions stored\n" in loong("status").out
-    turns = {"active": 1, "queue_depth": 0, "completed": 7, "failed": 2}
-    with running_owner(loong, acp={"turns": turns}):
-        out = loong("status").out
-    assert "Agents    0 sessions, 1 at work; turns completed 7, failed 2\n" in out
-
-
 def test_beside_a_live_gateway_a_broken_config_is_one_warning(tmp_path: pathlib.Path) -> None:
     loong = Loong(tmp_path, "[gateway]\nport = 'x'\n")
     warning = (
