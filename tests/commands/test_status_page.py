@@ -8,7 +8,7 @@ import sqlite3
 import time
 
 from loong_gateway.base.process import boot_clock_ns
-from tests.commands.loong_cli import Loong, provider_config, running_owner, surface, telegram_config
+from tests.commands.loong_cli import Here, Loong, provider_config, running_owner, surface, telegram_config
 from tests.fakes.telegram import FakeTelegram
 from tests.waiting import wait_until
 
@@ -109,7 +109,7 @@ def test_the_document_has_the_fields_of_the_contract(tmp_path: pathlib.Path) -> 
 def test_work_units_are_counted_from_the_store_and_what_failed_has_a_next_step(
     tmp_path: pathlib.Path,
 ) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     assert "Work" not in loong("status").out
     unit = loong(
         "work-unit", "create", "--kind", "ops", "--title", "t", "--max-attempts", "1", "--json"
