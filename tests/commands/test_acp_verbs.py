@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.commands.loong_cli import ROOT, Loong, running_owner
+from tests.commands.loong_cli import ROOT, Here, Loong, running_owner
 
 AGENT = ROOT / "tests" / "fakes" / "acp_agent.py"
 
@@ -16,11 +16,11 @@ def home(tmp_path: pathlib.Path, manner: str = "good", more: str = "") -> Loong:
     work = tmp_path / "work"
     work.mkdir()
     backend = f'[acp.backends.codex]\ncommand = "{sys.executable}"\nargs = ["{AGENT}", "{manner}"]\ncwd = "{work}"\n'
-    return Loong(tmp_path, f'[acp]\nenabled = true\n{backend}env = {{ KEY = "s3cret" }}\n{more}')
+    return Here(tmp_path, f'[acp]\nenabled = true\n{backend}env = {{ KEY = "s3cret" }}\n{more}')
 
 
 def test_off_is_said_and_no_fault(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "")
+    loong = Here(tmp_path, "")
     status = loong("runtime", "acp", "status", "--json")
     assert (status.code, status.document["availability"], status.document["observability"]) == (
         0,
