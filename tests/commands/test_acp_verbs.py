@@ -71,6 +71,17 @@ def test_doctor_says_why_an_agent_does_not_get_ready(tmp_path: pathlib.Path, man
     assert words in ran.document["error"] and ran.document["fix"]
 
 
+def test_a_secret_of_an_agent_that_is_missing_is_found_by_both_doctors(tmp_path: pathlib.Path) -> None:
+    loong = home(tmp_path)
+    loong.config.write_text(loong.config.read_text().replace('"s3cret"', '{ env = "NOT_SET" }'))
+    ran = loong("runtime", "acp", "doctor", "--agent", "codex", "--json")
+    assert (ran.code, ran.document["ok"]) == (1, False)
+    assert "NOT_SET" in ran.document["error"]
+    found = loong("doctor", "--json").document["checks"]
+    (agent,) = [one for one in found if one["name"] == "agent codex"]
+    assert agent["level"] == "fail" and "NOT_SET" in agent["detail"]
+
+
 def test_doctor_says_that_an_agent_is_ready(tmp_path: pathlib.Path) -> None:
     loong = home(tmp_path)
     ran = loong("runtime", "acp", "doctor", "--json")
