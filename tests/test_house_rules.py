@@ -105,6 +105,11 @@ def room(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
+# A test for each room: one for each module of every rule would take longer to collect than to run.
+ROOMS = {name: sorted(module for module in FILES if room(module) == name) for name in map(room, FILES)}
+by_room = pytest.mark.parametrize("modules", ROOMS.values(), ids=ROOMS)
+
+
 def imported(tree: ast.AST, module: str) -> list[tuple[str, int]]:
     found = []
     package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
@@ -135,11 +140,12 @@ def own_imports(module: str) -> set[str]:
     return {name for name in names if name in FILES and name != module}
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_imports_only_what_stands_below(module: str) -> None:
-    assert room(module) in RANKS, f"{module} has no place in the FLOORS table"
-    for name in own_imports(module):
-        assert RANKS[room(name)] <= RANKS[room(module)], f"{module} imports {name} from above"
+@by_room
+def test_imports_only_what_stands_below(modules: list[str]) -> None:
+    for module in modules:
+        assert room(module) in RANKS, f"{module} has no place in the FLOORS table"
+        for name in own_imports(module):
+            assert RANKS[room(name)] <= RANKS[room(module)], f"{module} imports {name} from above"
 
 
 def test_no_circles() -> None:
@@ -156,43 +162,51 @@ def test_no_circles() -> None:
         walk(module, ())
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_third_party_and_storage_stay_in_their_rooms(module: str) -> None:
-    for name, line in imported(tree_of(module), module):
-        top = name.split(".")[0]
-        assert module in ONLY_IN.get(top, {module}), f"{module}:{line} imports {name}"
-        assert top != "sqlite3" or room(module) == "loong_gateway.storage", f"{module}:{line} imports {name}"
+@by_room
+def test_third_party_and_storage_stay_in_their_rooms(modules: list[str]) -> None:
+    for module in modules:
+        for name, line in imported(tree_of(module), module):
+            top = name.split(".")[0]
+            assert module in ONLY_IN.get(top, {module}), f"{module}:{line} imports {name}"
+            assert top != "sqlite3" or room(module) == "loong_gateway.storage", (
+                f"{module}:{line} imports {name}"
+            )
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="does not know its own standard library")
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_every_library_has_a_room(module: str) -> None:
-    known = {*ONLY_IN, *sys.stdlib_module_names, "loong", "loong_channels", "loong_gateway"}
-    for name, line in imported(tree_of(module), module):
-        assert name.split(".")[0] in known, f"{module}:{line} imports {name}"
+@by_room
+def test_every_library_has_a_room(modules: list[str]) -> None:
+    for module in modules:
+        known = {*ONLY_IN, *sys.stdlib_module_names, "loong", "loong_channels", "loong_gateway"}
+        for name, line in imported(tree_of(module), module):
+            assert name.split(".")[0] in known, f"{module}:{line} imports {name}"
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_no_import_hides_in_a_function(module: str) -> None:
-    if module in LAZY_LOADERS:
-        return
-    for node in ast.walk(tree_of(module)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            for inner in ast.walk(node):
-                assert not isinstance(inner, (ast.Import, ast.ImportFrom)), f"{module}:{inner.lineno}"
+@by_room
+def test_no_import_hides_in_a_function(modules: list[str]) -> None:
+    for module in modules:
+        if module in LAZY_LOADERS:
+            continue
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                for inner in ast.walk(node):
+                    assert not isinstance(inner, (ast.Import, ast.ImportFrom)), f"{module}:{inner.lineno}"
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_sizes(module: str) -> None:
-    text = FILES[module].read_text(encoding="utf-8")
-    assert text.count("\n") <= MAX_MODULE_LINES, f"{module} is too long"
-    for node in ast.walk(tree_of(module)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert code_lines(node) <= MAX_FUNCTION_LINES, f"{module}:{node.lineno} {node.name} is too long"
-        elif isinstance(node, ast.ClassDef):
-            assert node.end_lineno - node.lineno < MAX_CLASS_LINES, (
-                f"{module}:{node.lineno} {node.name} is too long"
-            )
+@by_room
+def test_sizes(modules: list[str]) -> None:
+    for module in modules:
+        text = FILES[module].read_text(encoding="utf-8")
+        assert text.count("\n") <= MAX_MODULE_LINES, f"{module} is too long"
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                assert code_lines(node) <= MAX_FUNCTION_LINES, (
+                    f"{module}:{node.lineno} {node.name} is too long"
+                )
+            elif isinstance(node, ast.ClassDef):
+                assert node.end_lineno - node.lineno < MAX_CLASS_LINES, (
+                    f"{module}:{node.lineno} {node.name} is too long"
+                )
 
 
 def is_call(node: ast.AST, owner: str, name: str) -> bool:
@@ -205,45 +219,50 @@ def is_call(node: ast.AST, owner: str, name: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_bans(module: str) -> None:
-    for node in ast.walk(tree_of(module)):
-        where = f"{module}:{getattr(node, 'lineno', 0)}"
-        assert not isinstance(node, ast.Global), f"{where} global"
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"{where} bare except"
-        if isinstance(node, ast.ImportFrom):
-            assert all(alias.name != "*" for alias in node.names), f"{where} star import"
-        assert not is_call(node, "time", "sleep"), f"{where} sleep"
-        if module != "loong_gateway.base.threads":
-            assert not is_call(node, "threading", "Thread"), f"{where} thread"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-            assert module.startswith("loong_gateway.commands"), f"{where} print"
+@by_room
+def test_bans(modules: list[str]) -> None:
+    for module in modules:
+        for node in ast.walk(tree_of(module)):
+            where = f"{module}:{getattr(node, 'lineno', 0)}"
+            assert not isinstance(node, ast.Global), f"{where} global"
+            if isinstance(node, ast.ExceptHandler):
+                assert node.type is not None, f"{where} bare except"
+            if isinstance(node, ast.ImportFrom):
+                assert all(alias.name != "*" for alias in node.names), f"{where} star import"
+            assert not is_call(node, "time", "sleep"), f"{where} sleep"
+            if module != "loong_gateway.base.threads":
+                assert not is_call(node, "threading", "Thread"), f"{where} thread"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                assert module.startswith("loong_gateway.commands"), f"{where} print"
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_modules_introduce_themselves(module: str) -> None:
-    tree = tree_of(module)
-    assert ast.get_docstring(tree), f"{module} has no docstring"
-    if module in PLAIN or module.startswith("loong_gateway.texts"):
-        return
-    has_imports = any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in tree.body)
-    if has_imports:
-        assert any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body), (
-            f"{module} lacks from __future__ import annotations"
-        )
-
-
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_public_names_are_documented(module: str) -> None:
-    for node in tree_of(module).body:
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+@by_room
+def test_modules_introduce_themselves(modules: list[str]) -> None:
+    for module in modules:
+        tree = tree_of(module)
+        assert ast.get_docstring(tree), f"{module} has no docstring"
+        if module in PLAIN or module.startswith("loong_gateway.texts"):
             continue
-        assert ast.get_docstring(node), f"{module}:{node.lineno} {node.name} has no docstring"
-        if isinstance(node, ast.ClassDef):
-            for method in node.body:
-                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
-                    overload = any(
-                        isinstance(d, ast.Name) and d.id == "overload" for d in method.decorator_list
-                    )
-                    assert overload or ast.get_docstring(method), f"{module}:{method.lineno} {method.name}"
+        has_imports = any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in tree.body)
+        if has_imports:
+            assert any(
+                isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body
+            ), f"{module} lacks from __future__ import annotations"
+
+
+@by_room
+def test_public_names_are_documented(modules: list[str]) -> None:
+    for module in modules:
+        for node in tree_of(module).body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+                continue
+            assert ast.get_docstring(node), f"{module}:{node.lineno} {node.name} has no docstring"
+            if isinstance(node, ast.ClassDef):
+                for method in node.body:
+                    if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+                        overload = any(
+                            isinstance(d, ast.Name) and d.id == "overload" for d in method.decorator_list
+                        )
+                        assert overload or ast.get_docstring(method), (
+                            f"{module}:{method.lineno} {method.name}"
+                        )

@@ -199,9 +199,7 @@ def run(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
     with staged((), command=command, delay_s=MODEL_S, more=CONFIG) as stage:
         at_kills = 0
         for life in range(kills):
-            life_s, restart_s = chance.uniform(0.0, LONGEST_LIFE_S), None
-            if chance.random() < WITH_RESTART:
-                life_s, restart_s = life_s + RESTART_TAKES_S, chance.uniform(0.0, RESTART_AFTER_S)
+            life_s, restart_s = lengths(chance)
             live(stage, book, life, life_s, restart_s)
             if stage.gateway.process is not None and stage.gateway.process.poll() is not None:
                 outcome.failures.append(f"life {life} ended by itself: {stage.gateway.output()[-500:]}")
@@ -220,6 +218,14 @@ def run(kills: int, seed: int, command: Sequence[str] = ()) -> Outcome:
     outcome.failures += book.failures
     outcome.duration_s = time.monotonic() - begin
     return outcome
+
+
+def lengths(chance: random.Random) -> tuple[float, float | None]:
+    """How long a life is to be, and when it is asked for a restart, if at all."""
+    life_s = chance.uniform(0.0, LONGEST_LIFE_S)
+    if chance.random() < WITH_RESTART:
+        return life_s + RESTART_TAKES_S, chance.uniform(0.0, RESTART_AFTER_S)
+    return life_s, None
 
 
 def live(stage: Stage, book: Book, life: int, life_s: float, restart_s: float | None = None) -> None:

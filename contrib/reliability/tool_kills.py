@@ -1,5 +1,7 @@
 """kill -9 at random moments amid turns with several rounds of tool calls, in chats and in runs of the port.
 
+In a third of the lives a client asks for a restart before, as in port_runs.
+
 Each acting call starts a program that appends one line with turn, round and call to a file. What the model was told
 of the calls, in the last question of a turn, is held against that file.
 """
@@ -28,7 +30,6 @@ __all__ = ["run"]
 
 TELEGRAM_EVERY_S = 0.3
 PORT_EVERY_S = 0.5
-LONGEST_LIFE_S = 1.5
 MODEL_S = 0.03
 DRAIN_S = 120.0
 MOST_ROUNDS = 4
@@ -99,7 +100,8 @@ def run(count: int, seed: int, command: Sequence[str] = ()) -> Outcome:
         load = kills.Load(stage, TELEGRAM_EVERY_S)
         load.start()
         for life in range(count):
-            port_runs.live(stage, book, life, chance.uniform(0.0, LONGEST_LIFE_S))
+            life_s, restart_s = port_runs.lengths(chance)
+            port_runs.live(stage, book, life, life_s, restart_s)
             if stage.gateway.process is not None:
                 outcome.failures.append(f"life {life} ended by itself: {stage.gateway.output()[-500:]}")
                 break

@@ -13,7 +13,7 @@ from typing import Callable
 from loong_channels.faults import Fault, Interrupted, TimedOut
 from loong_channels.waiting import Deadline, StopToken, Turn
 from loong_gateway.acp.dispatch import ALLOWED, Decision, decide
-from loong_gateway.acp.faults import KINDS, agent_fault
+from loong_gateway.acp.faults import KINDS, agent_fault, before_quote
 from loong_gateway.acp.figures import Figures
 from loong_gateway.acp.link import CLOSE_S, GRACE_S, AgentLink, Said
 from loong_gateway.acp.starts import AgentStarts, directory_of, launchable
@@ -286,8 +286,9 @@ class AcpAgents:
             )
             state = "ready"
         except PeerFailed as failed:
-            # Without its last words: they may hold what it was asked.
-            error = f"{failed.kind}: {failed.message}"
+            # Without its last words, and without what it was asked: this is stored and gets into the log.
+            detail = before_quote(failed.message, decision.text)
+            error = f"{failed.kind}: {detail}"
             if failed.kind == "refused":
                 # It lives, and said why not.
                 state = "ready"
@@ -298,7 +299,7 @@ class AcpAgents:
                 KINDS[failed.kind],
                 agent=decision.agent,
                 backend=actor.record.backend,
-                detail=failed.message,
+                detail=detail,
             ) from None
         except ProviderFault as fault:
             state, error = "error", f"{fault.kind}: {fault}"
@@ -344,13 +345,8 @@ class AcpAgents:
         """End processes that nobody uses any more, side by side."""
         limit = deadline or Deadline(CLOSE_S)
         links = {number: actor.link for number, actor in enumerate(actors) if actor.link is not None}
-        with suppress(RuntimeError):
-            gather(
-                self._parts.threads,
-                "acp-end",
-                {number: functools.partial(link.close, limit) for number, link in links.items()},
-                limit,
-            )
+        closing = {number: functools.partial(link.close, limit) for number, link in links.items()}
+        gather(self._parts.threads, "acp-end", closing, limit)
         records = [replace(actor.record, state="closed") for actor in actors]
 
         def keep(conn: Connection) -> None:

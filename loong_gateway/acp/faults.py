@@ -5,7 +5,7 @@ from __future__ import annotations
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.texts import render
 
-__all__ = ["KINDS", "agent_fault"]
+__all__ = ["KINDS", "agent_fault", "before_quote"]
 
 # What a failed peer means for a turn. What surely ends the same way again is no kind that is tried again.
 KINDS = {
@@ -17,6 +17,8 @@ KINDS = {
     "invalid": "response_shape_invalid",
     "flooded": "response_shape_invalid",
 }
+# By so many characters a quote is known; fewer than the second number tell nothing of anybody.
+_QUOTED, _LEAST_QUOTED = 20, 8
 
 
 def agent_fault(
@@ -25,3 +27,10 @@ def agent_fault(
     """The fault of a row of the texts."""
     message, where, fix, _ = render(code, values)
     return ProviderFault(kind, message, where=where or "", fix=fix or "", retry_after_s=retry_after_s)
+
+
+def before_quote(message: str, asked: str) -> str:
+    """What an agent says of a failure, on one line, up to where it repeats what it was asked."""
+    beginning = " ".join(asked.split())[:_QUOTED]
+    said, found, _ = message.partition(beginning) if len(beginning) >= _LEAST_QUOTED else (message, "", "")
+    return f"{said}[hidden]" if found else message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from typing import Callable
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.acp import protocol
@@ -17,7 +18,8 @@ from loong_gateway.base.stdio_peer import PeerFailed, PeerProgram
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.timers import Timers
 from loong_gateway.config.agent_snapshot import AcpBackend
-from loong_gateway.config.snapshot import Config
+from loong_gateway.config.secrets import SecretUnavailable, resolve_variables
+from loong_gateway.config.snapshot import Config, SecretRef
 from loong_gateway.providers.contract import ProviderFault
 
 __all__ = ["AgentStarts", "directory_of", "launchable"]
@@ -30,6 +32,7 @@ class AgentStarts:
     """Thread-safe; `_guard` protects what is known of starts that failed.
 
     `environ` is the gateway's own, of which an agent is given little; `home` is where no agent may work.
+    `secret` blocks and raises SecretUnavailable.
     """
 
     def __init__(
@@ -39,12 +42,14 @@ class AgentStarts:
         clock: Clock,
         environ: Mapping[str, str],
         home: str,
+        secret: Callable[[SecretRef], str],
     ) -> None:
         self._threads = threads
         self._timers = timers
         self._clock = clock
         self._environ = environ
         self._home = home
+        self._secret = secret
         self._guard = threading.Lock()
         # By backend: how many in a row, and when the next one may be.
         self._failures: dict[str, tuple[int, float]] = {}
@@ -62,12 +67,9 @@ class AgentStarts:
         limit = deadline.within(config.acp.startup_timeout_ms / 1000)
         link = None
         try:
-            program = PeerProgram(
-                f"acp-{agent}",
-                (str(backend.command), *backend.args),
-                cwd,
-                child_environment(backend.pass_env, backend.env, self._environ),
-            )
+            env = resolve_variables(backend.env, self._secret)
+            given = child_environment(backend.pass_env, env, self._environ)
+            program = PeerProgram(f"acp-{agent}", (str(backend.command), *backend.args), cwd, given)
             link = AgentLink(program, self._threads, self._timers)
             facts = link.initialize(limit, stop)
             if facts.version != protocol.PROTOCOL_VERSION:
@@ -83,6 +85,11 @@ class AgentStarts:
                 raise agent_fault(
                     "acp.wants_login", "auth_rejected", agent=agent, backend=backend.name, methods=methods
                 ) from None
+        except SecretUnavailable as missing:
+            self._failed(backend)
+            raise agent_fault(
+                "acp.no_secret", "provider_missing", backend=backend.name, detail=missing.message
+            ) from None
         except (PeerFailed, ProviderFault) as failed:
             if link is not None:
                 link.close(Deadline(CLOSE_S))

@@ -110,13 +110,9 @@ class StreamedAnswer:
     over: Callable[[], None] = field(default=lambda: None)
 
 
-def json_answer(
-    status: int, document: Mapping[str, object], *, headers: tuple[tuple[str, str], ...] = ()
-) -> Answer:
+def json_answer(status: int, document: Mapping[str, object]) -> Answer:
     """An answer with a JSON object as its body."""
-    return Answer(
-        status, json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n", headers=headers
-    )
+    return Answer(status, json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n")
 
 
 def error_answer(

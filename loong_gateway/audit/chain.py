@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loong_gateway.base.strict_json import read_json
+
 __all__ = ["SEAL", "Break", "Finding", "check", "entry_hash", "line_of", "parsed", "sealed", "torn_hash"]
 
 ALGORITHM = "sha256"
@@ -73,13 +75,14 @@ def line_of(entry: Entry) -> bytes:
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
-    """The entry of a line, None for what is none."""
+    """The entry of a line, None for what is none, or could be read in two ways."""
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
+        entry = read_json(line)
+    except ValueError:
         return None
-    is_entry = isinstance(entry, dict) and isinstance(entry.get("event_id"), str) and "kind" in entry
-    return entry if is_entry else None
+    if isinstance(entry, dict) and isinstance(entry.get("event_id"), str) and "kind" in entry:
+        return entry
+    return None
 
 
 def torn_hash(torn: bytes) -> str:
@@ -100,15 +103,15 @@ class _Walk:
         self._counts = {"total": 0, "valid": 0, "unsealed": 0, "sealed_lines": 0}
         self._last: str | None = None
         self._starts_after: str | None = None
-        self._torn = b""
+        self._torn = _Torn()
         self._torn_at = ("", 0)
         self._break: Break | None = None
 
     def step(self, file: str, number: int, line: bytes) -> None:
         entry = parsed(line)
         if entry is None:
-            self._torn_at = (file, number) if not self._torn else self._torn_at
-            self._torn += line
+            self._torn_at = self._torn_at if self._torn.bytes else (file, number)
+            self._torn.add(line)
             return
         self._counts["total"] += 1
         envelope = entry.get("integrity")
@@ -116,15 +119,13 @@ class _Walk:
             self._counts["unsealed"] += 1
             self._broken(file, number, entry, "it has no integrity envelope")
             return
-        if self._torn:
+        if self._torn.bytes:
             self._seal(entry)
         if self._counts["total"] == 1:
             self._last = self._starts_after = envelope.get("prev_hash")
         if envelope.get("prev_hash") != self._last:
             self._broken(file, number, entry, "it does not follow the entry before it")
-        elif envelope.get("algorithm") != ALGORITHM or envelope.get("entry_hash") != _hash_of(
-            entry, self._last
-        ):
+        elif not _is_whole(entry, envelope) or envelope["entry_hash"] != _hash_of(entry, self._last):
             self._broken(file, number, entry, "its content is not what its hash says")
         elif self._break is None:
             self._counts["valid"] += 1
@@ -132,11 +133,11 @@ class _Walk:
 
     def _seal(self, entry: Entry) -> None:
         facts = entry["kind"].get(SEAL) if isinstance(entry["kind"], dict) else None
-        if isinstance(facts, dict) and facts.get("torn_sha256") == torn_hash(self._torn):
+        if isinstance(facts, dict) and facts.get("torn_sha256") == self._torn.hash():
             self._counts["sealed_lines"] += 1
         else:
             self._broken(*self._torn_at, None, "it is no entry, and the one after it does not name it")
-        self._torn = b""
+        self._torn = _Torn()
 
     def _broken(self, file: str, number: int, entry: Entry | None, reason: str) -> None:
         if self._break is None:
@@ -144,15 +145,50 @@ class _Walk:
             self._break = Break(file, number, event_id, reason)
 
     def finding(self) -> Finding:
-        if self._torn.endswith(b"\n") and self._torn.strip(b"\n"):
+        if self._torn.ended and self._torn.said:
             # A writer dies before it has ended a line, not after.
             self._broken(*self._torn_at, None, "it is no entry")
         return Finding(
             **self._counts,
-            unfinished_bytes=len(self._torn),
+            unfinished_bytes=self._torn.bytes,
             starts_after=self._starts_after,
             first_break=self._break,
         )
+
+
+class _Torn:
+    """What `torn_hash` says of lines that come one after the other, however many: none is kept."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.said = self.ended = False
+        self._hash = hashlib.sha256()
+        self._newlines = 0
+
+    def add(self, line: bytes) -> None:
+        """Take the next line, or a piece of one."""
+        self.bytes += len(line)
+        self.ended = line.endswith(b"\n")
+        text = line.rstrip(b"\n")
+        if text:
+            # New lines count between others, not around them.
+            self._hash.update(b"\n" * self._newlines if self.said else b"")
+            self._hash.update(text)
+            self.said, self._newlines = True, 0
+        self._newlines += len(line) - len(text)
+
+    def hash(self) -> str:
+        """Of all that came."""
+        return self._hash.hexdigest()
+
+
+def _is_whole(entry: Entry, envelope: Entry) -> bool:
+    """Whether an entry holds what its hash tells of, and nothing besides that could be read as if it were recorded."""
+    return (
+        entry.keys() == {*HASHED, "integrity"}
+        and envelope.keys() == {"algorithm", "prev_hash", "entry_hash"}
+        and envelope["algorithm"] == ALGORITHM
+    )
 
 
 def _hash_of(entry: Entry, prev_hash: str | None) -> str | None:

@@ -99,13 +99,13 @@ class Bus:
 
         return leave
 
-    def since(self, seq: int, limit: int = KEPT) -> Sequence[Numbered]:
-        """The kept events after number `seq`, oldest first, at most `limit`; raises StaleCursor when some are gone."""
+    def since(self, seq: int) -> Sequence[Numbered]:
+        """The kept events after number `seq`, oldest first; raises StaleCursor when some are gone."""
         with self._guard:
             first = self._last[0][0].seq if self._last else self._seq + 1
             if seq < first - 1 or seq > self._seq:
                 raise StaleCursor
-            return [numbered for numbered, _ in self._last if numbered.seq > seq][:limit]
+            return [numbered for numbered, _ in self._last if numbered.seq > seq]
 
     def newest(self, limit: int) -> Sequence[Numbered]:
         """The newest kept events, oldest first, at most `limit`."""

@@ -22,8 +22,8 @@ def gather(
 ) -> dict[_K, _T]:
     """What the tasks returned by the deadline; a late one is missing. Blocks.
 
-    At most 8 run at once. A task must not raise and must end by itself soon after the deadline; what it returns then
-    is dropped. Raises RuntimeError when there are no more threads.
+    At most 8 run at once, and one after the other in this thread when the system gives no more. A task must not raise
+    and must end by itself soon after the deadline; what it returns then is dropped.
     """
     waiting = deque(tasks.items())
     results: dict[_K, _T] = {}
@@ -39,7 +39,14 @@ def gather(
             with guard:
                 results[key] = result
 
-    for thread in [threads.spawn(f"{name}:{number}", work) for number in range(min(MOST, len(tasks)))]:
+    started = []
+    for number in range(min(MOST, len(tasks))):
+        try:
+            started.append(threads.spawn(f"{name}:{number}", work))
+        except RuntimeError:
+            work()
+            break
+    for thread in started:
         thread.join(deadline.remaining())
     with guard:
         return dict(results)

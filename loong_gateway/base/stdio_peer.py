@@ -55,7 +55,8 @@ class PeerLimits:
     """How much of a peer is borne: its longest line, what of its messages may wait, what is kept of its words.
 
     `waiting_messages` and `waiting_bytes` bound its requests that wait for an answer. `waiting_bytes` also bounds what
-    it did not read yet, and what it may say unasked at once; of the latter a sixteenth more is free every second.
+    it did not read yet, and what it may say unasked at once, its words to people included;
+    of the latter a sixteenth more is free every second.
     `answering` of its requests are answered at a time; with one, they are answered in order. `noise_lines` lines on
     its output that are no messages are borne.
     """
@@ -304,6 +305,8 @@ class StdioPeer:
         """Take what is there on both outputs, a piece of each; None after the end of the first, False for nothing."""
         said = self._pipes.read_error()
         self._tail.add(said)
+        if said and self._verdict is None:
+            self._bear(len(said))
         piece = self._pipes.read()
         if not piece or self._verdict is not None:
             return None if piece is None else bool(piece or said)
@@ -314,26 +317,28 @@ class StdioPeer:
             self._spoilt("invalid", f"it sent a line of more than {self._limits.line_bytes} bytes")
         return True
 
+    def _bear(self, size: int) -> bool:
+        """Take note of something that nobody asked for; False when it was too much."""
+        if self._unasked.take(max(LEAST_WEIGHT, size)):
+            return True
+        self._spoilt("flooded", "it sends more than anybody can read")
+        return False
+
     def _spoilt(self, kind: str, message: str) -> None:
         logger.warning("%s is ended: %s", self._name, message)
         self._end(PeerFailed(kind, message), term_s=0, kill_s=GRACE_S / 2)
 
     def _take(self, line: bytes) -> None:
-        try:
-            document = read_json(line)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict) or document.get("jsonrpc") != "2.0":
+        document = _message(line)
+        if document is None:
             self._take_noise(line)
             return
         method, number = document.get("method"), document.get("id")
         is_notice = "id" not in document
         if isinstance(method, str) and (is_notice or type(number) in (int, str)):
-            if not self._unasked.take(max(LEAST_WEIGHT, len(line))):
-                self._spoilt("flooded", "it sends more than anybody can read")
-            elif is_notice:
+            if self._bear(len(line)) and is_notice:
                 _tell(self._on_notice, method, document.get("params"))
-            else:
+            elif self._verdict is None:
                 self._take_request(number, method, document.get("params"), len(line))
         elif method is None and type(number) is int and 0 < number <= self._last_number:
             with self._guard:
@@ -341,16 +346,17 @@ class StdioPeer:
             if answer is not None:
                 answer.document = document
                 answer.come.set()
+            else:
+                self._bear(len(line))
         else:
             self._take_noise(line)
 
     def _take_noise(self, line: bytes) -> None:
         """Bear a line that is no message: many programs greet on the wrong stream."""
-        if not line.strip():
+        if not self._bear(len(line)) or not line.strip():
             return
         self._noise += 1
         self._tail.add(line + b"\n")
-        logger.debug("%s sent a line of %d bytes that is no message", self._name, len(line))
         if self._noise > self._limits.noise_lines:
             self._spoilt("invalid", "its output is not JSON-RPC")
 
@@ -411,6 +417,15 @@ class _Allowance:
 def _line(message: Mapping[str, object]) -> bytes:
     text = json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii") + b"\n"
+
+
+def _message(line: bytes) -> Mapping[str, object] | None:
+    """What a line says, None for one that is no message."""
+    try:
+        document = read_json(line)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and document.get("jsonrpc") == "2.0" else None
 
 
 def _again(verdict: PeerFailed) -> PeerFailed:

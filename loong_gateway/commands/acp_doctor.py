@@ -14,6 +14,7 @@ from loong_gateway.base.timers import Timers
 from loong_gateway.base.wording import visible
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
+from loong_gateway.config.secrets import resolve
 from loong_gateway.providers.contract import ProviderFault
 
 HELP = "start an outside agent, see whether it gets ready, and end it"
@@ -34,7 +35,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
         raise CommandError("acp.disabled")
     threads = ThreadRegistry()
     timers = Timers("timers", threads)
-    starts = AgentStarts(threads, timers, context.clock, context.environ, context.places.state)
+    environ = context.environ
+    starts = AgentStarts(
+        threads, timers, context.clock, environ, context.places.state, lambda ref: resolve(ref, environ)
+    )
     begin_s = time.monotonic()
     document: dict[str, object] = {
         "config": config.path,

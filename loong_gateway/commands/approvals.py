@@ -69,6 +69,6 @@ def _show(answer: Mapping[str, object], context: Context) -> None:
         asked = row.get("createdAtMs")
         when = ago(asked, wall_ms()) if isinstance(asked, int) else "-"
         who = one_line(row.get("sessionKey") or row.get("entry") or "-", 80)
-        said = one_line(row.get("summary") or "", 200)
+        said = one_line(row.get("summary") or "", 16_384)
         context.out(f"{one_line(row.get('id'), 20)}  {one_line(row.get('tool'), 80)}  {said}")
         context.out(f"  asked {when} for {who}")

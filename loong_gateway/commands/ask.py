@@ -29,12 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_agent_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags for outside agents. Those of other programs are accepted so that scripts go on working; they do nothing."""
+    """Flags for outside agents. Those of other programs are accepted so that scripts go on working."""
     hidden = argparse.SUPPRESS
     parser.add_argument("--acp", action="store_true", help="let an outside agent answer")
     parser.add_argument("--acp-event-stream", action="store_true", help=hidden)
     parser.add_argument("--acp-bootstrap-mcp-server", action="append", help=hidden)
     parser.add_argument("--acp-cwd", help=hidden)
+
+
+def warn_of_agent_flags(args: argparse.Namespace, context: Context) -> None:
+    """Say which of the accepted flags do nothing."""
+    for flag in ("--acp-event-stream", "--acp-bootstrap-mcp-server", "--acp-cwd"):
+        if getattr(args, flag[2:].replace("-", "_")):
+            context.err(f"warning: {flag} does nothing here; what an agent is given stands in acp.backends")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -47,6 +54,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     text = text.encode("utf-8", "replace").decode("utf-8")
     if not text.strip():
         raise CommandError("talk.empty_message")
+    warn_of_agent_flags(args, context)
     talk = open_talk(context, args.session, wants_agent=args.acp)
     reply = talk.ask(text)
     if context.json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -15,6 +14,7 @@ from loong_gateway.base.faults import CommandError
 from loong_gateway.base.wording import plural, visible
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
+from loong_gateway.commands.key_values import key_values
 from loong_gateway.owner.files import reason
 from loong_gateway.owner.lock import lock_state
 
@@ -133,8 +133,7 @@ def _repair(journal: Journal, _: argparse.Namespace, context: Context) -> tuple[
     if lock_state(context.places).held:
         raise CommandError("audit.running", path=journal.path)
     told = journal.repair()
-    lines = [" ".join(f"{name}={value}" for name, value in told.items())]
-    return told, lines, 1 if told["outcome"] == "refused" else 0
+    return told, [key_values(told)], 1 if told["outcome"] == "refused" else 0
 
 
 def _kind(event: Mapping[str, object]) -> tuple[str, Mapping[str, object]]:
@@ -154,13 +153,7 @@ def _line(event: Mapping[str, object]) -> str:
         if is_time
         else "?"
     )
-    told = " ".join(f"{key}={_word(value)}" for key, value in facts.items())
-    return visible(f"{when}  {name}  {told}".rstrip())
-
-
-def _word(value: object) -> str:
-    plain = isinstance(value, str) and value and not any(mark in value for mark in ' "=')
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+    return f"{when}  {visible(name)}  {key_values(facts)}".rstrip()
 
 
 _READ_CODES = "0 done; 2 there is no journal, or it cannot be read"

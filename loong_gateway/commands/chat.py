@@ -6,7 +6,7 @@ import argparse
 
 from loong_gateway.base.faults import CommandError, StoreUnwritable
 from loong_gateway.base.wording import harmless
-from loong_gateway.commands.ask import add_agent_flags
+from loong_gateway.commands.ask import add_agent_flags, warn_of_agent_flags
 from loong_gateway.commands.chat_slash import Slash
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.config_access import load_config
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Read lines until one of them, the end of input or Ctrl-C ends it."""
     config = load_config(context)
     exits = set(config.cli.exit_commands) | {"/exit", "/quit"}
+    warn_of_agent_flags(args, context)
     talk = open_talk(context, args.session, wants_agent=args.acp)
     loop = _Loop(context, talk, Slash(context, talk, config), exits)
     try:

@@ -43,10 +43,10 @@ def load_config_beside(context: Context, *, live: bool) -> tuple[Config, bool]:
     return config, False
 
 
-def status_or_none(context: Context, *, probe: bool = False) -> Mapping[str, object] | None:
+def status_or_none(context: Context) -> Mapping[str, object] | None:
     """The status document; None when the state of the gateway cannot be read by this user."""
     try:
-        return collect(context.places, probe=probe)
+        return collect(context.places, probe=False)
     except CommandError:
         return None
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
+import stat
 import time
+from collections.abc import Iterator
 from typing import Callable
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import plural
+from loong_gateway.base.wording import harmless, plural, visible
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.session_access import add_session, find, store_of
 from loong_gateway.messaging.sessions import display_name
 from loong_gateway.storage import transcripts
-from loong_gateway.storage.connection import Connection
+from loong_gateway.storage.local import LocalStore
 from loong_gateway.storage.transcripts import MessageRow
 
 HELP = "write down everything that was said in a conversation, with what came before each /new"
@@ -23,6 +26,7 @@ EXAMPLES = (
     "loong sessions export telegram:work:1001 --output chat.jsonl",
 )
 JSON = False
+PAGE = 500
 Write = Callable[[str], object]
 
 
@@ -44,15 +48,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
     key = find(context, args.session, verb="sessions export")
 
     def tell(write: Write) -> int:
-        def look(conn: Connection) -> int:
-            form = _Markdown(write, key) if args.format == "markdown" else _Lines(write)
-            count = 0
-            for stretch, message in transcripts.whole(conn, key):
-                form.tell(stretch, message)
-                count += 1
-            return count
-
-        return store_of(context).read(look) or 0
+        form = _Markdown(write, key) if args.format == "markdown" else _Lines(write)
+        count = 0
+        for stretch, message in _whole(store_of(context), key):
+            form.tell(stretch, message)
+            count += 1
+        return count
 
     if args.output is None:
         tell(context.out)
@@ -60,6 +61,19 @@ def run(args: argparse.Namespace, context: Context) -> int:
     count = _to_file(args.output, tell, force=args.force)
     context.err(f"{plural(count, 'message')} in {args.output}")
     return 0
+
+
+def _whole(store: LocalStore, key: str) -> Iterator[tuple[str, MessageRow]]:
+    """All that was said, with its stretch. The store is free between the pages: who reads this may take hours."""
+    for stretch in store.read(lambda conn: transcripts.stretches(conn, key)) or ():
+        last = 0
+        while True:
+            rows = store.read(functools.partial(transcripts.page, session=stretch, after=last, limit=PAGE))
+            for row in rows or ():
+                yield stretch, row
+            if not rows or len(rows) < PAGE:
+                break
+            last = rows[-1].number
 
 
 class _Lines:
@@ -81,7 +95,7 @@ class _Markdown:
     def __init__(self, write: Write, key: str) -> None:
         self._write = write
         self._stretch = ""
-        write(f"# {display_name(key)}")
+        write(f"# {visible(display_name(key))}")
 
     def tell(self, stretch: str, message: MessageRow) -> None:
         """Write one message."""
@@ -89,18 +103,21 @@ class _Markdown:
         if stretch != self._stretch:
             self._stretch = stretch
             self._write(f"\n## Begun {at} UTC")
-        text = message.text.encode("utf-8", "replace").decode("utf-8")
+        # A page is looked at on terminals; the lines of the other format hold each character as it was.
+        text = harmless(message.text.encode("utf-8", "replace").decode("utf-8"))
         self._write(f"\n**{message.role}**, {at} UTC\n\n{text}")
 
 
 def _to_file(path: str, tell: Callable[[Write], int], *, force: bool) -> int:
     if os.path.lexists(path) and not force:
         raise CommandError("sessions.file_exists", path=path)
-    part = f"{path}.part"
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        # A device or a link must not become a file.
+        raise CommandError("sessions.file_failed", path=path, reason="not a regular file")
+    directory, name = os.path.split(path)
+    part = os.path.join(directory, f".{name[:100]}.{os.urandom(6).hex()}.part")
     try:
-        descriptor = os.open(
-            part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 os.fchmod(file.fileno(), 0o600)

@@ -21,6 +21,7 @@ from loong_gateway.owner.status import observe
 from loong_gateway.owner.verdict import headline, restart_command, start_command
 from loong_gateway.storage.facts import StoreFacts, store_facts
 from loong_gateway.storage.local import LocalStore
+from loong_gateway.views.acp import acp_summary
 from loong_gateway.views.channels import channels_document
 from loong_gateway.views.operator import operator_summary
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             view.facts,
             _next(context, view),
             trouble=view.trouble,
-            audit=_audit(context, view),
+            said=_said(context, view),
         )
         context.document(summary if deep is None else {**summary, "deep": deep})
     else:
@@ -108,14 +109,13 @@ def _look(context: Context) -> View:
     return View(config, headline(seen, context.places), seen.document, facts, trouble, now_ms, restart, valid)
 
 
-def _audit(context: Context, view: View) -> Json:
-    """What the live owner says of its journal; without one, where it is kept."""
-    said = (read_document(context.places.status_file) or {}).get("audit") if view.live else None
-    if isinstance(said, dict):
-        return said
+def _said(context: Context, view: View) -> Json:
+    """What the live owner says of its journal and of the tools of the model; without one, where the journal is kept."""
+    said = (read_document(context.places.status_file) or {}) if view.live else {}
     settings = view.config.audit
     path = None if settings.mode == "off" else settings.path or context.places.audit
-    return {"mode": settings.mode, "path": path, "events": 0, "last_event_ms": None, "lost": 0}
+    audit = {"mode": settings.mode, "path": path, "events": 0, "last_event_ms": None, "lost": 0}
+    return {"audit": audit, **{name: said[name] for name in ("audit", "tools") if name in said}}
 
 
 def _next(context: Context, view: View) -> list[tuple[str, str]]:
@@ -258,21 +258,22 @@ def _tokens(used: Mapping[str, int]) -> str:
     return f"today {used['input']} in, {used['output']} out, {plural(used['calls'], 'answer')}"
 
 
-def _agents(view: View) -> str:
-    stored = plural(view.facts.acp_sessions if view.facts else 0, "session")
-    counted = view.status.get("acp")
-    turns = counted.get("turns") if view.live and isinstance(counted, dict) else None
-    if not isinstance(turns, dict):
-        return f"{stored}, no gateway uses them"
-    return (
-        f"{stored}, {turns['active']} at work; turns completed {turns['completed']}, failed {turns['failed']}"
-    )
-
-
 def _work(work: Mapping[str, int]) -> str:
     names = ("ready", "leased", "running", "blocked", "retry_pending")
     text = ", ".join(f"{name} {work[f'{name}_count']}" for name in names)
     return f"{text}    expired leases: {work['expired_lease_count'] or NOTHING}"
+
+
+def _agents(view: View) -> str:
+    summary = acp_summary(view.config, view.status, view.facts.acp_sessions if view.facts else 0)
+    if summary["error"]:
+        return f"unavailable: {summary['error']}"
+    text = f"available, {plural(view.facts.acp_sessions if view.facts else 0, 'session')} stored"
+    said = view.status.get("acp")
+    if not view.live or not isinstance(said, dict):
+        return text
+    turns = said["turns"]
+    return f"{text}, {turns['active']} working now, {plural(turns['completed'], 'turn')} done, {turns['failed']} failed"
 
 
 def _config(view: View) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import cast
 
 from loong_gateway.base.faults import CommandError
-from loong_gateway.base.wording import one_line
 from loong_gateway.commands.common import Context
+from loong_gateway.commands.key_values import key_values
 from loong_gateway.commands.rpc_client import RpcRefused
 from loong_gateway.commands.through_gateway import change
 from loong_gateway.control.work_units import VERBS, Field, Verb, checked
@@ -147,12 +147,12 @@ def _lines(verb: str, answer: Json) -> list[str]:
             "no such work unit is stored"
         ]
     if verb == "events":
-        return [_line(cast(Json, one)) for one in cast("list[object]", answer["events"])]
+        return [key_values(cast(Json, one)) for one in cast("list[object]", answer["events"])]
     if verb == "claim":
         if not answer["claimed"]:
             return ["claimed=false"]
         return [f"claimed=true {_unit_line(cast(Json, answer['snapshot']))}"]
-    return [_unit_line(answer) if "work_unit" in answer else _line(answer)]
+    return [_unit_line(answer) if "work_unit" in answer else key_values(answer)]
 
 
 def _unit_line(snapshot: Json) -> str:
@@ -162,23 +162,4 @@ def _unit_line(snapshot: Json) -> str:
     shown["lease_owner"] = lease.get("owner")
     shown["lease_expires_at_ms"] = lease.get("expires_at_ms")
     shown["blocked_by"] = ",".join(cast("list[str]", unit["blocked_by_work_unit_ids"])) or None
-    return _line({**shown, "last_error": unit["last_error"], "title": unit["title"]})
-
-
-def _line(values: Json) -> str:
-    return " ".join(f"{name}={_said(value)}" for name, value in values.items())
-
-
-def _said(value: object) -> str:
-    """A value as one word where it is one, else in JSON."""
-    if value is None:
-        return "-"
-    if (
-        isinstance(value, str)
-        and value
-        and value == one_line(value)
-        and " " not in value
-        and '"' not in value
-    ):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    return key_values({**shown, "last_error": unit["last_error"], "title": unit["title"]})

@@ -103,13 +103,13 @@ class McpServer:
 
 @dataclass(frozen=True)
 class AcpBackend:
-    """[acp.backends.NAME]."""
+    """[acp.backends.NAME]; each of `env` is text, or a SecretRef."""
 
     name: str
     command: str | None = None
     args: tuple[str, ...] = ()
     cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: Mapping[str, object] = field(default_factory=dict, repr=False)
     pass_env: tuple[str, ...] = ()
 
 

@@ -5,6 +5,7 @@ Adding a service that speaks a known protocol is adding a row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ __all__ = ["KINDS", "REGION", "REGION_ENV", "Kind", "canonical", "placed"]
 # Stands in addresses for the region, which the first of these variables that is set names.
 REGION = "<region>"
 REGION_ENV = ("BEDROCK_AWS_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+_REGION = re.compile("[a-z0-9-]{1,40}")
 _ARK_EFFORTS = ("none", "minimal", "low", "medium", "high")
 
 
@@ -205,9 +207,10 @@ def canonical(name: str) -> str | None:
 
 
 def placed(kind: Kind, environ: Mapping[str, str]) -> Kind:
-    """The kind with its region in its addresses; as it is where none is needed, or none is set."""
+    """The kind with its region in its addresses; as it is where none is needed, or what is set cannot be one."""
     region = next((environ[name].strip() for name in REGION_ENV if environ.get(name, "").strip()), "")
-    if not region or REGION not in kind.base_url:
+    # It becomes a part of the host that keys are sent to.
+    if not _REGION.fullmatch(region) or REGION not in kind.base_url:
         return kind
     base_url, models_path = (text.replace(REGION, region) for text in (kind.base_url, kind.models_path))
     return replace(kind, base_url=base_url, models_path=models_path)

@@ -30,7 +30,6 @@ from loong_gateway.config.mcp_settings import read_mcp
 from loong_gateway.config.port_checks import (
     check_auth,
     check_hook_token,
-    check_model_tools,
     check_origins,
     check_tools,
 )
@@ -241,7 +240,8 @@ def _build(root: Table, path: str, source: bytes | None, *, dev: bool) -> Config
     gateway = _gateway(tables["gateway"], read["gateway"], dev=dev)
     warn_what_will_not_work(root, channels, gateway, answers=bool(providers))
     tools, servers = read_tools(root), read_mcp(root)
-    check_model_tools(root.child("tools"), tools.allow, servers)
+    for table, allowed in ((root, tools.allow), (tables["gateway"], gateway.tools_allow)):
+        check_tools(table.child("tools"), allowed, servers)
     return Config(
         path=path,
         exists=source is not None,
@@ -293,7 +293,6 @@ def _gateway(table: Table, values: dict[str, Any], *, dev: bool) -> GatewaySetti
     auth_mode = auth["mode"] or _auth_mode(auth, table.reading.environ)
     check_auth(auth_table, auth, auth_mode)
     check_origins(children["controlUi"], control_ui["allowed_origins"])
-    check_tools(children["tools"], tools["allow"])
     if "port" not in table and dev:
         values["port"] = DEV_PORT
     return GatewaySettings(

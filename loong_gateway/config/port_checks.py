@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from loong_gateway.base.wording import nearest, one_line
 from loong_gateway.config.secrets import SecretUnavailable, is_configured, peek, resolve
-from loong_gateway.config.settings import MODEL_TOOLS, PORT_TOOLS
+from loong_gateway.config.settings import MODEL_TOOLS
 from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.config.tables import Table
 
-__all__ = ["check_auth", "check_hook_token", "check_model_tools", "check_origins", "check_tools"]
+__all__ = ["check_auth", "check_hook_token", "check_origins", "check_tools"]
 
 SHORTEST_SECRET = 16
 
@@ -44,11 +44,13 @@ def check_origins(table: Table, origins: Iterable[str]) -> None:
             )
 
 
-def check_tools(table: Table, allowed: Iterable[str], known: Sequence[str] = PORT_TOOLS) -> None:
-    """Note what is allowed and is no tool."""
+def check_tools(table: Table, allowed: Iterable[str], servers: Iterable[str]) -> None:
+    """Note what is allowed and is no tool. Which tools a server of MCP has is not known before it runs."""
+    prefixes = tuple(f"mcp.{server}." for server in servers)
+    known = [*MODEL_TOOLS, *(f"{prefix}*" for prefix in prefixes)]
     for name in allowed:
-        if name not in known:
-            near = nearest(name, list(known))
+        if name not in known and not name.startswith(prefixes):
+            near = nearest(name, known)
             # A pattern is written for the names that it would stand for.
             meant = [one for one in known if one.startswith(name.rstrip("*"))] or known
             table.add(
@@ -59,13 +61,6 @@ def check_tools(table: Table, allowed: Iterable[str], known: Sequence[str] = POR
                 suggestion=f"; did you mean {near}?" if near else "",
                 known=near or ", ".join(meant),
             )
-
-
-def check_model_tools(table: Table, allowed: Iterable[str], servers: Iterable[str]) -> None:
-    """As `check_tools`, for what turns may use. Which tools a server of MCP has is not known before it runs."""
-    prefixes = tuple(f"mcp.{server}." for server in servers)
-    ours = [name for name in allowed if not name.startswith(prefixes or "\0")]
-    check_tools(table, ours, [*MODEL_TOOLS, *(f"{prefix}*" for prefix in prefixes)])
 
 
 def _warn_unavailable(table: Table, name: str, ref: SecretRef) -> None:

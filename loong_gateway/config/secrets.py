@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from typing import Callable
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.base.child import run_child
@@ -24,6 +25,7 @@ __all__ = [
     "parts_of",
     "peek",
     "resolve",
+    "resolve_variables",
     "shape_problem",
 ]
 
@@ -53,6 +55,16 @@ def resolve(ref: SecretRef, environ: Mapping[str, str]) -> str:
     if ref.form == "inline":
         return _checked(str(ref.value), "the config", ref)
     return _from_env(ref.fallback_env, ref, environ)
+
+
+def resolve_variables(written: Mapping[str, object], secret: Callable[[SecretRef], str]) -> dict[str, str]:
+    """The variables of a program, each text or a SecretRef, with what `secret` gives for the latter.
+
+    Blocks and raises as `secret` does.
+    """
+    return {
+        name: secret(value) if isinstance(value, SecretRef) else str(value) for name, value in written.items()
+    }
 
 
 def is_configured(ref: SecretRef, environ: Mapping[str, str]) -> bool:

@@ -250,7 +250,8 @@ def _expected_text(field: Field, value: object) -> str | None:
 
 def _weight(value: object) -> int:
     try:
-        return len(json.dumps(value, allow_nan=False))
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        return len(text) if _is_unicode(text) else LONGEST_PAYLOAD + 1
     except (ValueError, RecursionError):
         # Not a number, or nested too deeply to be written down.
         return LONGEST_PAYLOAD + 1

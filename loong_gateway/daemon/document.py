@@ -42,6 +42,8 @@ class OwnerFacts:
     provider: Mapping[str, object] | None
     audit: Mapping[str, object]
     acp: Mapping[str, object] | None = None
+    # What the model may call at this moment.
+    tools: Sequence[str] = ()
 
 
 def degraded_reasons(facts: OwnerFacts) -> list[str]:
@@ -83,6 +85,7 @@ def status_document(facts: OwnerFacts) -> dict[str, object]:
         "provider": None if facts.provider is None else dict(facts.provider),
         **({} if facts.acp is None else {"acp": dict(facts.acp)}),
         "audit": dict(facts.audit),
+        "tools": list(facts.tools),
         "owner_token": facts.owner_token,
         **{key: value for key, value in facts.identity.items() if key != "pid"},
     }

@@ -49,6 +49,7 @@ class Report:
             provider=engine.providers.facts(),
             acp=engine.answering.agents.snapshot(),
             audit=self._audit(),
+            tools=tuple(tool.name for tool in engine.answering.tools.for_turns()),
         )
 
     def document(self) -> dict[str, object]:

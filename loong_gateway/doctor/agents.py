@@ -32,7 +32,8 @@ def _check(inspection: Inspection, config: Config, agent: str) -> Check:
     except ProviderFault as fault:
         return failed(name, f"{fault}.", fault.fix)
     command = str(backend.command)
-    path = child_environment(backend.pass_env, backend.env, inspection.environ).get("PATH", os.defpath)
+    given = child_environment(backend.pass_env, {}, inspection.environ).get("PATH", os.defpath)
+    path = str(backend.env.get("PATH", given))
     if shutil.which(os.path.join(cwd, command) if "/" in command else command, path=path) is None:
         return failed(
             name,

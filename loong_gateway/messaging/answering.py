@@ -59,7 +59,9 @@ class Answering:
             AcpParts(
                 parts.store,
                 config=config,
-                starts=AgentStarts(parts.threads, timers, parts.clock, parts.environ, parts.home),
+                starts=AgentStarts(
+                    parts.threads, timers, parts.clock, parts.environ, parts.home, self.resolve_secret
+                ),
                 permit=AgentPermits(config, self.approvals, parts.audit).permit,
                 audit=parts.audit,
                 threads=parts.threads,

@@ -118,7 +118,7 @@ class Asking:
         finally:
             self._metrics.observe("turn", self._clock.monotonic_s() - begin_s)
 
-    def kept(self, session: str | None) -> None:
+    def answer_kept(self, session: str | None) -> None:
         """Hear that an answer in this session is on disk. Never blocks."""
         if self._summaries is not None and session is not None:
             self._summaries.kept(session)

@@ -19,7 +19,10 @@ __all__ = ["EngineParts"]
 
 @dataclass(frozen=True)
 class EngineParts:
-    """What an engine is given: the world around it."""
+    """What an engine is given.
+
+    `provider_state` is the file for the health of keys, None without one; in `home` no agent may work.
+    """
 
     store: Store
     threads: ThreadRegistry

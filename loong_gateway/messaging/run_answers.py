@@ -141,7 +141,7 @@ class RunAnswers:
         if kept is not None and parts and account is not None:
             self._sends.release(account, parts)
         if kept is not None and answered.is_remembered:
-            self._asking.kept(request.session)
+            self._asking.answer_kept(request.session)
         return kept
 
     def _alongside(

@@ -85,6 +85,9 @@ class ToolRounds:
 
         A turn that was begun before goes on where it was: what is known is neither asked nor done again.
         """
+        if self.kept.has(origin.turn):
+            # What is left of it may need a tool server that has only just been started.
+            self._tools.prepare()
         # A caller that brings its own tools runs them itself.
         offered = [] if call.options.tools else self._tools.for_turns()
         if not offered and not self.kept.has(origin.turn):

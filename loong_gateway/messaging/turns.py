@@ -187,7 +187,7 @@ class Turns:
             return Later(DeliveryTask(self._delivery, _group(row), again=True), 0.0)
         self._metrics.add(f"turns:{inbound.address.surface}")
         self.runs.ended(row.seq, outcome.text, outcome.error)
-        self._asking.kept(outcome.session)
+        self._asking.answer_kept(outcome.session)
         return Later(DeliveryTask(self._delivery, parts[0].group, fresh=kept), 0.0) if parts else None
 
     def settle_by_seq(self, seq: int, outcome: Outcome) -> Later | None:

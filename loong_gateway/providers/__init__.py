@@ -1,1 +1,1 @@
-"""Language-model providers: kinds as data, one file per wire protocol."""
+"""Language-model providers: one service for every profile, one file per wire protocol, keys and their health."""

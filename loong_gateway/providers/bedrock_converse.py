@@ -69,7 +69,7 @@ class BedrockConverse(Wire):
             "inferenceConfig": settings or None,
             "toolConfig": _tools(messages, options),
         }
-        url = self.url.replace(MODEL_MARK, quote(model, safe=""))
+        url = self.url.replace(MODEL_MARK, quote(model, safe="", errors="replace"))
         if "stream" in optional:
             url += "-stream"
         return Request(url, set_only(body), "stream" in optional, optional.keys())

@@ -14,6 +14,7 @@ from loong_gateway.providers.errors import AttemptFailed, Failure, shape_failure
 __all__ = ["Catalog", "Model", "choose", "read_models"]
 
 MAX_CANDIDATES = 4
+_LATEST = 1 << 53
 _LIST_PATHS = (("data",), ("modelSummaries",), ("models",), ("Result", "Items"), ("result", "models"))
 _NOT_CHAT_WORDS = ("embedding", "whisper", "tts", "dall-e", "moderation")
 _NOT_CHAT_DOMAINS = ("embedding", "image", "video")
@@ -57,15 +58,19 @@ def _read_model(entry: Any) -> Model:
         return Model(entry)
     names = (entry.get(key) for key in ("id", "modelId", "name", "model"))
     name = next((name for name in names if isinstance(name, str) and name), "")
-    created = entry.get("created")
     life = entry.get("modelLifecycle")
     status = str(entry.get("status") or (life.get("status") if isinstance(life, dict) else "") or "").lower()
     return Model(
         name,
-        float(created) if isinstance(created, (int, float)) and not isinstance(created, bool) else 0.0,
+        _moment(entry.get("created")),
         chat=_can_chat(entry, name) and status not in _DEAD and entry.get("archived") is not True,
         fading=status in _FADING or entry.get("deprecated") is True,
     )
+
+
+def _moment(value: object) -> float:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LATEST
+    return float(value) if good else 0.0  # type: ignore[arg-type]
 
 
 def _can_chat(entry: dict[str, Any], name: str) -> bool:

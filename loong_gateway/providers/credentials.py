@@ -46,6 +46,9 @@ class KeyRing:
         # One reference, replaced whole: the keys of each of `_refs`, None before they were first had.
         self._known: list[list[str] | None] = [None] * len(self._refs)
         self._fetched = False
+        # Why the last fetch did not give all, and how many there were: who waited for one shares its outcome.
+        self._missing: SecretUnavailable | None = None
+        self._fetches = 0
         self._read_at = 0.0
 
     def ordered(self, *, optional: bool = False) -> list[str]:
@@ -54,13 +57,16 @@ class KeyRing:
         `optional` says that this call works without. Raises ProviderFault of kind secret_missing.
         Blocks only for the first fetch; later ones are made by one caller while the others use what is known.
         """
+        seen = self._fetches
         if self._is_due() and self._guard.acquire(blocking=not self._fetched):
             try:
-                if self._is_due():
-                    self._fetch(optional=optional)
+                if self._is_due() and self._fetches == seen:
+                    self._fetch()
             finally:
                 self._guard.release()
-        known = self._known
+        known, why = self._known, self._missing
+        if why is not None and not any(known) and not optional:
+            raise ProviderFault("secret_missing", why.message, where=why.where or "", fix=why.fix or "")
         keys = self.keys()
         return self.health.order(keys, _tokens(self._refs, known)) or [""]
 
@@ -69,10 +75,11 @@ class KeyRing:
         return list(dict.fromkeys(key for part in self._known for key in part or ()))
 
     def refused(self, used: str) -> None:
-        """The provider did not accept `used`: look again, unless somebody has. Blocks."""
+        """The provider did not accept `used`: look again, unless somebody has, also while this waited. Blocks."""
+        seen = self._fetches
         with self._guard:
-            if not used or used in self.keys():
-                self._fetch(optional=True)
+            if self._fetches == seen and (not used or used in self.keys()):
+                self._fetch()
 
     def judged(self, key: str, failure: Failure | None) -> None:
         """What became of a call with this key: None for an answer."""
@@ -94,7 +101,7 @@ class KeyRing:
     def _is_due(self) -> bool:
         return not self._fetched or self._clock() - self._read_at >= LOOK_AGAIN_S
 
-    def _fetch(self, *, optional: bool) -> None:
+    def _fetch(self) -> None:
         self._read_at = self._clock()
         known = list(self._known)
         missing: list[SecretUnavailable] = []
@@ -105,12 +112,10 @@ class KeyRing:
                 # The old value serves on: a file may be missing for a moment while it is being replaced.
                 if ref.form != "absent" or self._required:
                     missing.append(error)
-        if any(known) or not (missing and not optional):
-            self._known = known
-            self._fetched = self._fetched or any(known) or not missing
-            return
-        why = missing[-1]
-        raise ProviderFault("secret_missing", why.message, where=why.where or "", fix=why.fix or "") from why
+        self._known = known
+        self._missing = missing[-1] if missing else None
+        self._fetched = self._fetched or any(known) or not missing
+        self._fetches += 1
 
 
 def _leads_somewhere(ref: SecretRef) -> bool:

@@ -64,13 +64,16 @@ class KeyHealth:
         self._guard = threading.Lock()
         self._states: dict[str, _State] = {}
         self._uses = 0
+        # With a single key there is nothing to choose, so nothing to remember of its uses.
+        self._alone = False
         self._changed = False
 
     def order(self, keys: Sequence[str], first: int) -> list[str]:
         """The keys as they should be tried: none is left out. The `first` ones go before the others while they are
         well, keys that are well before those that failed, then whoever rested longest, or recovers soonest."""
         with self._guard:
-            if self._rules.observed or len(keys) < 2:
+            self._alone = len(keys) < 2
+            if self._rules.observed or self._alone:
                 return list(keys)
 
             def rank(place: int) -> tuple[float, ...]:
@@ -84,8 +87,9 @@ class KeyHealth:
     def using(self, key: str) -> None:
         """The key is about to be sent."""
         with self._guard:
-            self._uses += 1
-            self._state(key).used = self._uses
+            if not self._alone:
+                self._uses += 1
+                self._state(key).used = self._uses
 
     def failed(self, key: str, kind: str, at_least_s: float = 0.0) -> None:
         """A call with this key ended with a failure of this kind; the provider asked for `at_least_s`."""
@@ -104,7 +108,7 @@ class KeyHealth:
     def worked(self, key: str) -> None:
         """A call with this key was answered."""
         with self._guard:
-            state = self._states.get(_digest(key))
+            state = self._states.get(_digest(key)) if self._states else None
             if state is not None and state.failures:
                 state.failures, state.until_ms, state.kind = 0, 0, ""
                 self._changed = True

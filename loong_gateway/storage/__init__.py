@@ -1,1 +1,1 @@
-"""The disk: one SQLite file, one writer, the durable queues and histories on top of it."""
+"""The disk: one SQLite file, one writer, the durable queues, histories and work units on top of it."""

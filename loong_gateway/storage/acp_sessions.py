@@ -11,6 +11,7 @@ import sqlite3
 from dataclasses import astuple, dataclass, fields
 
 from loong_gateway.storage import migrations
+from loong_gateway.storage.payloads import storable
 
 __all__ = [
     "STATES_AT_REST",
@@ -64,17 +65,16 @@ _HOLDERS = ", ".join("?" for _ in fields(AcpSession))
 
 def keep(conn: sqlite3.Connection, session: AcpSession) -> None:
     """Store what is known of a session now."""
-    conn.execute(
-        f"INSERT OR REPLACE INTO acp_sessions({_COLUMNS}) VALUES({_HOLDERS})",
-        astuple(session),
-    )
+    # What agents and platforms call things may hold lone surrogates.
+    values = [storable(value) if isinstance(value, str) else value for value in astuple(session)]
+    conn.execute(f"INSERT OR REPLACE INTO acp_sessions({_COLUMNS}) VALUES({_HOLDERS})", values)
 
 
 def find(conn: sqlite3.Connection, session_key: str) -> AcpSession | None:
     """The session of a key."""
     row = conn.execute(
         f"SELECT {_COLUMNS} FROM acp_sessions WHERE session_key = ?",  # noqa: S608  constants
-        (session_key,),
+        (storable(session_key),),
     ).fetchone()
     return None if row is None else AcpSession(*row)
 

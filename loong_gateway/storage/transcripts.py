@@ -7,8 +7,9 @@ something is said in it.
 
 from __future__ import annotations
 
+import operator
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loong_gateway.base.ids import new_id
@@ -26,6 +27,7 @@ __all__ = [
     "forget",
     "history",
     "is_known",
+    "page",
     "remember",
     "route",
     "routes",
@@ -33,8 +35,8 @@ __all__ = [
     "routes_from",
     "sessions",
     "start_new",
+    "stretches",
     "tail",
-    "whole",
     "window",
 ]
 
@@ -42,7 +44,6 @@ __all__ = [
 MOST_CHARACTERS = 400_000
 # More at once would keep others from writing.
 MOST_COPIED = 10_000
-_CHUNK = 200
 
 _TOUCH = """INSERT INTO session(id, route, started_ms, last_ms, messages) VALUES(?, ?, ?, ?, ?)
     ON CONFLICT(id) DO UPDATE SET last_ms = excluded.last_ms, messages = messages + excluded.messages,
@@ -107,7 +108,7 @@ def remember(
 
 def window(conn: sqlite3.Connection, session: str, turns: int) -> list[tuple[str, str]]:
     """(role, text) of the last `turns` turns, oldest first; see `tail`."""
-    return [(role, text) for _, role, text in tail(conn, session, turns)]
+    return list(map(operator.itemgetter(1, 2), tail(conn, session, turns)))
 
 
 def tail(conn: sqlite3.Connection, session: str, turns: int, *, after: int = 0) -> list[tuple[int, str, str]]:
@@ -127,7 +128,7 @@ def tail(conn: sqlite3.Connection, session: str, turns: int, *, after: int = 0) 
         "SELECT n, role, text FROM transcript WHERE session = ? AND n >= ? AND n > ? ORDER BY n",
         (storable(session), first, after),
     ).fetchall()
-    if sum([len(text) for _, _, text in rows]) <= MOST_CHARACTERS:
+    if sum(map(len, map(operator.itemgetter(2), rows))) <= MOST_CHARACTERS:
         return rows
     left, start = MOST_CHARACTERS, len(rows)
     for index in range(len(rows) - 1, -1, -1):
@@ -279,26 +280,19 @@ def copy(conn: sqlite3.Connection, route: str, target: str, now_ms: int) -> int:
     return copied
 
 
-def whole(conn: sqlite3.Connection, route: str) -> Iterator[tuple[str, MessageRow]]:
-    """Everything said in a route, stretch by stretch, oldest first: the id of the stretch and the message.
+def stretches(conn: sqlite3.Connection, route: str) -> list[str]:
+    """The sessions of a route, oldest first."""
+    rows = conn.execute("SELECT id FROM session WHERE route = ? ORDER BY n", (storable(route),))
+    return [str(row[0]) for row in rows]
 
-    Reads some at a time, so that one of any length can be told.
-    """
-    stretches = conn.execute(
-        "SELECT id FROM session WHERE route = ? ORDER BY n", (storable(route),)
-    ).fetchall()
-    for (stretch,) in stretches:
-        last = 0
-        while True:
-            rows = conn.execute(
-                "SELECT n, role, at_ms, text FROM transcript WHERE session = ? AND n > ? ORDER BY n LIMIT ?",
-                (stretch, last, _CHUNK),
-            ).fetchall()
-            for row in rows:
-                yield str(stretch), MessageRow(*row)
-            if len(rows) < _CHUNK:
-                break
-            last = rows[-1][0]
+
+def page(conn: sqlite3.Connection, session: str, after: int, limit: int) -> list[MessageRow]:
+    """At most `limit` messages of a session that are numbered above `after`, oldest first."""
+    rows = conn.execute(
+        "SELECT n, role, at_ms, text FROM transcript WHERE session = ? AND n > ? ORDER BY n LIMIT ?",
+        (storable(session), after, limit),
+    )
+    return [MessageRow(*row) for row in rows]
 
 
 def _archived(conn: sqlite3.Connection) -> str:

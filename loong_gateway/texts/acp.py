@@ -23,6 +23,12 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         "write the program that speaks the Agent Client Protocol, then: loong validate-config",
         2,
     ),
+    "acp.no_secret": (
+        "a secret of the environment of backend {backend} cannot be had: {detail}",
+        "acp.backends.{backend}.env",
+        "make it available, then: loong runtime acp doctor",
+        2,
+    ),
     "acp.no_directory": (
         "agent {agent} has no directory to work in: {detail}",
         "acp.backends.{backend}.cwd",

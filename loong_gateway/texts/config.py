@@ -198,7 +198,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "config.provider.region_missing": (
-        "needs a region for kind {kind}, and none of {names} is set",
+        "needs a region for kind {kind}, and none is set in {names}",
         None,
         "set {first}, or write base_url",
         2,

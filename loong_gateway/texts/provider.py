@@ -13,7 +13,7 @@ TEXTS: dict[str, tuple[str, str | None, str | None, int]] = {
         2,
     ),
     "provider.region_missing": (
-        "kind {kind} needs a region, and none of {names} is set",
+        "kind {kind} needs a region, and none is set in {names}",
         "{setting}",
         "set {name}, or write base_url, then: loong list-models",
         2,

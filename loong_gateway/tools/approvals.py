@@ -29,7 +29,10 @@ MOST_WAITING = 32
 # Calls that a client of the port makes by itself keep one of its few threads each.
 MOST_DIRECT = 4
 MOST_DECIDED = 256
-SHOWN = 160
+# What a person is shown in a chat, and what an operator may look at. Nobody shall approve what was hidden from them.
+TOLD = 1000
+SHOWN = 16_384
+MORE = " [and {more} characters more: loong approvals list shows them]"
 ASKED = "May I run {tool}{summary}? Answer /approve {id} or /deny {id} within {time}."
 
 # Tells the conversation of an origin a text under a name that is used once, until a wall clock time in ms. May block.
@@ -94,7 +97,7 @@ class ApprovalDesk:
             if origin.address is not None:
                 text = ASKED.format(
                     tool=tool,
-                    summary=f" with {call.summary}" if call.summary else "",
+                    summary=f" with {_told(call.summary)}" if call.summary else "",
                     id=call.id,
                     time=duration(math.ceil(patience.remaining())),
                 )
@@ -187,6 +190,10 @@ def _new_id(taken: Mapping[str, object]) -> str:
 
 
 def _summary(arguments: Mapping[str, object]) -> str:
-    """The arguments on one line, cut, without anything that steers a terminal or looks like a command of ours."""
-    words = ", ".join(f"{name}={one_line(value, SHOWN)}" for name, value in arguments.items())
-    return one_line(words, SHOWN)
+    """The arguments on one line, without anything that steers a terminal or looks like a command of ours."""
+    return one_line(", ".join(f"{name}={one_line(value, SHOWN)}" for name, value in arguments.items()), SHOWN)
+
+
+def _told(summary: str) -> str:
+    more = len(summary) - TOLD
+    return summary if more <= 0 else summary[:TOLD] + MORE.format(more=more)

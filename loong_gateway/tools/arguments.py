@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
+from loong_gateway.base.strict_json import read_json
 from loong_gateway.tools.contract import BadArgument, Tool
 
 __all__ = ["checked", "parsed", "schema_of"]
@@ -15,8 +15,8 @@ def parsed(given: Mapping[str, object] | str) -> Mapping[str, object]:
     if not isinstance(given, str):
         return given
     try:
-        value = json.loads(given) if given.strip() else {}
-    except (ValueError, RecursionError):
+        value = read_json(given) if given.strip() else {}
+    except ValueError:
         raise BadArgument("the arguments are not valid JSON") from None
     if not isinstance(value, dict):
         raise BadArgument("the arguments must be a JSON object")

@@ -79,10 +79,20 @@ class Tools:
         self._approvals = approvals
         fixed = tuple(tools)
         self._sources: tuple[ToolSource, ...] = (lambda: fixed,)
+        self._preparations: tuple[Callable[[], None], ...] = ()
 
-    def add(self, source: ToolSource) -> None:
-        """Offer what `source` yields as well; of two tools of one name the one that was added first counts."""
+    def add(self, source: ToolSource, prepare: Callable[[], None] = lambda: None) -> None:
+        """Offer what `source` yields as well; of two tools of one name the one that was added first counts.
+
+        `prepare` blocks until `source` has had its time to begin.
+        """
         self._sources = (*self._sources, source)
+        self._preparations = (*self._preparations, prepare)
+
+    def prepare(self) -> None:
+        """Wait until every source yields what it has, or has failed to. Blocks."""
+        for prepare in self._preparations:
+            prepare()
 
     def invoke(self, request: ToolRequest) -> ToolOutcome:
         """See control.ToolDesk."""

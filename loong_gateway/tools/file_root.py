@@ -50,10 +50,8 @@ class FileRoot:
     @contextlib.contextmanager
     def directory(self, parts: Sequence[str]) -> Iterator[int]:
         """An open directory below the root, for as long as the block runs. Raises ToolFailed and OSError."""
-        for path in self._protected:
-            if os.path.commonpath((self._root, path)) == path:
-                raise ToolFailed("tools.file_root lies in the gateway's own directory")
         closed = self._closed()
+        _refuse_below(self._root, closed)
         handle = os.open(self._root, _DIRECTORY)
         try:
             _refuse(os.fstat(handle), closed)
@@ -115,6 +113,15 @@ class FileRoot:
                 row = os.stat(path)
                 found.add((row.st_dev, row.st_ino))
         return found
+
+
+def _refuse_below(path: str, closed: set[tuple[int, int]]) -> None:
+    """Told by the directories themselves: a name may have other letters, or lead through a mount."""
+    while (above := os.path.dirname(path)) != path:
+        path = above
+        found = os.stat(path)
+        if (found.st_dev, found.st_ino) in closed:
+            raise ToolFailed("tools.file_root lies in the gateway's own directory")
 
 
 def _refuse(found: os.stat_result, closed: set[tuple[int, int]]) -> None:

@@ -17,7 +17,7 @@ from loong_gateway.base.stdio_peer import PeerFailed, PeerProgram
 from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.wording import one_line
 from loong_gateway.config.agent_snapshot import McpServer
-from loong_gateway.config.secrets import SecretUnavailable, resolve
+from loong_gateway.config.secrets import SecretUnavailable, resolve, resolve_variables
 from loong_gateway.config.snapshot import Config, SecretRef
 from loong_gateway.logs.redaction import Redactor
 from loong_gateway.tools.contract import Tool, ToolContext, ToolFailed
@@ -59,12 +59,8 @@ def is_wanted(config: Config, name: str) -> bool:
 
 def _program_of(server: McpServer, world: ServerWorld, cwd: str) -> PeerProgram:
     """What to start, with the secrets of its environment. Blocks; raises SecretUnavailable."""
-    env = {
-        name: world.secret(value) if isinstance(value, SecretRef) else str(value)
-        for name, value in server.env.items()
-    }
     command = (server.command or "", *server.args)
-    given = child_environment(server.pass_env, env, world.environ)
+    given = child_environment(server.pass_env, resolve_variables(server.env, world.secret), world.environ)
     return PeerProgram(f"mcp:{server.name}", command, cwd, given)
 
 
@@ -124,14 +120,17 @@ class McpServers:
             gather(self._world.threads, "mcp", {id(one): one.care for one in due}, Deadline(longest))
 
     def tick(self) -> bool:
-        """Start in the background what is wanted and does not run; True when `problems` changed. Never blocks."""
+        """Start in the background what is wanted and does not run. Never blocks.
+
+        True when `problems` or the names of `tools` changed.
+        """
         for server in self._wanted():
             if server.is_due() and not self._stop.is_set():
                 try:
                     self._world.threads.spawn(f"mcp-start:{server.name}", server.care)
                 except RuntimeError:
                     logger.warning("no thread for the server %s: the system gives no more", server.name)
-        before, self._told = self._told, self.problems()
+        before, self._told = self._told, [*self.problems(), *(tool.name for tool in self.tools())]
         return before != self._told
 
     def facts(self) -> Sequence[Mapping[str, object]]:
@@ -217,6 +216,7 @@ class _Server:
 
     def tools(self) -> list[Tool]:
         """What it offers now. Quick."""
+        self._look()
         with self._changed:
             client = self._client if self._state == READY else None
         return [] if client is None else [self._tool(one) for one in client.tools]

@@ -57,8 +57,6 @@ class McpClient:
         threads: ThreadRegistry,
         deadline: Deadline,
         stop: StopToken,
-        *,
-        limits: PeerLimits = LIMITS,
     ) -> None:
         """Start it, greet it, list its tools. Blocks; raises PeerFailed, with which nothing of it is left."""
         self._name = program.name
@@ -66,7 +64,7 @@ class McpClient:
         self.tools: Sequence[RemoteTool] = ()
         self.skipped: Sequence[str] = ()
         self.peer = StdioPeer(
-            program, threads, on_request=_answer, on_notice=self._take_notice, limits=limits
+            program, threads, on_request=_answer, on_notice=self._take_notice, limits=LIMITS
         )
         try:
             self.version, capabilities = self._greet(deadline, stop)

@@ -42,7 +42,8 @@ def turns_may_call(config: Config, name: str) -> bool:
 def port_may_call(config: Config, name: str) -> bool:
     """Whether a client of the port may by itself."""
     settings = config.gateway
-    return name in settings.tools_allow and name not in settings.tools_deny and name not in HARD_DENIED
+    listed = _listed(name, settings.tools_allow) and not _listed(name, settings.tools_deny)
+    return listed and name not in HARD_DENIED
 
 
 def needs_approval(config: Config, tool: Tool) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from loong_gateway.acp.dispatch import Decision, agents_of, backend_of
-from loong_gateway.acp.starts import launchable
+from loong_gateway.acp.starts import directory_of, launchable
 from loong_gateway.config.agent_snapshot import AcpBackend
 from loong_gateway.config.snapshot import Config
 from loong_gateway.providers.contract import ProviderFault
@@ -29,7 +29,8 @@ def acp_summary(config: Config, status: Json, persisted: int) -> dict[str, objec
     if config.acp.enabled:
         availability = "available"
         try:
-            launchable(config, config.acp.default_agent)
+            agent = config.acp.default_agent
+            directory_of(config, agent, launchable(config, agent), "")
         except ProviderFault as fault:
             availability, error = "unavailable", str(fault)
     snapshot = _snapshot(status)

@@ -60,15 +60,17 @@ def operator_summary(
     next_actions: Sequence[tuple[str, str]],
     *,
     trouble: str = "",
-    audit: Json | None = None,
+    said: Json | None = None,
 ) -> dict[str, object]:
     """The whole document.
 
     `status` is that of `gateway status --json`, `channels` that of `channels --json`, `facts` what the store holds
     (None when there is no store, or `trouble` says why it cannot be read), `next_actions` are (label, command),
-    `audit` is what is known of the journal.
+    `said` has what else the owner says: `audit`, of the journal, and `tools` as in `gateway_summary`.
     """
     profile = config.providers.get(config.active_provider or "")
+    said = said or {}
+    tools = said.get("tools")
     return {
         "config": config.path,
         "schema": {"version": SCHEMA_VERSION, "surface": "status", "purpose": "operator_runtime_summary"},
@@ -76,13 +78,13 @@ def operator_summary(
         "active_model": profile.model if profile is not None else None,
         "provider": status.get("provider"),
         "memory_profile": config.memory.profile,
-        "gateway": gateway_summary(config, status, channels),
+        "gateway": gateway_summary(config, status, channels, tools if isinstance(tools, list) else None),
         "acp": acp_summary(config, status, 0 if facts is None else facts.acp_sessions),
         "work_units": _work_units(facts, trouble),
         "next_actions": [{"label": label, "command": command} for label, command in next_actions],
         "recipes": [],
         "store": _store(facts),
-        "audit": dict(audit or {}),
+        "audit": said.get("audit") or {},
         "usage": None if facts is None else {"today": dict(facts.used_today)},
     }
 

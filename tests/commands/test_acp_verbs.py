@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.commands.loong_cli import ROOT, Loong, running_owner
+from tests.commands.loong_cli import ROOT, Here, Loong, running_owner
 
 AGENT = ROOT / "tests" / "fakes" / "acp_agent.py"
 
@@ -16,11 +16,11 @@ def home(tmp_path: pathlib.Path, manner: str = "good", more: str = "") -> Loong:
     work = tmp_path / "work"
     work.mkdir()
     backend = f'[acp.backends.codex]\ncommand = "{sys.executable}"\nargs = ["{AGENT}", "{manner}"]\ncwd = "{work}"\n'
-    return Loong(tmp_path, f'[acp]\nenabled = true\n{backend}env = {{ KEY = "s3cret" }}\n{more}')
+    return Here(tmp_path, f'[acp]\nenabled = true\n{backend}env = {{ KEY = "s3cret" }}\n{more}')
 
 
 def test_off_is_said_and_no_fault(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "")
+    loong = Here(tmp_path, "")
     status = loong("runtime", "acp", "status", "--json")
     assert (status.code, status.document["availability"], status.document["observability"]) == (
         0,
@@ -91,6 +91,30 @@ def test_the_large_doctor_looks_for_the_program_and_the_directory(tmp_path: path
     assert check() == "fail acp.backends.codex.command: there is no program /no/such/program."
     (tmp_path / "work").rmdir()
     assert "has no directory to work in" in check()
+
+
+def test_the_status_page_has_a_line_for_agents_that_are_on(tmp_path: pathlib.Path) -> None:
+    loong = home(tmp_path)
+
+    def line() -> list[str]:
+        return [line for line in loong("status").out.splitlines() if line.startswith("Agents")]
+
+    assert line() == ["Agents    available, 0 sessions stored"]
+    said = {"turns": {"active": 1, "queue_depth": 0, "completed": 2, "failed": 3}}
+    with running_owner(loong, acp=said):
+        assert line() == [
+            "Agents    available, 0 sessions stored, 1 working now, 2 turns done, 3 failed",
+        ]
+    loong.config.write_text(loong.config.read_text().replace(str(tmp_path / "work"), "/no/such/place"))
+    assert "unavailable: agent codex has no directory to work in: /no/such/place is not there" in line()[0]
+    loong.config.write_text(loong.config.read_text().replace("enabled = true", "enabled = false"))
+    assert line() == []
+
+
+def test_flags_of_other_programs_are_taken_and_said_to_do_nothing(tmp_path: pathlib.Path) -> None:
+    ran = Loong(tmp_path, '[provider]\nkind = "echo"\n')("ask", "--message", "hi", "--acp-cwd", "/x")
+    assert (ran.code, ran.out) == (0, "echo: hi\n")
+    assert ran.err == "warning: --acp-cwd does nothing here; what an agent is given stands in acp.backends\n"
 
 
 def test_an_agent_is_asked_through_the_gateway_only(tmp_path: pathlib.Path) -> None:

@@ -30,7 +30,7 @@ SEND = ("channels", "send", "telegram", "--target", "1001", "--text", "hello")
 
 
 def rows(loong: Loong) -> list[tuple[str, str]]:
-    with sqlite3.connect(loong.places.store) as conn:
+    with contextlib.closing(sqlite3.connect(loong.places.store)) as conn, conn:
         return conn.execute("SELECT state, coalesce(last_error, '') FROM outbox ORDER BY n").fetchall()
 
 

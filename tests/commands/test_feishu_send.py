@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import pathlib
@@ -48,7 +49,7 @@ def fake():
 
 
 def rows(loong: Loong) -> list[str]:
-    with sqlite3.connect(loong.places.store) as conn:
+    with contextlib.closing(sqlite3.connect(loong.places.store)) as conn, conn:
         return [state for (state,) in conn.execute("SELECT state FROM outbox ORDER BY n")]
 
 

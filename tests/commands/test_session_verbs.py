@@ -8,14 +8,13 @@ import os
 import pathlib
 import sqlite3
 import stat
-from importlib import import_module
+import subprocess
+import sys
 
 import pytest
 
 from loong_channels.contract import Address, Inbound
 from loong_gateway.base.faults import CommandError
-from loong_gateway.commandline.parser import parse
-from loong_gateway.commandline.verbs import find_verb
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.through_gateway import change
 from loong_gateway.control.runs import RunRequest
@@ -24,29 +23,11 @@ from loong_gateway.messaging.sessions import session_key
 from loong_gateway.storage import inbox, runs, summaries, transcripts, usage
 from loong_gateway.storage.local import LocalStore
 from loong_gateway.storage.usage import Spent
-from tests.commands.loong_cli import Loong, Ran, provider_config, running_owner
+from tests.commands.loong_cli import ROOT, Here, Loong, provider_config, running_owner
 from tests.fakes.model import FakeModel
 from tests.small_disk import mounted
 
 TELEGRAM = "agent:main:telegram:work:direct:1001"
-
-
-class Here(Loong):
-    """Runs its commands in this process, which takes a tenth of the time."""
-
-    def __call__(self, *args: str) -> Ran:
-        """Run one command to its end."""
-        call = find_verb(list(args))
-        module = import_module(f"loong_gateway.commands.{call.module}")
-        out, err = io.StringIO(), io.StringIO()
-        context = Context(
-            self.places, self.environ, stdin=None, stdout=out, stderr=err, json="--json" in args
-        )
-        try:
-            code = module.run(parse(call.verb, module, call.rest, args), context)
-        except CommandError as error:
-            code = context.report(error)
-        return Ran(code, out.getvalue(), err.getvalue())
 
 
 def fill(loong: Loong) -> None:
@@ -160,6 +141,52 @@ def test_an_export_holds_everything_and_is_private(loong: Loong, tmp_path: pathl
     assert path.read_text("utf-8").startswith("# notes")
     ran = loong(*page[:-1], str(tmp_path / "no" / "where"))
     assert (ran.code, "cannot be written" in ran.err) == (2, True)
+
+
+def test_a_page_steers_no_terminal_and_lines_hold_all(loong: Loong) -> None:
+    key, said = session_key("a\x1b[31m"), "red \x1b]0;title\x07\nnext\ttab"
+    LocalStore(loong.places).write(lambda conn: transcripts.remember(conn, key, said, "a", 1))
+    page = loong("sessions", "export", key, "--format", "markdown").out
+    assert page.startswith("# a\\x1b[31m\n") and "red \\x1b]0;title\\x07\nnext\ttab" in page
+    assert json.loads(loong("sessions", "export", key).out.splitlines()[0])["text"] == said
+
+
+def test_an_export_harms_no_file_beside_its_own(loong: Loong, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "notes.jsonl.part").write_text("mine")
+    before = set(os.listdir(tmp_path))
+    assert loong("sessions", "export", "notes", "--output", str(tmp_path / "notes.jsonl")).code == 0
+    assert (tmp_path / "notes.jsonl.part").read_text() == "mine"
+    assert set(os.listdir(tmp_path)) - before == {"notes.jsonl"}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/nowhere", path), os.mkdir])
+def test_an_export_replaces_nothing_but_a_file(loong: Loong, tmp_path: pathlib.Path, make) -> None:
+    path = str(tmp_path / "there")
+    make(path)
+    before = os.lstat(path)
+    ran = loong("sessions", "export", "notes", "--output", path, "--force")
+    assert (ran.code, "not a regular file" in ran.err) == (2, True)
+    assert os.lstat(path).st_ino == before.st_ino
+
+
+def test_an_export_that_nobody_reads_on_holds_nothing(loong: Loong) -> None:
+    """As with a pager that somebody looks at for an hour."""
+    key, said = session_key("long"), [("user", "x" * 4000)] * 1200
+    LocalStore(loong.places).write(lambda conn: transcripts.append(conn, key, said, 1))
+    reader, writer = os.pipe()
+    with (
+        os.fdopen(reader, "rb") as out,
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "loong.py"), "sessions", "export", "long"],
+            stdout=writer,
+            env=loong.environ,
+        ) as process,
+    ):
+        os.close(writer)
+        out.read(1)
+        LocalStore(loong.places, lock_s=5.0).write(lambda conn: None)
+        assert 1 + len(out.read()) > 1200 * 4000
+        assert process.wait(20) == 0
 
 
 def test_nothing_is_forgotten_by_mistake(loong: Loong) -> None:

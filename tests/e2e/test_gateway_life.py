@@ -332,7 +332,7 @@ def test_a_send_goes_through_the_owner_while_there_is_one(world):
     sent = gateway.run("channels", "send", "telegram", "--target", "1001", "--text", "from the operator")
     assert sent.returncode == 0, sent.stderr
     assert answers(telegram) == ["from the operator"]
-    with sqlite3.connect(f"file:{gateway.store_path}?mode=ro", uri=True) as store:
+    with contextlib.closing(sqlite3.connect(f"file:{gateway.store_path}?mode=ro", uri=True)) as store, store:
         assert store.execute("SELECT state FROM outbox").fetchall() == [("sent",)]
 
 

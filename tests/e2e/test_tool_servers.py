@@ -24,13 +24,20 @@ def test_a_tool_server_lives_and_dies_beside_the_gateway(tmp_path: pathlib.Path)
     config = (
         f'{PROVIDER}[mcp.servers.one]\ncommand = "{sys.executable}"\n'
         f'args = ["-I", "-S", "{FAKE}", "good", "{state}"]\n'
-        '[tools.approval]\nmode = "disabled"\n[gateway.tools]\nallow = ["mcp.one.pid", "mcp.one.die", "mcp.one.echo"]\n'
+        '[tools]\nallow = ["mcp.one.*"]\n[tools.approval]\nmode = "disabled"\n[gateway.tools]\n'
+        'allow = ["mcp.one.pid", "mcp.one.die", "mcp.one.echo"]\n'
     )
     with Gateway(tmp_path, config) as gateway:
         gateway.start()
         wait_until(
             lambda: gateway.run("runtime", "mcp", "show", "one").stdout.startswith("one: ready, 9 tools")
         )
+
+        def visible() -> int:
+            document = json.loads(gateway.run("status", "--json").stdout)
+            return int(document["gateway"]["runtime"]["visible_tool_count"])
+
+        wait_until(lambda: visible() == 9)
 
         def invoke(tool: str, **arguments: object) -> dict[str, object]:
             token = (pathlib.Path(gateway.home) / "gateway-runtime" / "control-token").read_text().strip()

@@ -74,6 +74,12 @@ def test_the_journal_tells_what_was_done_and_nothing_that_was_said(tmp_path: pat
         telegram.wait_messages(1)
         sent = gateway.run("channels", "send", "telegram", "--target", "1001", "--text", CANARY)
         assert sent.returncode == 0, sent.stderr
+        token = (pathlib.Path(gateway.home) / "gateway-runtime" / "control-token").read_text().strip()
+        with WsClient(f"ws://127.0.0.1:{gateway.port}/") as client:
+            client.next()
+            client.connect(token=token)
+            again = {"channel": "telegram", "to": "1001", "message": CANARY, "idempotencyKey": CANARY}
+            assert client.ask("send", again)["ok"] is True
         assert gateway.run("gateway", "channel", "restart", "telegram").returncode == 0
         gateway.run("secrets", "reload")
         refused = gateway.run(
@@ -86,7 +92,6 @@ def test_the_journal_tells_what_was_done_and_nothing_that_was_said(tmp_path: pat
             )
         )
         assert refused.returncode == 2
-        token = (pathlib.Path(gateway.home) / "gateway-runtime" / "control-token").read_text().strip()
         with WsClient(f"ws://127.0.0.1:{gateway.port}/") as client:
             client.next()
             client.connect(token=token, scopes=["operator.read"])
@@ -116,6 +121,7 @@ def test_the_journal_tells_what_was_done_and_nothing_that_was_said(tmp_path: pat
         assert named == [
             ("PlaneInvoked", "start"),
             ("ConnectorInvoked", "send"),
+            ("ConnectorInvoked", "send"),
             ("PlaneInvoked", "restart"),
             ("PlaneInvoked", "reload"),
             ("AuthorizationDenied", "wrong_credential"),
@@ -136,7 +142,7 @@ def test_the_journal_tells_what_was_done_and_nothing_that_was_said(tmp_path: pat
         ]
         assert [one for one in secrets if one in data] == []
         assert stat.S_IMODE(os.stat(journal).st_mode) == 0o600
-        assert gateway.run("audit", "summary").stdout.startswith("8 events, the newest ones, by kind\n")
+        assert gateway.run("audit", "summary").stdout.startswith("9 events, the newest ones, by kind\n")
         journal.write_text(data.replace('"operation":"send"', '"operation":"none"'))
         broken = gateway.run("audit", "verify", "--json")
         assert broken.returncode == 1

@@ -119,6 +119,10 @@ class Agent:
         if MANNER == "locked":
             raise Refused(-32000, "Authentication required")
         session = f"sess-{os.getpid()}-{len(self.cwd)}"
+        if MANNER == "surrogate":
+            session = "sess-\ud800"
+            self.cwd[session] = params["cwd"]
+            return {"sessionId": session}
         self.cwd[session] = params["cwd"]
         with open(SESSIONS, "a", encoding="utf-8") as file:
             file.write(session + "\n")
@@ -183,6 +187,8 @@ class Agent:
             self.say(session, str(answer["error"]["code"]))
         elif text == "environment":
             self.say(session, json.dumps({"cwd": os.getcwd(), **os.environ}))
+        elif text.startswith("quote "):
+            raise Refused(-32603, f"I do not know how to: {text}")
         elif text == "refuse":
             return "refusal"
         elif text == "long":

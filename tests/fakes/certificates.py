@@ -8,7 +8,12 @@ import subprocess
 
 __all__ = ["make_certificates", "openssl", "server_context"]
 
-EXTENSIONS = "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,DNS:peer.test,IP:127.0.0.1\n"
+# With all that Python demands from 3.13 on.
+AUTHORITY = "keyUsage=critical,keyCertSign,cRLSign"
+EXTENSIONS = (
+    "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,DNS:peer.test,IP:127.0.0.1\n"
+    "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+)
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
@@ -22,7 +27,7 @@ def make_certificates(home: pathlib.Path) -> None:
     (home / "ext").write_text(EXTENSIONS)
     for name in ("ca", "other"):
         openssl(
-            *["req", "-x509", *KEY, "-days", "2", "-subj", f"/CN={name}"],
+            *["req", "-x509", *KEY, "-days", "2", "-subj", f"/CN={name}", "-addext", AUTHORITY],
             *["-keyout", home / f"{name}.key", "-out", home / f"{name}.pem"],
         )
     for name in ("server", "client"):

@@ -59,8 +59,8 @@ def last_words(code: int) -> None:
     os._exit(code)
 
 
-def flood_stderr() -> None:
-    for _ in range(2000):
+def flood_stderr(lines: int = 2000) -> None:
+    for _ in range(lines):
         sys.stderr.write("x" * 1000 + "\n")
 
 
@@ -83,6 +83,8 @@ MODES: dict[str, Callable[[], None]] = {
     "noise": lambda: raw(b"starting up\n\xff\xfe\n[]\n\n"),
     "only_noise": lambda: flood(b"starting up\n"),
     "long_line": lambda: raw(b'"' + b"x" * (5 << 20) + b'"\n'),
+    "blank_lines": lambda: flood(b"\n"),
+    "endless_stderr": lambda: flood_stderr(sys.maxsize),
     "mid_line": mid_line,
     "close_output": lambda: close(1),
     "close_input": lambda: close(0),
@@ -105,6 +107,8 @@ def answer(message: dict[str, Any], answers: list[dict[str, Any]]) -> None:
     elif method == "twice":
         say({"jsonrpc": "2.0", "id": number, "result": 1})
         say({"jsonrpc": "2.0", "id": number, "result": 2})
+    elif method == "for_ever":
+        flood(json.dumps({"jsonrpc": "2.0", "id": number, "result": 0}).encode() + b"\n")
     elif method == "count_then_answer":
         for one in range(params):
             say({"jsonrpc": "2.0", "method": "counted", "params": one})

@@ -3,11 +3,22 @@
 const AGENT_EVENT_EXTRAS = ["sessionKey", "sessionId", "agentId"];
 const TERMINAL = new Set(["final", "aborted", "error"]);
 const VERSIONED = new Set(["presence", "health"]);
+// Of these events no shape is published; this is what docs/rpc.md promises.
+const CALL = {
+  type: "object",
+  required: ["id", "tool", "summary", "entry"],
+  properties: { summary: { type: "string" } },
+  additionalProperties: false,
+};
+for (const name of ["id", "tool", "entry", "sessionKey"]) CALL.properties[name] = { type: "string", minLength: 1 };
+const DECISION = { type: "string", enum: ["approved", "refused", "expired", "stopped"] };
+const DECIDED = { ...CALL, required: [...CALL.required, "decision"], properties: { ...CALL.properties, decision: DECISION } };
 
 export class Judge {
   constructor(Ajv, addFormats, schema) {
     this.complaints = [];
     this.frames = 0;
+    this.mayJoinLate = false;
     this.kinds = {};
     // Union types and required keys that an alternative does not repeat are how the schema is generated.
     const ajv = new Ajv({ strict: true, allowUnionTypes: true, strictRequired: false });
@@ -35,12 +46,18 @@ export class Judge {
       "sessions.list": sessions,
       "logs.tail": check(definitions.LogsTailResult),
       "agents.list": check(definitions.AgentsListResult),
+      "sessions.resolve": check(definitions.SessionsResolveResult),
+      "sessions.delete": check(definitions.SessionsDeleteResult),
+      "tools.catalog": check(definitions.ToolsCatalogResult),
+      "tools.invoke": check(definitions.ToolsInvokeResult),
     };
     this.events = {
       tick: check(definitions.TickEvent),
       shutdown: check(definitions.ShutdownEvent),
       agent: check(definitions.AgentEvent),
       chat: check(definitions.ChatEvent),
+      "exec.approval.requested": check(CALL),
+      "exec.approval.resolved": check(DECIDED),
       health,
       presence: check({
         type: "object",
@@ -152,38 +169,59 @@ export class Line {
     if (frame.event === "chat") this.chatEvent(payload);
   }
 
+  // What is known of a run; one that goes on when a client comes back is joined late.
+  run(runId, begins, what) {
+    const { judge } = this;
+    if (!this.runs.has(runId)) {
+      const isLate = !begins && judge.mayJoinLate;
+      if (!begins && !isLate) judge.complain(`a run begins with ${what}`);
+      this.runs.set(runId, { seq: -1, text: "", chatText: "", chatSeq: -1, tools: new Map(), isLate });
+    }
+    return this.runs.get(runId);
+  }
+
   agentEvent({ runId, seq, stream, data }) {
     const { judge } = this;
-    let run = this.runs.get(runId);
-    if (!run) {
-      run = { seq: -1, text: "", chatText: "", chatSeq: -1 };
-      this.runs.set(runId, run);
-      if (stream !== "lifecycle" || data.phase !== "start") judge.complain(`a run begins with ${stream} ${data.phase}`);
-    }
+    const run = this.run(runId, stream === "lifecycle" && data.phase === "start", `${stream} ${data.phase}`);
     if (seq <= run.seq) judge.complain(`run seq ${seq} after ${run.seq}`);
     run.seq = seq;
     if (run.lifecycle) judge.complain(`${stream} ${data.phase ?? ""} after the end of the run`);
     if (stream === "assistant") {
-      run.text = data.replace ? data.text : run.text + data.delta;
+      run.text = data.replace || run.isLate ? data.text : run.text + data.delta;
       if (run.text !== data.text) judge.complain("text is not what the deltas give");
     }
+    if (stream === "tool") this.toolEvent(run, data);
     if (stream === "lifecycle" && (data.phase === "end" || data.phase === "error")) run.lifecycle = data;
+  }
+
+  toolEvent(run, { phase, name, toolCallId, args, result, isError }) {
+    const { judge } = this;
+    const known = run.tools.get(toolCallId);
+    if (!name || !toolCallId) judge.complain("a tool event without name or toolCallId");
+    if (phase === "start") {
+      if (known) judge.complain(`${name} was started twice`);
+      if (args === undefined) judge.complain(`${name} was started without args`);
+      run.tools.set(toolCallId, { name });
+    } else if (phase === "result") {
+      if ((known?.name !== name || known.isOver) && !run.isLate) judge.complain(`a result of ${name}, which was not started`);
+      if (typeof isError !== "boolean" || result === undefined) judge.complain(`${name} ended without result or isError`);
+      if (known) known.isOver = true;
+    } else judge.complain(`a tool event with phase ${phase}`);
   }
 
   chatEvent(payload) {
     const { judge } = this;
-    const run = this.runs.get(payload.runId) ?? { seq: -1, text: "", chatText: "", chatSeq: -1 };
-    this.runs.set(payload.runId, run);
+    const run = this.run(payload.runId, false, `chat ${payload.state}`);
     if (run.chat) judge.complain(`chat ${payload.state} after chat ${run.chat.state}`);
     if (payload.seq < run.chatSeq) judge.complain("chat seq goes back");
     run.chatSeq = payload.seq;
     if (payload.state === "delta") run.chatText = (payload.replace ? "" : run.chatText) + payload.deltaText;
     if (!TERMINAL.has(payload.state)) return;
     run.chat = payload;
-    if (!run.lifecycle) judge.complain(`chat ${payload.state} before the end of the run`);
+    if (!run.lifecycle && !run.isLate) judge.complain(`chat ${payload.state} before the end of the run`);
     if (payload.state === "final") {
       const text = (payload.message?.content ?? []).map((part) => part.text ?? "").join("");
-      if (text !== run.chatText) judge.complain(`final ${JSON.stringify(text)}, deltas ${JSON.stringify(run.chatText)}`);
+      if (text !== run.chatText && !run.isLate) judge.complain(`final ${JSON.stringify(text)}, deltas ${JSON.stringify(run.chatText)}`);
     }
   }
 }

@@ -323,6 +323,50 @@ const checks = {
     await peer.leave();
   },
 
+  // The model must call file.write, which waits for a person, and time, which does not.
+  async tools() {
+    const peer = await Peer.in({ caps: ["tool-events"] });
+    const plain = await Peer.in();
+    const approver = await Peer.in({ scopes: ["operator.approvals"] });
+    const reader = await Peer.in({ scopes: ["operator.read"] });
+    const { groups } = await peer.ask("tools.catalog");
+    const names = groups.flatMap((group) => group.tools.map((tool) => tool.id));
+    must(names.includes("time"), `the catalog has ${names}`);
+    const direct = await peer.ask("tools.invoke", { name: "time", args: {} });
+    must(direct.ok && direct.toolName === "time" && direct.output, `tools.invoke gave ${JSON.stringify(direct)}`);
+    const none = await peer.ask("tools.invoke", { name: "no_such_tool", args: {} });
+    must(!none.ok && none.error.code && none.error.message, `an unknown tool gave ${JSON.stringify(none)}`);
+    await reader.refused("tools.invoke", { name: "time" }, "FORBIDDEN", /missing scope: operator.write/);
+    await reader.refused("exec.approval.list", {}, "FORBIDDEN", /missing scope: operator.approvals/);
+
+    for (const [decision, told, isError] of [["allow-once", "approved", false], ["deny", "refused", true]]) {
+      const runId = randomUUID();
+      const seen = approver.events.length;
+      const message = `call time {}\ncall file_write {"path":"${decision}.txt","text":"hi"}`;
+      const final = peer.ask("agent", { message, idempotencyKey: runId, sessionKey: "tools" }, { expectFinal: true });
+      const event = await until(() => approver.events.slice(seen).find((one) => one.event === "exec.approval.requested"), "a question");
+      const { id, tool, sessionKey } = event.payload;
+      same([tool, sessionKey], ["file.write", "agent:main:tools"], "what is asked");
+      const { approvals } = await approver.ask("exec.approval.list");
+      same(approvals.map((one) => [one.id, one.tool]), [[id, "file.write"]], "what waits");
+      await approver.refused("exec.approval.resolve", { id, decision: "allow-always" }, "INVALID_REQUEST", /decision/);
+      same(await approver.ask("exec.approval.resolve", { id, decision }), { ok: true, id, decision }, "the decision");
+      await approver.refused("exec.approval.resolve", { id, decision }, "APPROVAL_NOT_FOUND", /no call waits/);
+      same((await final).status, "ok", "the answer of the run");
+      const end = await until(() => approver.of("exec.approval.resolved").find((one) => one.payload.id === id), "its end");
+      same(end.payload.decision, told, "the decision that is told");
+      const steps = peer.of("agent", runId).filter((one) => one.payload.stream === "tool").map((one) => one.payload.data);
+      same(steps.map((one) => [one.phase, one.name]), [["start", "time"], ["result", "time"], ["start", "file.write"], ["result", "file.write"]], "steps");
+      same(steps.filter((one) => one.phase === "result").map((one) => one.isError), [false, isError], "errors of the steps");
+      same(plain.of("agent", runId).filter((one) => one.payload.stream === "tool"), [], "steps without the capability");
+      await reader.chatEnd(runId);
+    }
+    same(reader.events.filter((one) => one.event.startsWith("exec.")), [], "questions told to a reader");
+    const { key } = await peer.ask("sessions.resolve", { key: "tools" });
+    same((await peer.ask("sessions.delete", { key })).deleted, true, "sessions.delete");
+    for (const one of [peer, plain, approver, reader]) await one.leave();
+  },
+
   // The client must not be sent what its scopes do not cover, nor two clients each other's numbers.
   async events() {
     const reader = await Peer.in({ scopes: ["operator.read"] });
@@ -459,6 +503,7 @@ const checks = {
     same((await peer.ask("agent", params)).status, "accepted", "the run");
     const asked = await peer.ask("gateway.restart.request", { reason: "a check" });
     must(asked, "no answer to gateway.restart.request");
+    judge.mayJoinLate = true;
     await until(() => peer.closes.length, "the close");
     const told = peer.of("shutdown").map((one) => [one.payload.reason, Number.isInteger(one.payload.restartExpectedMs)]);
     same(told, [["gateway restarting", true]], "shutdown, and when to expect the gateway again");

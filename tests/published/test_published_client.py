@@ -62,6 +62,20 @@ def test_runs_that_are_aborted_and_that_fail_end_as_published(
         assert complaints(gateway, "ends") == []
 
 
+def test_calls_of_tools_and_what_a_person_says_to_them_are_told_as_promised(
+    installed: None, tmp_path: pathlib.Path
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    tools = f'[tools]\nallow = ["time", "file.write"]\nfile_root = "{root}"\n'
+    with (
+        FakeModel() as model,
+        serving(tmp_path, config_for(None, model, more=tools), 'tools.allow = ["time"]\n') as gateway,
+    ):
+        assert complaints(gateway, "tools") == []
+    assert [path.name for path in root.iterdir()] == ["allow-once.txt"]
+
+
 def test_a_stop_is_told_before_the_connection_closes(installed: None, tmp_path: pathlib.Path) -> None:
     with (
         serving(tmp_path, config_for(None, None, more=ECHO)) as gateway,

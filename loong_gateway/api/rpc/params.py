@@ -52,11 +52,11 @@ class Params:
             raise BadParam(f"at /{name}: must be valid Unicode") from None
         return value
 
-    def flag(self, name: str, *, default: bool = False) -> bool:
-        """True or false."""
+    def flag(self, name: str) -> bool:
+        """True or false, false when it is missing or null."""
         value = self._given.get(name)
         if value is None:
-            return default
+            return False
         if not isinstance(value, bool):
             raise BadParam(f"at /{name}: must be boolean")
         return value

@@ -18,6 +18,8 @@ from loong_gateway.base.threads import ThreadRegistry
 from loong_gateway.base.timers import Timers
 from loong_gateway.config.agent_snapshot import AcpBackend, AcpSettings
 from loong_gateway.config.loading import validate_source
+from loong_gateway.config.secrets import SecretUnavailable
+from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.control.origin import Origin
 from loong_gateway.providers.contract import Completion, ProviderFault
 from loong_gateway.storage import acp_sessions
@@ -67,6 +69,7 @@ class AcpRig:
                     self.clock,
                     {"PATH": "/usr/bin:/bin", "GIVEN": "1", "SECRET": "2"},
                     str(self.directory / "home"),
+                    self._secret,
                 ),
                 permit=self._permit,
                 audit=self,
@@ -75,6 +78,11 @@ class AcpRig:
                 home=str(self.directory / "home"),
             )
         )
+
+    def _secret(self, ref: SecretRef) -> str:
+        if ref.value != "GIVEN":
+            raise SecretUnavailable("config.secret.unavailable", detail="it is not set")
+        return "from-elsewhere"
 
     def be(self, manner: str, **backend: Any) -> None:
         """What is started from now on."""

@@ -9,6 +9,8 @@ import pytest
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.acp.agents import NOTHING_SAID_TEXT
+from loong_gateway.config.snapshot import SecretRef
+from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.storage import acp_sessions
 from tests.gateway.acp.acp_rig import AcpRig, acp_rig
 from tests.waiting import wait_until
@@ -44,11 +46,20 @@ def test_turns_of_one_session_are_answered_by_one_process(tmp_path: pathlib.Path
 
 def test_an_agent_is_given_little_and_works_where_it_should(tmp_path: pathlib.Path) -> None:
     with acp_rig(tmp_path) as rig:
-        rig.be("good", env={"EXTRA": "3"})
+        rig.be("good", env={"EXTRA": SecretRef("env", "GIVEN", "")})
         given = json.loads(rig.ask("environment").text)
-        assert (given["cwd"], given["GIVEN"], given["EXTRA"]) == (str(tmp_path / "work"), "1", "3")
+        assert (given["cwd"], given["GIVEN"]) == (str(tmp_path / "work"), "1")
+        assert given["EXTRA"] == "from-elsewhere"
         assert "SECRET" not in given
         assert rig.ask("read").text == "-32601"
+
+
+def test_an_agent_whose_secret_is_missing_is_not_started(tmp_path: pathlib.Path) -> None:
+    with acp_rig(tmp_path) as rig:
+        rig.be("good", env={"EXTRA": SecretRef("env", "OTHER", "")})
+        with pytest.raises(ProviderFault, match="it is not set") as caught:
+            rig.ask("hello")
+        assert caught.value.where == "acp.backends.codex.env"
 
 
 @pytest.mark.parametrize(("allows", "answer"), [(True, "once"), (False, "no")])
@@ -225,6 +236,23 @@ def test_who_finds_no_place_waits_no_longer_than_allowed(tmp_path: pathlib.Path)
         stop.set("user")
         busy.join()
         assert rig.ask("hello", "b").text == "echo: hello"
+
+
+def test_what_an_agent_repeats_of_its_task_gets_into_no_error(tmp_path: pathlib.Path) -> None:
+    with acp_rig(tmp_path) as rig:
+        fault = rig.fault("quote my private wish\nand " + "more of it " * 100)
+        assert fault.kind == "request_rejected" and "I do not know how to" in str(fault)
+        session = rig.session()
+        assert session is not None and session.last_error is not None
+        assert "private" not in f"{fault} {session.last_error}" and "more" not in str(fault)
+
+
+def test_an_agent_may_call_its_session_by_what_is_no_text(tmp_path: pathlib.Path) -> None:
+    with acp_rig(tmp_path, "surrogate") as rig:
+        assert [rig.ask("hello").text, rig.ask("again").text] == ["echo: hello", "echo: again"]
+        session = rig.session()
+        assert session is not None
+        assert (session.state, session.agent_session_id) == ("ready", "sess-\\ud800")
 
 
 def test_turns_of_one_session_wait_for_each_other(tmp_path: pathlib.Path) -> None:

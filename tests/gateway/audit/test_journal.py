@@ -10,10 +10,12 @@ import signal
 import stat
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
-from loong_gateway.audit.chain import SEAL, Finding, check
+from loong_gateway.audit.chain import SEAL, Finding, check, line_of, sealed, torn_hash
 from loong_gateway.audit.journal import SEGMENTS, Journal
 from tests.small_disk import mounted, occupy
 
@@ -74,6 +76,18 @@ def test_writers_take_turns_and_the_chain_goes_on(tmp_path: pathlib.Path) -> Non
         (lambda lines: [*lines, b"not an entry\n"], 5, "no entry"),
         (lambda lines: [lines[0].replace(b'"sha256"', b'"md5"'), *lines[1:]], 1, "its content"),
         (lambda lines: [lines[0].replace(b"integrity", b"integritx"), *lines[1:]], 1, "no integrity"),
+        (
+            lambda lines: [lines[0].replace(b'{"event_id', b'{"by":"x","event_id'), *lines[1:]],
+            1,
+            "its content",
+        ),
+        (
+            lambda lines: [lines[0].replace(b'{"algorithm', b'{"by":"x","algorithm'), *lines[1:]],
+            1,
+            "its content",
+        ),
+        (lambda lines: [lines[0].replace(b'{"n":0', b'{"n":9,"n":0'), *lines[1:]], 1, "no entry"),
+        (lambda lines: [lines[0].replace(b'"agent_id":null,', b""), *lines[1:]], 1, "its content"),
     ],
 )
 def test_the_first_line_that_somebody_changed_is_named(
@@ -110,6 +124,35 @@ def test_what_a_dead_writer_left_is_kept_and_named_by_the_next_entry(
     assert numbers(journal) == [0, 1, SEAL, 2]
     file.write_bytes(file.read_bytes().replace(torn, torn[:-1] + b"?"))
     assert look(journal).first_break is not None
+
+
+def test_what_is_no_entry_is_not_kept_while_it_is_looked_through() -> None:
+    def lines() -> Iterator[tuple[str, int, bytes]]:
+        for number in range(20_000):
+            yield "events.jsonl", number, b"x" * 4000
+
+    tracemalloc.start()
+    try:
+        assert check(lines()).unfinished_bytes == 80_000_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"\n", b"a\n", b"\n", b"b"], [b"a", b"b\n"], [b"\n\n", b"\n"], [b"\n", b"a\n", b"\n"]]
+)
+def test_the_hash_of_pieces_is_the_hash_of_all(pieces: list[bytes]) -> None:
+    seal = sealed(
+        {
+            "event_id": "x",
+            "kind": {SEAL: {"torn_sha256": torn_hash(b"".join(pieces))}},
+            "timestamp_epoch_s": 1,
+        },
+        None,
+    )
+    found = check(("f", n, line) for n, line in enumerate([*pieces, line_of(seal)]))
+    assert (found.first_break, found.sealed_lines) == (None, 1)
 
 
 def test_a_grown_file_is_put_aside_and_only_the_newest_are_kept(tmp_path: pathlib.Path) -> None:

@@ -181,6 +181,8 @@ def test_a_killed_child_is_noticed_by_whoever_waits(start: Start) -> None:
     ("mode", "kind", "words"),
     [
         ("flood_stdout", "flooded", "more than anybody can read"),
+        ("blank_lines", "flooded", "more than anybody can read"),
+        ("endless_stderr", "flooded", "more than anybody can read"),
         ("only_noise", "invalid", "not JSON-RPC"),
         ("long_line", "invalid", "a line of more than"),
         ("mid_line", "gone", "exit code 0"),
@@ -191,6 +193,12 @@ def test_what_is_not_borne(start: Start, mode: str, kind: str, words: str) -> No
     peer = start(mode, limits=PeerLimits(waiting_bytes=1 << 20))
     failed = fault(peer)
     assert (failed.kind, words in str(failed)) == (kind, True), str(failed)
+
+
+def test_who_answers_for_ever_is_ended(start: Start) -> None:
+    peer = start("plain", limits=PeerLimits(waiting_bytes=1 << 20))
+    assert ask(peer, "for_ever") == 0
+    assert wait_until(lambda: peer.failure).kind == "flooded"
 
 
 def test_who_closes_its_input_is_ended(start: Start) -> None:

@@ -432,7 +432,7 @@ FINDINGS = [
         "config.provider.region_missing",
         "provider",
         (1, 1),
-        "none of BEDROCK_AWS_REGION, AWS_REGION, AWS_DEFAULT_REGION is set",
+        "none is set in BEDROCK_AWS_REGION, AWS_REGION, AWS_DEFAULT_REGION",
     ),
     (
         "[provider]\nkind = 'cohere'\nreasoning_effort = 'low'",
@@ -1055,7 +1055,7 @@ def test_random_garbage_is_always_a_finding_never_a_crash() -> None:
     texts = [*SEEDS, *(row[0] for row in FINDINGS if len(row[0]) < 500)]
     lines = [line for text in texts for line in text.split("\n") if line]
     outcomes = {"valid": 0, "invalid": 0, "no TOML": 0}
-    for number in range(2000):
+    for number in range(1000):
         if number % 2:
             source = invented(rng).encode()
         else:
@@ -1065,7 +1065,7 @@ def test_random_garbage_is_always_a_finding_never_a_crash() -> None:
         assert all(d.message and f"{d.field_path}{d.message}{d.fix}".isprintable() for d in found)
         no_toml = any(d.code.startswith("config.file.") and d.severity == "error" for d in found)
         outcomes["no TOML" if no_toml else "valid" if config else "invalid"] += 1
-    assert min(outcomes.values()) > 100, outcomes
+    assert min(outcomes.values()) > 50, outcomes
 
 
 def invented(rng: random.Random) -> str:

@@ -18,21 +18,22 @@ def found(text: str) -> list[tuple[str, str]]:
     return [(one.code, one.message) for one in diagnostics if "mcp" in one.field_path]
 
 
-def test_an_environment_holds_texts_and_references() -> None:
+@pytest.mark.parametrize("table", ["mcp.servers.files", "acp.backends.codex"])
+def test_an_environment_holds_texts_and_references(table: str) -> None:
     text = (
-        SERVER
-        + '[mcp.servers.files.env]\nA = "b c"\nEMPTY = ""\nKEY = { env = "MY_KEY" }\nF = { file = "key" }\n'
+        f'[{table}]\ncommand = "x"\n'
+        f'[{table}.env]\nA = "b c"\nEMPTY = ""\nKEY = {{ env = "MY_KEY" }}\nF = {{ file = "key" }}\n'
     )
     config, diagnostics = validate_source("/home/c/config.toml", text.encode(), environ={})
     assert config is not None, diagnostics
-    server = config.mcp["files"]
-    assert server.env == {
+    program = config.mcp["files"] if "files" in config.mcp else config.acp.backends["codex"]
+    assert program.env == {
         "A": "b c",
         "EMPTY": "",
-        "KEY": SecretRef("env", "MY_KEY", "mcp.servers.files.env.KEY", ()),
-        "F": SecretRef("file", "/home/c/key", "mcp.servers.files.env.F", ()),
+        "KEY": SecretRef("env", "MY_KEY", f"{table}.env.KEY", ()),
+        "F": SecretRef("file", "/home/c/key", f"{table}.env.F", ()),
     }
-    assert "MY_KEY" not in repr(server)
+    assert "MY_KEY" not in repr(program)
 
 
 @pytest.mark.parametrize(

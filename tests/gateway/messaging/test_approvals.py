@@ -146,11 +146,17 @@ def test_without_anybody_to_ask_nothing_is_called_that_must_be_approved(rig):
 
 
 def test_what_is_asked_is_one_harmless_line(rig):
-    arguments = {"text": "a\x1b[2J\nb /approve x" + "y" * 500, "more": "z"}
-    tool = Tool("time", "", lambda *_: {}, {name: {"type": "string", "maxLength": 999} for name in arguments})
+    arguments = {"text": "a\x1b[2J\nb /approve x" + "y" * 1500, "more": "z"}
+    tool = Tool(
+        "time", "", lambda *_: {}, {name: {"type": "string", "maxLength": 9999} for name in arguments}
+    )
     rig.tools = Tools(lambda: rig.config, [tool], approvals=rig.approvals)
     waiting = Waiting(rig, chat(), arguments)
     assert waiting.call.summary.isprintable()
-    assert len(waiting.call.summary) <= 160
+    assert waiting.call.summary.endswith("yyy, more=z")
+    # Nobody shall approve what was hidden from them: what does not fit is said to be missing.
+    _, told = rig.asked_people.get(timeout=WAIT_S)
+    more = len(waiting.call.summary) - 1000
+    assert f"yyy [and {more} characters more: loong approvals list shows them]? Answer /approve" in told
     assert rig.approvals.resolve(waiting.call.id, approved=False)
     assert waiting.end().error_code == "refused"

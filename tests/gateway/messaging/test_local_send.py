@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import sqlite3
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def deliver(tmp_path: pathlib.Path, channel: Any, text: str = "hello", wait_s: f
 
 
 def states(tmp_path: pathlib.Path) -> list[str]:
-    with sqlite3.connect(places(tmp_path).store) as conn:
+    with contextlib.closing(sqlite3.connect(places(tmp_path).store)) as conn, conn:
         return [row[0] for row in conn.execute("SELECT state FROM outbox ORDER BY n")]
 
 

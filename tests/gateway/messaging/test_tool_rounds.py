@@ -217,6 +217,12 @@ DENIALS = {
         "bad_arguments",
         "look.up",
     ),
+    "no number": (
+        calls(("look_up", '{"text": NaN}')),
+        "Error: the arguments are not valid JSON",
+        "bad_arguments",
+        "look.up",
+    ),
     "no object": (
         calls(("look_up", "[1]")),
         "Error: the arguments must be a JSON object",
@@ -355,6 +361,20 @@ def test_killed_within_a_call_that_looks_it_is_made_again(rig):
     rig.run(TurnTask(rig.turns, seq))
     assert rig.looks == ["a", "a"]
     assert len(rig.provider.calls) == 2
+
+
+def test_what_goes_on_after_a_crash_waits_for_tool_servers(rig):
+    tool = Tool("mcp.files.add", "", rig.add, acts=True, schema={"type": "object"})
+    running = [tool]
+    rig.tools.add(lambda: list(running), lambda: running.append(tool))
+    rig.during = killed
+    seq = begun(rig, calls(("look_up", {"text": "a"}), ("mcp_files_add", {"text": "b"})))
+    running.clear()
+    rig.during = lambda: None
+    rig.provider.script = ["done"]
+    rig.run(TurnTask(rig.turns, seq))
+    assert rig.notes == ["b"]
+    assert "mcp_files_add" in [function.name for function in rig.provider.calls[-1].options.tools]
 
 
 @pytest.mark.parametrize("fault", [ProviderFault("transport_failure", "gone"), None], ids=["fault", "stop"])

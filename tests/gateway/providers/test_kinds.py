@@ -106,6 +106,11 @@ def test_the_first_variable_that_names_a_region_wins() -> None:
         del environ[next(reversed(environ))]
 
 
+@pytest.mark.parametrize("region", ["us east", "evil.example/", "evil.example#", "EU", "é", "a" * 41])
+def test_what_is_no_region_gets_into_no_address(region: str) -> None:
+    assert placed(KINDS["bedrock"], {"AWS_REGION": region}) == KINDS["bedrock"]
+
+
 @BY_KIND
 def test_the_server_sees_the_documented_request(row: dict[str, Any], peer: ScriptedPeer) -> None:
     kind = row["kind"]

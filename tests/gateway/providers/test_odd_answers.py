@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loong_gateway.providers.contract import Completion, ToolCall, Usage
+from loong_gateway.providers.contract import CallOptions, Completion, ToolCall, Usage
 from loong_gateway.providers.errors import AttemptFailed
 from loong_gateway.providers.wire import Wire
 from tests.fakes.model_bedrock import frame
@@ -22,6 +22,7 @@ from tests.gateway.providers.protocol_samples import (
     WHOLE,
     encoded,
 )
+from tests.gateway.providers.provider_rig import CALL
 
 LOOK = ToolCall("c1", "look", '{"a": 1}')
 names = ["chat", "responses", "anthropic", "bedrock"]
@@ -175,3 +176,10 @@ def test_what_a_server_quotes_is_hidden() -> None:
     with pytest.raises(AttemptFailed) as caught:
         CHAT.read(json.dumps(quoted).encode(), model="m", hide=("secret-words-here",))
     assert caught.value.failure.detail == "you said [hidden]"
+
+
+@pytest.mark.parametrize("model", ["a/b?c#d", "\ud800", "é"])
+def test_a_model_of_any_name_can_be_put_into_an_address(model: str) -> None:
+    request = BEDROCK.request(model, CALL.messages, CallOptions(), stream=False, without=frozenset())
+    path = request.url.split("/model/")[1]
+    assert path.count("/") == 1 and path.isascii() and not set("?#") & set(path)

@@ -293,6 +293,12 @@ def test_what_gives_no_text_cannot_chat_wherever_that_is_said(entry: dict[str, A
     assert not model.chat
 
 
+@pytest.mark.parametrize("created", [10**400, -(10**400), float("nan"), float("inf"), True, "1"])
+def test_a_date_that_is_none_is_left_out(created: object) -> None:
+    (model,) = read_models([{"id": "m", "created": created}])
+    assert model.created == 0.0
+
+
 def test_a_model_that_was_replaced_is_chosen_last() -> None:
     old = {"modelId": "old", "outputModalities": ["TEXT"], "modelLifecycle": {"status": "LEGACY"}}
     new = {"modelId": "new", "outputModalities": ["TEXT", "IMAGE"], "modelLifecycle": {"status": "ACTIVE"}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -15,6 +17,7 @@ from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.providers.credentials import KeyRing
 from loong_gateway.providers.endpoints import chat_url, join, models_url
 from tests.gateway.providers.provider_rig import CALL, KEY, PROFILE, QUESTION, ask, provider_for
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -174,6 +177,49 @@ def test_a_refused_key_is_looked_at_again_at_once() -> None:
         ring.refused("old-key")
     # Somebody else has replaced it meanwhile, so there is nothing to fetch.
     assert source.fetched == 3
+
+
+@pytest.mark.parametrize("value", ["old-key", None])
+@pytest.mark.parametrize("method", ["ordered", "refused"])
+def test_those_who_wait_for_a_key_share_one_look(value: str | None, method: str) -> None:
+    source = Source("old-key" if method == "refused" else value, value)
+    ring = source.ring()
+    if method == "refused":
+        ring.ordered()
+    began, go_on = threading.Event(), threading.Event()
+    at_once = source.resolve
+
+    def slowly(ref: SecretRef) -> str:
+        began.set()
+        assert go_on.wait(10)
+        return at_once(ref)
+
+    ring._resolve = slowly
+    before = source.fetched
+    faults: list[str] = []
+
+    def look() -> None:
+        try:
+            ring.refused("old-key") if method == "refused" else ring.ordered()
+        except ProviderFault as fault:
+            faults.append(fault.kind)
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    threads[0].start()
+    assert began.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: sum(waits_for_lock(thread) for thread in threads) == 7)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert source.fetched == before + 1
+    assert faults == (["secret_missing"] * 8 if value is None and method == "ordered" else [])
+
+
+def waits_for_lock(thread: threading.Thread) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and "seen" in frame.f_locals
 
 
 def test_a_key_that_is_not_needed_may_be_absent_but_a_wrong_reference_is_told() -> None:

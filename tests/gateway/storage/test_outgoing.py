@@ -75,7 +75,7 @@ def test_what_cannot_be_sent_is_refused_and_leaves_nothing(tmp_path: pathlib.Pat
         str(tmp_path): "it is not a regular file",
         source(tmp_path, b"", "empty"): "it is empty",
         source(tmp_path, bytes(LIMIT + 1), "large"): "it has more than",
-        "a\0b": "embedded null byte",
+        "a\0b": "embedded null",
     }
     for path, words in said.items():
         error = refusal(copies, path)

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from loong_gateway.storage import aliases, cursors, runs
+from loong_gateway.storage import aliases, cursors, migrations, runs
 from loong_gateway.storage.counters import bump, counters
 from loong_gateway.storage.facts import store_facts
 from tests.gateway.storage.store_help import memory
@@ -35,11 +35,19 @@ def test_counters_add_up(conn: sqlite3.Connection) -> None:
     assert counters(conn) == {"a": 5, "b": 2}
 
 
-def test_an_older_store_can_be_looked_at_before_a_gateway_is_started_on_it(conn: sqlite3.Connection) -> None:
+def test_a_store_of_any_age_can_be_looked_at_before_a_gateway_is_started_on_it(
+    conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs.add(conn, "a-run", b"{}", now_ms=1)
     assert store_facts(conn, now_ms=2).runs == {"new": 1}
-    conn.execute("DROP TABLE run")
-    assert store_facts(conn, now_ms=2).runs == {}
+    steps = migrations.STEPS
+    for known in range(1, len(steps)):
+        monkeypatch.setattr(migrations, "STEPS", steps[:known])
+        older = sqlite3.connect(":memory:", isolation_level=None)
+        migrations.apply(older)
+        found = store_facts(older, now_ms=2)
+        assert (found.runs, found.acp_sessions, found.used_today["calls"], found.work_failed) == ({}, 0, 0, 0)
+        older.close()
 
 
 def test_a_conversation_that_moved_twice_is_found_with_one_look(conn: sqlite3.Connection) -> None:

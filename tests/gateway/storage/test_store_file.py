@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sqlite3
@@ -366,10 +367,9 @@ def _now_s() -> int:
 
 def test_a_schema_whose_names_are_no_text_is_damage(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "s"
-    with sqlite3.connect(path) as conn:
+    with contextlib.closing(sqlite3.connect(path)) as conn, conn:
         conn.execute("CREATE TABLE thing(a)")
         conn.execute("CREATE INDEX finder ON thing(a)")
-    conn.close()
     data = path.read_bytes()
     # The first is its name, the second the statement that makes it.
     path.write_bytes(data.replace(b"finder", b"f\xa0nder", 1).replace(b"CREATE INDEX", b"CREATE JNDEX", 1))

@@ -42,6 +42,15 @@ def test_a_call_without_figures_is_counted_and_nothing_made_up(conn: sqlite3.Con
     assert counts == {**dict.fromkeys(usage.COUNTS, 0), "calls": 2, "silent": 2, "failed": 1}
 
 
+def test_a_further_answer_costs_one_statement_for_each_sum(conn: sqlite3.Connection) -> None:
+    usage.add(conn, Spent("p", "m", KEY), NOW_MS)
+    statements: list[str] = []
+    conn.set_trace_callback(statements.append)
+    usage.add(conn, Spent("p", "m", KEY), NOW_MS)
+    conn.set_trace_callback(None)
+    assert [statement.split()[0] for statement in statements] == ["UPDATE", "UPDATE"]
+
+
 def test_made_up_models_do_not_fill_the_table(conn: sqlite3.Connection) -> None:
     for number in range(200):
         usage.add(conn, Spent("p", f"m{number}", KEY), NOW_MS)

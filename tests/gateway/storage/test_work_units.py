@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -61,10 +63,10 @@ class Queue:
 
 
 @pytest.fixture
-def queue() -> Queue:
-    conn = sqlite3.connect(":memory:", isolation_level=None)
-    migrations.apply(conn)
-    return Queue(conn)
+def queue() -> Iterator[Queue]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as conn:
+        migrations.apply(conn)
+        yield Queue(conn)
 
 
 def test_a_new_unit_is_shown_with_every_field_of_the_contract(queue: Queue) -> None:
@@ -340,6 +342,16 @@ def test_events_of_a_unit_have_a_bound_and_heartbeats_go_first(queue: Queue) -> 
             },
             "result_payload_json",
         ),
+        (
+            "complete",
+            {
+                "id": "wu-" + "a" * 16,
+                "owner": "w",
+                "disposition": "completed",
+                "result_payload_json": {"half of a pair": ["\ud800"]},
+            },
+            "result_payload_json",
+        ),
     ],
 )
 def test_bad_values_are_refused_by_name_and_not_repeated(verb: str, given: dict, field: str) -> None:
@@ -351,18 +363,18 @@ def test_bad_values_are_refused_by_name_and_not_repeated(verb: str, given: dict,
 
 
 def test_an_older_store_gets_the_tables_and_keeps_what_it_has(tmp_path: pathlib.Path) -> None:
-    conn = sqlite3.connect(tmp_path / "s", isolation_level=None)
-    steps = migrations.STEPS
-    older = [step for step in steps if step[0] != "work_units"]
-    conn.execute("CREATE TABLE migration(name TEXT PRIMARY KEY) WITHOUT ROWID")
-    for name, step in older:
-        step(conn)
-        conn.execute("INSERT INTO migration(name) VALUES(?)", (name,))
-    conn.execute("INSERT INTO session(id, route, started_ms, last_ms) VALUES('s', 'r', 1, 1)")
-    assert not migrations.has(conn, "work_units")
-    migrations.apply(conn)
-    assert migrations.has(conn, "work_units")
-    assert conn.execute("SELECT id FROM session").fetchall() == [("s",)]
+    with contextlib.closing(sqlite3.connect(tmp_path / "s", isolation_level=None)) as conn:
+        steps = migrations.STEPS
+        older = [step for step in steps if step[0] != "work_units"]
+        conn.execute("CREATE TABLE migration(name TEXT PRIMARY KEY) WITHOUT ROWID")
+        for name, step in older:
+            step(conn)
+            conn.execute("INSERT INTO migration(name) VALUES(?)", (name,))
+        conn.execute("INSERT INTO session(id, route, started_ms, last_ms) VALUES('s', 'r', 1, 1)")
+        assert not migrations.has(conn, "work_units")
+        migrations.apply(conn)
+        assert migrations.has(conn, "work_units")
+        assert conn.execute("SELECT id FROM session").fetchall() == [("s",)]
 
 
 def test_threads_on_one_store_never_share_a_unit(tmp_path: pathlib.Path) -> None:
@@ -389,6 +401,27 @@ def test_threads_on_one_store_never_share_a_unit(tmp_path: pathlib.Path) -> None
         worker.join(20)
     store.close(Deadline(5))
     assert len(got) == len(set(got)) == 60
+
+
+def test_a_long_chain_grows_at_either_end_without_being_walked(queue: Queue) -> None:
+    ids = [queue.create() for _ in range(300)]
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    queue.conn.execute("BEGIN")
+    for blocking, blocked in zip(ids[100:], ids[101:]):
+        queue("depend", blocking_id=blocking, blocked_id=blocked)
+    for blocking, blocked in zip(reversed(ids[:100]), reversed(ids[1:101])):
+        queue("depend", blocking_id=blocking, blocked_id=blocked)
+    queue.conn.set_progress_handler(count, 100)
+    last = queue.create()
+    queue("depend", blocking_id=ids[-1], blocked_id=last)
+    assert steps < 20
+    assert queue.refused("depend", blocking_id=last, blocked_id=ids[0]) == "work_unit.cycle"
+    assert steps > 40
 
 
 CLAIMER = """

@@ -130,6 +130,7 @@ def sites() -> list[tuple[str, str, set[str]]]:
     return found
 
 
+@functools.cache
 def carried() -> set[str]:
     """What `provider_fault` fills every code in with that an attempt carries."""
     tree = sources()["loong_gateway/providers/errors.py"]

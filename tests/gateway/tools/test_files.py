@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 import resource
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -164,6 +166,21 @@ def test_the_gateways_own_directory_stays_closed(root: pathlib.Path) -> None:
     with pytest.raises(ToolFailed, match="own directory"):
         tools(root / "inner", root).file_list(path=".")
     assert config.read_text() == "secret"
+
+
+def test_the_gateways_own_directory_is_known_by_another_name_too(root: pathlib.Path) -> None:
+    known = root.parent / "known"
+    known.mkdir()
+    mount = ["mount", "--bind", root, known]
+    if not shutil.which("mount") or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        with pytest.raises(ToolFailed, match="own directory"):
+            tools(root / "inner", known).file_list(path=".")
+        with pytest.raises(ToolFailed, match="belongs to the gateway"):
+            tools(root, known).file_list(path=".")
+    finally:
+        subprocess.run(["umount", known], check=True)
 
 
 def test_without_a_root_there_are_no_such_tools() -> None:

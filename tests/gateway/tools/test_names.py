@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from loong_gateway.config.settings import MODEL_TOOLS
 from loong_gateway.tools.builtin import all_tools
-from loong_gateway.tools.policy import wire_names
+from loong_gateway.tools.policy import port_may_call, wire_names
 from tests.gateway.api.whole_port import WholeGateway
 from tests.gateway.config.reading import findings, valid
 from tests.gateway.tools.tool_rig import quiet_egress
@@ -26,9 +28,20 @@ def test_names_on_the_wire_are_short_plain_and_stay_the_same() -> None:
     assert wire["web_fetch"] == "web.fetch"
 
 
-def test_an_unknown_name_is_a_warning_with_the_nearest_one() -> None:
+@pytest.mark.parametrize("section", ["tools", "gateway.tools"])
+def test_an_unknown_name_is_a_warning_with_the_nearest_one(section: str) -> None:
     allow = '["web.fetsch", "mcp.files.read", "mcp.files.*", "mcp.other.read", "time"]'
-    more = f'[mcp.servers.files]\ncommand = "files"\n[tools]\nallow = {allow}\n'
+    more = f'[mcp.servers.files]\ncommand = "files"\n[{section}]\nallow = {allow}\n'
     found = [one for one in findings(more) if one.code == "config.gateway.unknown_tool"]
     assert len(found) == 2
-    assert valid(more).tools.allow[0] == "web.fetsch"
+    assert "did you mean web.fetch?" in found[0].message
+    config = valid(more)
+    assert [port_may_call(config, one) for one in ("mcp.files.x", "mcp.other.x")] == [
+        section == "gateway.tools",
+        False,
+    ]
+
+
+def test_what_the_port_is_denied_goes_before_what_it_is_allowed() -> None:
+    config = valid('[gateway.tools]\nallow = ["mcp.files.read", "mcp.files.x"]\ndeny = ["mcp.files.*"]\n')
+    assert not port_may_call(config, "mcp.files.read")
