@@ -91,7 +91,7 @@ def _summary(journal: Journal, args: argparse.Namespace, _: Context) -> tuple[Js
         "last_timestamp_epoch_s": times[-1] if times else None,
     }
     lines = [f"{number:>6}  {kind}" for kind, number in counts.most_common()]
-    return told, [f"the newest {plural(len(events), 'event')} by kind", *lines], 0
+    return told, [f"{plural(len(events), 'event')}, the newest ones, by kind", *lines], 0
 
 
 def _verify(journal: Journal, _: argparse.Namespace, __: Context) -> tuple[Json, list[str], int]:

@@ -8,6 +8,7 @@ import shutil
 from loong_gateway.acp.dispatch import agents_of
 from loong_gateway.acp.starts import directory_of, launchable
 from loong_gateway.base.child_process import child_environment
+from loong_gateway.config.secrets import SecretUnavailable, resolve, resolve_variables
 from loong_gateway.config.snapshot import Config
 from loong_gateway.doctor.contract import Check, Inspection, failed, passed
 from loong_gateway.providers.contract import ProviderFault
@@ -31,9 +32,12 @@ def _check(inspection: Inspection, config: Config, agent: str) -> Check:
         cwd = directory_of(config, agent, backend, inspection.places.state)
     except ProviderFault as fault:
         return failed(name, f"{fault}.", fault.fix)
+    try:
+        env = resolve_variables(backend.env, lambda ref: resolve(ref, inspection.environ))
+    except SecretUnavailable as missing:
+        return failed(name, f"{missing.message}.", missing.fix)
     command = str(backend.command)
-    given = child_environment(backend.pass_env, {}, inspection.environ).get("PATH", os.defpath)
-    path = str(backend.env.get("PATH", given))
+    path = child_environment(backend.pass_env, env, inspection.environ).get("PATH", os.defpath)
     if shutil.which(os.path.join(cwd, command) if "/" in command else command, path=path) is None:
         return failed(
             name,

@@ -67,8 +67,11 @@ class CallState:
 
     def hidden(self, key: str) -> list[str]:
         """What must never show up in an error: the key, and what people wrote."""
-        calls = (call.arguments for m in self.messages for call in m.tool_calls)
-        return [text for text in (key, *(m.content for m in self.messages), *calls, *self._hidden) if text]
+        texts = [key, *self._hidden, *[message.content for message in self.messages]]
+        for message in self.messages:
+            if message.tool_calls:
+                texts += [call.arguments for call in message.tool_calls]
+        return [text for text in texts if text]
 
 
 class Counts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -14,7 +15,11 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from loong_gateway.base.faults import CommandError
 from loong_gateway.base.process import identity
+from loong_gateway.commandline import parser
+from loong_gateway.commandline.verbs import find_verb
+from loong_gateway.commands.common import Context
 from loong_gateway.owner.files import publish, write_control_token
 from loong_gateway.owner.lock import OwnerLock
 from loong_gateway.owner.paths import Places, resolve_places
@@ -81,6 +86,24 @@ class Loong:
             check=False,
         )
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Here(Loong):
+    """Runs its commands in this process, which takes a tenth of the time."""
+
+    def __call__(self, *args: str, stdin: str | bytes = b"", environ: Mapping[str, str] = {}) -> Ran:
+        """Run one command to its end; it is given no input."""
+        assert not stdin
+        call = find_verb(list(args))
+        verb = parser.load(call.module)
+        out, err = io.StringIO(), io.StringIO()
+        environ = {**self.environ, **environ}
+        context = Context(self.places, environ, stdin=None, stdout=out, stderr=err, json="--json" in args)
+        try:
+            code = verb.run(parser.parse(call.verb, verb, call.rest, args), context)
+        except CommandError as error:
+            code = context.report(error)
+        return Ran(code, out.getvalue(), err.getvalue())
 
 
 def telegram_config(base_url: str, *, chats: str = "[1001]", more: str = "") -> str:

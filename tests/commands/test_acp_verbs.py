@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.commands.loong_cli import ROOT, Loong, running_owner
+from tests.commands.loong_cli import ROOT, Here, Loong, running_owner
 
 AGENT = ROOT / "tests" / "fakes" / "acp_agent.py"
 
@@ -16,11 +16,11 @@ def home(tmp_path: pathlib.Path, manner: str = "good", more: str = "") -> Loong:
     work = tmp_path / "work"
     work.mkdir()
     backend = f'[acp.backends.codex]\ncommand = "{sys.executable}"\nargs = ["{AGENT}", "{manner}"]\ncwd = "{work}"\n'
-    return Loong(tmp_path, f'[acp]\nenabled = true\n{backend}env = {{ KEY = "s3cret" }}\n{more}')
+    return Here(tmp_path, f'[acp]\nenabled = true\n{backend}env = {{ KEY = "s3cret" }}\n{more}')
 
 
 def test_off_is_said_and_no_fault(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "")
+    loong = Here(tmp_path, "")
     status = loong("runtime", "acp", "status", "--json")
     assert (status.code, status.document["availability"], status.document["observability"]) == (
         0,
@@ -69,6 +69,17 @@ def test_doctor_says_why_an_agent_does_not_get_ready(tmp_path: pathlib.Path, man
     ran = home(tmp_path, manner)("runtime", "acp", "doctor", "--json")
     assert (ran.code, ran.document["ok"]) == (1, False)
     assert words in ran.document["error"] and ran.document["fix"]
+
+
+def test_a_secret_of_an_agent_that_is_missing_is_found_by_both_doctors(tmp_path: pathlib.Path) -> None:
+    loong = home(tmp_path)
+    loong.config.write_text(loong.config.read_text().replace('"s3cret"', '{ env = "NOT_SET" }'))
+    ran = loong("runtime", "acp", "doctor", "--agent", "codex", "--json")
+    assert (ran.code, ran.document["ok"]) == (1, False)
+    assert "NOT_SET" in ran.document["error"]
+    found = loong("doctor", "--json").document["checks"]
+    (agent,) = [one for one in found if one["name"] == "agent codex"]
+    assert agent["level"] == "fail" and "NOT_SET" in agent["detail"]
 
 
 def test_doctor_says_that_an_agent_is_ready(tmp_path: pathlib.Path) -> None:

@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from loong_gateway.audit.journal import Journal
-from tests.commands.loong_cli import Loong
+from tests.commands.loong_cli import Here, Loong
 
 
 def filled(loong: Loong) -> pathlib.Path:
@@ -24,7 +24,7 @@ def journal_check(loong: Loong) -> dict[str, object]:
 
 
 def test_recent_and_summary_read_the_newest(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "")
+    loong = Here(tmp_path, "")
     path = filled(loong)
     recent = loong("audit", "recent", "--limit", "2", "--json").document
     assert list(recent) == ["command", "config", "journal_path", "limit", "loaded_events", "events"]
@@ -37,7 +37,7 @@ def test_recent_and_summary_read_the_newest(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_doctor_sees_a_broken_chain_and_modes(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "")
+    loong = Here(tmp_path, "")
     path = filled(loong)
     assert journal_check(loong)["level"] == "pass"
     path.chmod(0o644)
@@ -50,7 +50,7 @@ def test_the_doctor_sees_a_broken_chain_and_modes(tmp_path: pathlib.Path) -> Non
 
 
 def test_a_journal_that_is_off_or_elsewhere_is_said(tmp_path: pathlib.Path) -> None:
-    off = Loong(tmp_path, '[audit]\nmode = "off"\n')
+    off = Here(tmp_path, '[audit]\nmode = "off"\n')
     done = off("audit", "recent", "--json")
     assert (done.code, done.document["error"]["code"]) == (2, "audit.off")
     assert off("status", "--json").document["audit"]["mode"] == "off"

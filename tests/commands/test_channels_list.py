@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from tests.commands.loong_cli import TOKEN, Loong, running_owner, surface, telegram_config
+from tests.commands.loong_cli import TOKEN, Here, running_owner, surface, telegram_config
 
 CONFIG = telegram_config(
     "http://127.0.0.1:9",
@@ -68,14 +68,14 @@ RUNTIME = {
 
 
 def test_an_empty_home_says_what_to_write(tmp_path: pathlib.Path) -> None:
-    ran = Loong(tmp_path)("channels")
+    ran = Here(tmp_path)("channels")
     assert ran.code == 0
     assert ran.first_line.startswith("No channel is configured in ")
     assert "then: loong validate-config" in ran.out
 
 
 def test_each_configured_account_has_a_row_and_the_default_is_marked(tmp_path: pathlib.Path) -> None:
-    ran = Loong(tmp_path, CONFIG)("channels", "list")
+    ran = Here(tmp_path, CONFIG)("channels", "list")
     assert ran.first_line == "1 of 2 accounts is configured to receive; 1 is disabled."
     rows = {line.split()[1]: line.split() for line in ran.out.splitlines() if line.startswith("telegram")}
     assert rows["work"][2:6] == ["*", "enabled", "yes", "yes"]
@@ -83,7 +83,7 @@ def test_each_configured_account_has_a_row_and_the_default_is_marked(tmp_path: p
 
 
 def test_a_missing_credential_is_named_with_its_variable(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     del loong.environ["TELEGRAM_BOT_TOKEN"]
     ran = loong("channels")
     assert ran.first_line == "0 of 2 accounts are configured to receive; 1 is misconfigured; 1 is disabled."
@@ -91,7 +91,7 @@ def test_a_missing_credential_is_named_with_its_variable(tmp_path: pathlib.Path)
 
 
 def test_the_document_has_the_fields_of_the_contract(tmp_path: pathlib.Path) -> None:
-    document = Loong(tmp_path, CONFIG)("channels", "--json").document
+    document = Here(tmp_path, CONFIG)("channels", "--json").document
     assert list(document) == [
         "config",
         "schema",
@@ -123,7 +123,7 @@ def test_the_document_has_the_fields_of_the_contract(tmp_path: pathlib.Path) -> 
 
 
 def test_summary_counts_agree_with_the_catalog(tmp_path: pathlib.Path) -> None:
-    document = Loong(tmp_path)("channels", "--json").document
+    document = Here(tmp_path)("channels", "--json").document
     statuses = [entry["implementation_status"] for entry in document["channel_catalog"]]
     assert document["summary"]["total_surface_count"] == len(statuses)
     assert document["summary"]["runtime_backed_surface_count"] == statuses.count("runtime_backed")
@@ -132,7 +132,7 @@ def test_summary_counts_agree_with_the_catalog(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_running_gateway_shows_its_live_state(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     with running_owner(loong, surfaces=[surface("conflict", last_error="another poller", restarts=3)]):
         document = loong("channels", "--json").document
     work = next(entry for entry in document["channels"] if entry["configured_account_id"] == "work")
@@ -144,7 +144,7 @@ def test_a_running_gateway_shows_its_live_state(tmp_path: pathlib.Path) -> None:
 
 
 def test_no_secret_is_ever_printed(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     for args in (["channels"], ["channels", "--json"], ["channels", "--all"]):
         ran = loong(*args)
         assert TOKEN not in ran.out + ran.err

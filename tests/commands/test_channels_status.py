@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from tests.commands.loong_cli import TOKEN, Loong, running_owner, surface, telegram_config
+from tests.commands.loong_cli import TOKEN, Here, running_owner, surface, telegram_config
 from tests.fakes.telegram import FakeTelegram
 from tests.fakes.wecom import BOT_ID, SECRET, FakeWeCom
 
@@ -12,7 +12,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def test_without_a_gateway_every_phase_is_not_running(tmp_path: pathlib.Path) -> None:
-    ran = Loong(tmp_path, telegram_config(NOWHERE))("channels", "status")
+    ran = Here(tmp_path, telegram_config(NOWHERE))("channels", "status")
     assert ran.code == 1
     assert ran.first_line.startswith("Gateway is not running")
     assert "not running" in next(line for line in ran.out.splitlines() if line.startswith("telegram"))
@@ -20,7 +20,7 @@ def test_without_a_gateway_every_phase_is_not_running(tmp_path: pathlib.Path) ->
 
 
 def test_a_ready_surface_is_exit_0(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, telegram_config(NOWHERE))
+    loong = Here(tmp_path, telegram_config(NOWHERE))
     with running_owner(loong, surfaces=[surface()], configured_surface_count=1, running_surface_count=1):
         ran = loong("channels", "status")
     assert ran.code == 0, ran.err
@@ -28,7 +28,7 @@ def test_a_ready_surface_is_exit_0(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_surface_in_conflict_is_exit_1_with_its_reason(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, telegram_config(NOWHERE))
+    loong = Here(tmp_path, telegram_config(NOWHERE))
     shown = surface("conflict", last_error="another process polls with this token", fix="loong doctor")
     with running_owner(loong, surfaces=[shown]):
         ran = loong("channels", "status")
@@ -39,7 +39,7 @@ def test_a_surface_in_conflict_is_exit_1_with_its_reason(tmp_path: pathlib.Path)
 
 def test_a_probe_names_the_bot(tmp_path: pathlib.Path) -> None:
     with FakeTelegram() as telegram:
-        ran = Loong(tmp_path, telegram_config(telegram.base_url))("channels", "status", "--probe")
+        ran = Here(tmp_path, telegram_config(telegram.base_url))("channels", "status", "--probe")
     assert ran.code == 1  # no gateway runs
     assert " as @test_bot" in ran.out
     assert "1 of 1 account answered the probe" in ran.first_line
@@ -50,8 +50,8 @@ def test_a_refused_credential_is_told_from_a_silent_platform(tmp_path: pathlib.P
     (tmp_path / "b").mkdir()
     with FakeTelegram() as telegram:
         telegram.revoke()
-        refused = Loong(tmp_path / "a", telegram_config(telegram.base_url))("channels", "status", "--probe")
-    silent = Loong(tmp_path / "b", telegram_config(NOWHERE))("channels", "status", "--probe")
+        refused = Here(tmp_path / "a", telegram_config(telegram.base_url))("channels", "status", "--probe")
+    silent = Here(tmp_path / "b", telegram_config(NOWHERE))("channels", "status", "--probe")
     assert "refused" in refused.out.splitlines()[3]
     assert "no answer" in silent.out.splitlines()[3]
     assert TOKEN not in refused.out + silent.out
@@ -59,7 +59,7 @@ def test_a_refused_credential_is_told_from_a_silent_platform(tmp_path: pathlib.P
 
 def test_the_document_holds_phase_and_probe(tmp_path: pathlib.Path) -> None:
     with FakeTelegram() as telegram:
-        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        loong = Here(tmp_path, telegram_config(telegram.base_url))
         with running_owner(loong, surfaces=[surface(restarts=2)]):
             ran = loong("channels", "status", "--probe", "--json")
     assert ran.code == 0
@@ -91,7 +91,7 @@ PAST = {
 
 
 def test_clocks_and_incidents_are_shown(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, telegram_config(NOWHERE))
+    loong = Here(tmp_path, telegram_config(NOWHERE))
     with running_owner(loong, surfaces=[surface("backoff", trouble="unreachable", **PAST)]):
         text = loong("channels", "status")
         document = loong("channels", "status", "--json").document
@@ -104,7 +104,7 @@ def test_clocks_and_incidents_are_shown(tmp_path: pathlib.Path) -> None:
 
 
 def test_what_happened_stands_in_the_documents_of_the_contract(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, telegram_config(NOWHERE))
+    loong = Here(tmp_path, telegram_config(NOWHERE))
     with running_owner(loong, surfaces=[surface("conflict", trouble="conflict", **PAST)]):
         listed = loong("channels", "--json").document["channels"]
         summary = loong("status", "--json").document["gateway"]["channels"]
@@ -125,7 +125,7 @@ def test_what_happened_stands_in_the_documents_of_the_contract(tmp_path: pathlib
 
 
 def test_an_account_that_is_kept_off_is_no_bad_news(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, telegram_config(NOWHERE))
+    loong = Here(tmp_path, telegram_config(NOWHERE))
     with running_owner(loong, surfaces=[surface("stopped", stopped_by="operator")]):
         ran = loong("channels", "status")
     assert ran.code == 0
@@ -133,7 +133,7 @@ def test_an_account_that_is_kept_off_is_no_bad_news(tmp_path: pathlib.Path) -> N
 
 
 def test_a_probe_asks_the_gateway_that_serves_the_account(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, telegram_config(NOWHERE))
+    loong = Here(tmp_path, telegram_config(NOWHERE))
     answer = {"outcome": "ok", "detail": "ok 7 ms as @live", "identity": "@live", "elapsed_ms": 7}
     with running_owner(loong, surfaces=[surface()]) as owner:
         owner.answers["/api/gateway/probe"] = (200, answer)
@@ -147,7 +147,7 @@ def test_a_probe_asks_the_gateway_that_serves_the_account(tmp_path: pathlib.Path
 
 def test_what_a_probe_would_take_away_is_not_asked_beside_any_gateway(tmp_path: pathlib.Path) -> None:
     with FakeWeCom() as fake:
-        loong = Loong(
+        loong = Here(
             tmp_path,
             f'[wecom]\nenabled = true\nwebsocket_url = "{fake.url}"\nallowed_conversation_ids = ["a"]\n',
         )

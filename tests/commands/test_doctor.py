@@ -12,6 +12,7 @@ import stat
 from tests.commands.loong_cli import (
     KEY,
     TOKEN,
+    Here,
     Loong,
     provider_config,
     running_owner,
@@ -23,7 +24,7 @@ from tests.fakes.telegram import FakeTelegram
 
 
 def healthy(tmp_path: pathlib.Path, model: FakeModel, telegram: FakeTelegram) -> Loong:
-    return Loong(tmp_path, provider_config(model.base_url) + telegram_config(telegram.base_url) + own_port())
+    return Here(tmp_path, provider_config(model.base_url) + telegram_config(telegram.base_url) + own_port())
 
 
 def own_port() -> str:
@@ -72,7 +73,7 @@ def test_the_document_has_the_fields_of_the_contract(tmp_path: pathlib.Path) -> 
 
 
 def test_failures_come_first_and_each_has_its_fix_and_exit_1(tmp_path: pathlib.Path) -> None:
-    loong = Loong(
+    loong = Here(
         tmp_path, provider_config("http://127.0.0.1:9/v1") + telegram_config("http://127.0.0.1:9", chats="[]")
     )
     loong.config.chmod(0o644)
@@ -91,7 +92,7 @@ def test_failures_come_first_and_each_has_its_fix_and_exit_1(tmp_path: pathlib.P
 
 
 def test_fix_repairs_modes_and_makes_directories_and_lists_each_act(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "")
+    loong = Here(tmp_path, "")
     loong.config.chmod(0o644)
     loong.home.chmod(0o755)
     assert loong("doctor").out.count("will run: chmod") >= 2
@@ -105,7 +106,7 @@ def test_fix_repairs_modes_and_makes_directories_and_lists_each_act(tmp_path: pa
 
 
 def test_fix_never_follows_a_link(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path)
+    loong = Here(tmp_path)
     elsewhere = tmp_path / "elsewhere.toml"
     elsewhere.write_text("")
     elsewhere.chmod(0o644)
@@ -116,7 +117,7 @@ def test_fix_never_follows_a_link(tmp_path: pathlib.Path) -> None:
 
 
 def test_looking_writes_nothing(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path)
+    loong = Here(tmp_path)
     loong.home.rmdir()
     ran = loong("doctor")
     assert ran.code == 1
@@ -125,7 +126,7 @@ def test_looking_writes_nothing(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_config_error_is_reported_with_its_place(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, '[telegram]\nenabled = "yes"\n')
+    loong = Here(tmp_path, '[telegram]\nenabled = "yes"\n')
     level, detail = names(loong)["config"]
     assert level == "fail"
     assert "config.toml:2:" in detail
@@ -136,15 +137,15 @@ def test_a_key_that_the_provider_refuses_only_warns_where_a_model_is_named(tmp_p
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with FakeModel(key="another") as model:
-        named = names(Loong(tmp_path / "a", provider_config(model.base_url)))
-        auto = names(Loong(tmp_path / "b", provider_config(model.base_url, model="auto")))
+        named = names(Here(tmp_path / "a", provider_config(model.base_url)))
+        auto = names(Here(tmp_path / "b", provider_config(model.base_url, model="auto")))
     assert named["provider model probe"][0] == "warn"
     assert auto["provider model probe"][0] == "fail"
     assert "401" in auto["provider model probe"][1]
 
 
 def test_a_provider_that_is_not_there_is_a_matter_of_transport(tmp_path: pathlib.Path) -> None:
-    found = names(Loong(tmp_path, provider_config("http://127.0.0.1:9/v1", model="auto")))
+    found = names(Here(tmp_path, provider_config("http://127.0.0.1:9/v1", model="auto")))
     assert found["provider transport"][0] == "fail"
     assert "provider model probe" not in found
 
@@ -152,7 +153,7 @@ def test_a_provider_that_is_not_there_is_a_matter_of_transport(tmp_path: pathlib
 def test_a_revoked_token_fails_the_channel(tmp_path: pathlib.Path) -> None:
     with FakeTelegram() as telegram:
         telegram.revoke()
-        ran = Loong(tmp_path, telegram_config(telegram.base_url))("doctor", "--json")
+        ran = Here(tmp_path, telegram_config(telegram.base_url))("doctor", "--json")
     check = next(c for c in ran.document["checks"] if c["name"] == "telegram channel runtime [work]")
     assert check["level"] == "fail"
     assert check["runtime_attention"]["reason"] == "auth_failed"
@@ -161,7 +162,7 @@ def test_a_revoked_token_fails_the_channel(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_running_gateway_speaks_for_its_accounts_and_its_store(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9"))
+    loong = Here(tmp_path, telegram_config("http://127.0.0.1:9"))
     with running_owner(loong, surfaces=[surface("conflict", last_error="another poller")]):
         found = names(loong)
     assert found["telegram channel runtime [work]"] == ("fail", "conflict: another poller.")
@@ -171,7 +172,7 @@ def test_a_running_gateway_speaks_for_its_accounts_and_its_store(tmp_path: pathl
 
 def test_two_accounts_with_one_credential_warn(tmp_path: pathlib.Path) -> None:
     more = '[telegram.accounts.ops]\nbot_token = { env = "TELEGRAM_BOT_TOKEN" }\nallowed_chat_ids = [1]\n'
-    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9", more=more))
+    loong = Here(tmp_path, telegram_config("http://127.0.0.1:9", more=more))
     loong.environ["OTHER"] = TOKEN
     level, detail = names(loong)["duplicate credentials"]
     assert level == "warn"
@@ -180,7 +181,7 @@ def test_two_accounts_with_one_credential_warn(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_damaged_store_fails_and_is_left_as_it_is(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "")
+    loong = Here(tmp_path, "")
     loong.places.create()
     damaged = b"SQLite format 3\0" + b"\0" * 5000
     pathlib.Path(loong.places.store).write_bytes(damaged)
@@ -190,7 +191,7 @@ def test_a_damaged_store_fails_and_is_left_as_it_is(tmp_path: pathlib.Path) -> N
 
 def test_messages_that_wait_without_a_gateway_are_counted(tmp_path: pathlib.Path) -> None:
     with FakeTelegram() as telegram:
-        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        loong = Here(tmp_path, telegram_config(telegram.base_url))
         loong("channels", "send", "telegram", "--target", "1001", "--text", "x")
     with contextlib.closing(sqlite3.connect(loong.places.store)) as conn, conn:
         conn.execute("UPDATE outbox SET state = 'queued'")
@@ -202,13 +203,13 @@ def test_a_busy_port_is_reported_with_another_one(tmp_path: pathlib.Path) -> Non
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        ran = Loong(tmp_path, f"[gateway]\nport = {port}\n")("doctor")
+        ran = Here(tmp_path, f"[gateway]\nport = {port}\n")("doctor")
     assert f"port {port} is taken by another program." in ran.out
     assert "loong gateway run --port " in ran.out
 
 
 def test_variables_of_other_gateways_are_mentioned(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "")
+    loong = Here(tmp_path, "")
     loong.environ["OPENCLAW_GATEWAY_PORT"] = "1"
     level, detail = names(loong)["environment"]
     assert level == "warn"
@@ -228,7 +229,7 @@ def test_an_enabled_account_that_is_left_out_warns_as_long_as_the_owner_does_not
     tmp_path: pathlib.Path,
 ) -> None:
     more = '[telegram.accounts.ops]\nbot_token = { env = "OPS_TOKEN" }\nallowed_chat_ids = [1]\n'
-    loong = Loong(tmp_path, telegram_config("http://127.0.0.1:9", more=more))
+    loong = Here(tmp_path, telegram_config("http://127.0.0.1:9", more=more))
 
     def left_out() -> list[str]:
         checks = loong("doctor", "--json", "--skip-model-probe").document["checks"]
@@ -248,7 +249,7 @@ HOOKS = '[hooks]\nenabled = true\ntoken = { env = "HOOK_SECRET" }\n'
 
 
 def test_a_secret_of_the_port_that_cannot_be_had_fails(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, own_port() + AUTH + HOOKS)
+    loong = Here(tmp_path, own_port() + AUTH + HOOKS)
     found = names(loong, "--skip-model-probe")
     assert found["gateway auth"] == ("fail", "env PORT_SECRET is not set.")
     assert found["hooks auth"] == ("fail", "env HOOK_SECRET is not set.")
@@ -259,7 +260,7 @@ def test_a_secret_of_the_port_that_cannot_be_had_fails(tmp_path: pathlib.Path) -
 
 
 def test_hooks_whose_token_is_the_one_of_the_port_fail(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, own_port() + AUTH + HOOKS)
+    loong = Here(tmp_path, own_port() + AUTH + HOOKS)
     loong.environ.update(PORT_SECRET="port-secret-0001", HOOK_SECRET="port-secret-0001")
     level, detail = names(loong, "--skip-model-probe")["hooks auth"]
     assert level == "fail" and "hooks.token (env HOOK_SECRET)" in detail
@@ -271,7 +272,7 @@ def test_each_provider_that_may_be_asked_is_checked(tmp_path: pathlib.Path) -> N
         'active_provider = "main"\nfallback_providers = ["spare"]\n'
         '[providers.main]\nkind = "github-copilot"\nmodel = "m"\n[providers.spare]\nkind = "kimi_coding"\n'
     )
-    loong = Loong(tmp_path, config)
+    loong = Here(tmp_path, config)
     loong.environ["GITHUB_COPILOT_OAUTH_TOKEN"] = "token-of-an-account"
     checks = {
         check["name"]: (check["level"], check["detail"])
@@ -286,7 +287,7 @@ def test_each_provider_that_may_be_asked_is_checked(tmp_path: pathlib.Path) -> N
 
 
 def test_a_lane_without_a_list_and_keys_that_do_not_fare_well_are_told(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, '[provider]\nkind = "byteplus_coding"\napi_key = "k1,k2"\n')
+    loong = Here(tmp_path, '[provider]\nkind = "byteplus_coding"\napi_key = "k1,k2"\n')
     loong.config.chmod(0o600)
     unwell = [
         {"key": 2, "state": "disabled", "left_s": 21_567, "last_error": "auth_rejected"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import sys
 
-from tests.commands.loong_cli import Loong
+from tests.commands.loong_cli import Here
 
 FAKE = str(pathlib.Path(__file__).parents[1] / "fakes" / "mcp_server.py")
 
@@ -18,7 +18,7 @@ CONFIG = server("good", "good") + server("bad", "crash") + server("off", "good",
 
 
 def test_list_starts_each_once_and_says_how_it_went(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG + '[tools]\nallow = ["mcp.bad.*"]\n')
+    loong = Here(tmp_path, CONFIG + '[tools]\nallow = ["mcp.bad.*"]\n')
     ran = loong("runtime", "mcp", "list")
     assert (ran.code, ran.err) == (1, "")
     assert ran.out.splitlines() == [
@@ -35,18 +35,18 @@ def test_list_starts_each_once_and_says_how_it_went(tmp_path: pathlib.Path) -> N
 
 
 def test_show_names_the_tools_and_knows_only_what_is_configured(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     ran = loong("show-mcp-server", "good")
     assert (ran.code, ran.out.splitlines()[1]) == (0, "  tool: mcp.good.echo")
     missing = loong("runtime", "mcp", "show", "other")
     assert (missing.code, 'no tool server "other"; known: bad, good, off' in missing.err) == (2, True)
-    empty = Loong(tmp_path / "x", "") if (tmp_path / "x").mkdir() is None else None
+    empty = Here(tmp_path / "x", "") if (tmp_path / "x").mkdir() is None else None
     assert empty is not None
     assert "no tool server is configured" in empty("runtime", "mcp", "list").out
 
 
 def test_the_doctor_starts_each_server(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG + server("gone", "good", f'cwd = "{tmp_path}/none"'))
+    loong = Here(tmp_path, CONFIG + server("gone", "good", f'cwd = "{tmp_path}/none"'))
     checks = loong("doctor", "--json", "--skip-model-probe").document["checks"]
     found = {one["name"]: (one["level"], one["detail"]) for one in checks if "tool server" in one["name"]}
     assert set(found) == {"tool server bad", "tool server good", "tool server gone"}

@@ -10,14 +10,11 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 
 from loong_channels.contract import Address, Inbound
 from loong_gateway.base.faults import CommandError
-from loong_gateway.commandline.parser import parse
-from loong_gateway.commandline.verbs import find_verb
 from loong_gateway.commands.common import Context
 from loong_gateway.commands.through_gateway import change
 from loong_gateway.control.runs import RunRequest
@@ -26,29 +23,11 @@ from loong_gateway.messaging.sessions import session_key
 from loong_gateway.storage import inbox, runs, summaries, transcripts, usage
 from loong_gateway.storage.local import LocalStore
 from loong_gateway.storage.usage import Spent
-from tests.commands.loong_cli import ROOT, Loong, Ran, provider_config, running_owner
+from tests.commands.loong_cli import ROOT, Here, Loong, provider_config, running_owner
 from tests.fakes.model import FakeModel
 from tests.small_disk import mounted
 
 TELEGRAM = "agent:main:telegram:work:direct:1001"
-
-
-class Here(Loong):
-    """Runs its commands in this process, which takes a tenth of the time."""
-
-    def __call__(self, *args: str) -> Ran:
-        """Run one command to its end."""
-        call = find_verb(list(args))
-        module = import_module(f"loong_gateway.commands.{call.module}")
-        out, err = io.StringIO(), io.StringIO()
-        context = Context(
-            self.places, self.environ, stdin=None, stdout=out, stderr=err, json="--json" in args
-        )
-        try:
-            code = module.run(parse(call.verb, module, call.rest, args), context)
-        except CommandError as error:
-            code = context.report(error)
-        return Ran(code, out.getvalue(), err.getvalue())
 
 
 def fill(loong: Loong) -> None:

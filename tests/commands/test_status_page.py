@@ -9,7 +9,7 @@ import sqlite3
 import time
 
 from loong_gateway.base.process import boot_clock_ns
-from tests.commands.loong_cli import Loong, provider_config, running_owner, surface, telegram_config
+from tests.commands.loong_cli import Here, provider_config, running_owner, surface, telegram_config
 from tests.fakes.telegram import FakeTelegram
 from tests.waiting import wait_until
 
@@ -39,7 +39,7 @@ OWNER = [
 
 
 def test_with_the_gateway_down_line_1_is_that_of_gateway_status(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     ran = loong("status")
     assert ran.code == 1
     assert ran.first_line == loong("gateway", "status").first_line
@@ -48,7 +48,7 @@ def test_with_the_gateway_down_line_1_is_that_of_gateway_status(tmp_path: pathli
 
 def test_counts_from_disk_are_marked_as_such(tmp_path: pathlib.Path) -> None:
     with FakeTelegram() as telegram:
-        loong = Loong(tmp_path, telegram_config(telegram.base_url))
+        loong = Here(tmp_path, telegram_config(telegram.base_url))
         loong("channels", "send", "telegram", "--target", "1001", "--text", "x")
     with contextlib.closing(sqlite3.connect(loong.places.store)) as conn, conn:
         conn.execute("UPDATE outbox SET state = 'unknown'")
@@ -58,7 +58,7 @@ def test_counts_from_disk_are_marked_as_such(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_ready_gateway_is_exit_0(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     with running_owner(loong, surfaces=[surface()], configured_surface_count=1, running_surface_count=1):
         ran = loong("status")
     assert ran.code == 0, ran.out
@@ -68,7 +68,7 @@ def test_a_ready_gateway_is_exit_0(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_degraded_gateway_is_exit_1_and_says_why(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     with running_owner(
         loong, surfaces=[surface("auth_failed")], degraded_reasons=["auth_failed:telegram=work"]
     ):
@@ -78,7 +78,7 @@ def test_a_degraded_gateway_is_exit_1_and_says_why(tmp_path: pathlib.Path) -> No
 
 
 def test_the_document_has_the_fields_of_the_contract(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     with running_owner(
         loong, surfaces=[surface()], configured_surface_count=1, running_surface_count=1
     ) as owner:
@@ -110,7 +110,7 @@ def test_the_document_has_the_fields_of_the_contract(tmp_path: pathlib.Path) -> 
 def test_work_units_are_counted_from_the_store_and_what_failed_has_a_next_step(
     tmp_path: pathlib.Path,
 ) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     assert "Work" not in loong("status").out
     unit = loong(
         "work-unit", "create", "--kind", "ops", "--title", "t", "--max-attempts", "1", "--json"
@@ -137,7 +137,7 @@ def test_work_units_are_counted_from_the_store_and_what_failed_has_a_next_step(
 
 
 def test_the_provider_line_says_how_the_last_question_ended(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     now_ms = int(time.time() * 1000)
     facts = {"profile": "default", "kind": "custom", "model": "m-1", "last_success_ms": now_ms - 120_000}
     with running_owner(loong, provider={**facts, "last_failure_ms": None, "last_error": None}):
@@ -152,13 +152,13 @@ def test_the_provider_line_says_how_the_last_question_ended(tmp_path: pathlib.Pa
 
 
 def test_what_this_build_does_not_have_is_not_mentioned(tmp_path: pathlib.Path) -> None:
-    out = Loong(tmp_path, CONFIG)("status").out
+    out = Here(tmp_path, CONFIG)("status").out
     for word in ("Agents", "Tokens", "Work"):
         assert word not in out
 
 
 def test_beside_a_live_gateway_a_broken_config_is_one_warning(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, "[gateway]\nport = 'x'\n")
+    loong = Here(tmp_path, "[gateway]\nport = 'x'\n")
     warning = (
         "warning: config is invalid: 1 error; the gateway runs on, but its next start will fail; "
         "see: loong validate-config\n"
@@ -175,7 +175,7 @@ def test_beside_a_live_gateway_a_broken_config_is_one_warning(tmp_path: pathlib.
 
 
 def test_what_a_stalled_gateway_said_last_is_not_shown_as_its_state(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path, CONFIG)
+    loong = Here(tmp_path, CONFIG)
     with running_owner(loong, surfaces=[surface()]):
         moment = boot_clock_ns() - 60_000_000_000
         os.utime(loong.places.owner_lock, ns=(moment, moment))
@@ -190,12 +190,12 @@ def test_what_a_stalled_gateway_said_last_is_not_shown_as_its_state(tmp_path: pa
 
 
 def test_next_actions_name_a_command(tmp_path: pathlib.Path) -> None:
-    document = Loong(tmp_path, CONFIG)("status", "--json").document
+    document = Here(tmp_path, CONFIG)("status", "--json").document
     assert document["next_actions"] == [{"label": "start the gateway", "command": "loong gateway run"}]
 
 
 def test_looking_writes_nothing(tmp_path: pathlib.Path) -> None:
-    loong = Loong(tmp_path)
+    loong = Here(tmp_path)
     loong("status")
     loong("channels", "status")
     loong("channels")
@@ -203,6 +203,6 @@ def test_looking_writes_nothing(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_broken_config_is_named_with_its_line(tmp_path: pathlib.Path) -> None:
-    ran = Loong(tmp_path, "[telegram\n")("status")
+    ran = Here(tmp_path, "[telegram\n")("status")
     assert ran.code == 2
     assert ran.err.startswith("error: config is invalid")

@@ -142,7 +142,7 @@ def test_the_journal_tells_what_was_done_and_nothing_that_was_said(tmp_path: pat
         ]
         assert [one for one in secrets if one in data] == []
         assert stat.S_IMODE(os.stat(journal).st_mode) == 0o600
-        assert gateway.run("audit", "summary").stdout.startswith("9 events")
+        assert gateway.run("audit", "summary").stdout.startswith("9 events, the newest ones, by kind\n")
         journal.write_text(data.replace('"operation":"send"', '"operation":"none"'))
         broken = gateway.run("audit", "verify", "--json")
         assert broken.returncode == 1

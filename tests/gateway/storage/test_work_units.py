@@ -465,7 +465,13 @@ def test_processes_on_one_home_never_share_a_unit_even_when_one_is_killed(tmp_pa
     assert victim.stdout is not None
     said = [victim.stdout.readline().strip()]
     victim.send_signal(signal.SIGKILL)
-    said += [line.strip() for process in running for line in process.communicate(timeout=30)[0].splitlines()]
+    # Not `communicate`, which passes over what `readline` has read ahead.
+    said += [line.strip() for line in victim.stdout.read().splitlines()]
+    victim.wait(30)
+    victim.stdout.close()
+    said += [
+        line.strip() for process in running[1:] for line in process.communicate(timeout=30)[0].splitlines()
+    ]
     said = [line for line in said if line]
     assert len(said) == len(set(said))
     stored = local.read(
