@@ -45,7 +45,7 @@ class Restarts:
         self._not_before_s = 0.0 if began_s is None else began_s + COOLDOWN_S
         self._guard = threading.Lock()
         self._due_s: float | None = None
-        self._reason = ""
+        self._begins = False
 
     def request(self, reason: str, delay_s: float) -> str:
         """See control.ControlPlane.request_restart."""
@@ -58,7 +58,6 @@ class Restarts:
                 raise CommandError("restart.stopping")
             now_s = self._clock.monotonic_s()
             self._due_s = max(now_s + delay_s, self._not_before_s)
-            self._reason = reason
             is_due = self._due_s <= now_s
         logger.info("a restart was asked for: %s", reason)
         if is_due:
@@ -73,10 +72,11 @@ class Restarts:
     def look(self) -> None:
         """Begin the restart that waited for its time. Never blocks."""
         with self._guard:
-            if self._due_s is None or self._due_s > self._clock.monotonic_s() or self._loop.stop_reason:
+            is_due = self._due_s is not None and self._due_s <= self._clock.monotonic_s()
+            if not is_due or self._begins or self._loop.stop_reason:
                 return
             # Looked at once; what becomes of it is decided beside the main thread.
-            self._due_s = float("inf")
+            self._begins = True
         self._threads.spawn("restart-check", self._begin)
 
     def _begin(self) -> None:
@@ -85,10 +85,8 @@ class Restarts:
         except CommandError as error:
             logger.warning("the restart was given up: %s", error.message)
             with self._guard:
-                self._due_s = None
+                self._due_s, self._begins = None, False
             return
-        with self._guard:
-            self._due_s = self._clock.monotonic_s()
         self._loop.ask_to_restart(RESTARTING)
 
     def _check(self) -> None:

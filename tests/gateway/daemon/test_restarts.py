@@ -7,6 +7,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -31,10 +32,13 @@ class Rig:
         self.clock = HandClock()
         self.loop = MainLoop([], self.clock)
         self.refusal: CommandError | None = None
+        self.may_look = threading.Event()
+        self.may_look.set()
         began_s = self.clock.monotonic_s() if is_successor else None
         self.restarts = Restarts(self.loop, self.rehearse, program, self.clock, ThreadRegistry(), began_s)
 
     def rehearse(self) -> None:
+        assert self.may_look.wait(10)
         if self.refusal is not None:
             raise self.refusal
 
@@ -62,8 +66,11 @@ def test_a_delay_is_kept() -> None:
     rig.restarts.look()
     assert (rig.asked(), rig.restarts.request("y", 0.0)) == (None, "already_requested")
     rig.clock.advance(0.2)
+    rig.may_look.clear()
     rig.restarts.look()
     rig.restarts.look()
+    assert rig.restarts.due_in_s() == 0.0
+    rig.may_look.set()
     wait_until(rig.asked)
 
 
