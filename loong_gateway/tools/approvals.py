@@ -176,7 +176,17 @@ class ApprovalDesk:
             return made
 
     def _publish(self, what: str, call: WaitingCall, more: Mapping[str, object]) -> None:
-        payload = {"id": call.id, "tool": call.tool, "summary": call.summary, "entry": call.entry, **more}
+        payload = {
+            "id": call.id,
+            "tool": call.tool,
+            "summary": call.summary,
+            "entry": call.entry,
+            "createdAtMs": call.asked_ms,
+            "expiresAtMs": call.expires_ms,
+            # Where published clients look for what they show.
+            "request": {"command": f"{call.tool} {call.summary}".strip()},
+            **more,
+        }
         if call.session is not None:
             payload["sessionKey"] = call.session
         self._bus.publish(Event(f"exec.approval.{what}", payload, scope=SCOPE, is_kept=False))
