@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import pathlib
 import re
@@ -13,6 +14,7 @@ import pytest
 
 from tests.e2e.gateway import ROOT
 from tests.e2e.world import staged
+from tests.waiting import wait_until
 
 LOOKS = '["time", "session_status", "sessions_list", "channels_status", "sessions_history"]'
 TOOLS = f"""
@@ -134,3 +136,40 @@ def test_a_call_that_acts_is_never_made_twice_over_a_kill(tmp_path: pathlib.Path
         results = [one["content"] for one in model.calls[-1].body["messages"] if one["role"] == "tool"]
         assert results[0] == results[2] == '{"found": true}'
         assert ("may have happened, or not" in results[1]) == (where != "looking")
+
+
+@pytest.mark.parametrize("how", ["the chat stops it", "the client leaves"])
+def test_a_program_that_runs_for_a_turn_ends_with_it(tmp_path: pathlib.Path, how: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    program = tmp_path / "slow"
+    program.write_text("#!/bin/sh\necho $$ > started\nexec sleep 600\n", encoding="ascii")
+    program.chmod(0o755)
+    more = f"""
+[tools]
+allow = ["shell.run"]
+file_root = "{root}"
+shell_allow = ["{program}"]
+[tools.approval]
+mode = "disabled"
+"""
+    asking = f'call shell_run {{"program":"{program}"}}'
+    started = root / "started"
+    with staged(tmp_path, more=more) as (gateway, telegram, model):
+        gateway.start()
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=15)
+        if how == "the chat stops it":
+            telegram.say(asking)
+        else:
+            token = pathlib.Path(gateway.home, "gateway-runtime", "control-token").read_text().strip()
+            body = json.dumps({"model": "loong", "messages": [{"role": "user", "content": asking}]})
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            connection.request("POST", "/v1/chat/completions", body, headers)
+        pid = int(wait_until(lambda: started.exists() and started.read_text(), what="the program"))
+        if how == "the chat stops it":
+            telegram.say("/stop")
+        connection.close()
+        wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), what="the end of the program")
+        telegram.say("and now?")
+        wait_until(lambda: "re: and now?" in telegram.texts(), what="the next answer")
+        assert model.refused == []
