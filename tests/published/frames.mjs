@@ -6,8 +6,18 @@ const VERSIONED = new Set(["presence", "health"]);
 // Of these events no shape is published; this is what docs/rpc.md promises.
 const CALL = {
   type: "object",
-  required: ["id", "tool", "summary", "entry"],
-  properties: { summary: { type: "string" } },
+  required: ["id", "tool", "summary", "entry", "createdAtMs", "expiresAtMs", "request"],
+  properties: {
+    summary: { type: "string" },
+    createdAtMs: { type: "integer", minimum: 1 },
+    expiresAtMs: { type: "integer", minimum: 1 },
+    request: {
+      type: "object",
+      required: ["command"],
+      properties: { command: { type: "string", minLength: 1 } },
+      additionalProperties: false,
+    },
+  },
   additionalProperties: false,
 };
 for (const name of ["id", "tool", "entry", "sessionKey"]) CALL.properties[name] = { type: "string", minLength: 1 };
