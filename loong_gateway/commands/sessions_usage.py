@@ -63,7 +63,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 def usage_line(counts: Mapping[str, int]) -> str:
     """Sums in one line."""
-    text = f"{plural(counts['calls'], 'answer')}, {counts['input']} tokens in, {counts['output']} out"
+    text = (
+        f"{plural(counts['calls'], 'answer')}, {plural(counts['input'], 'token')} in, {counts['output']} out"
+    )
     if counts["silent"]:
         text += f"; {counts['silent']} without figures"
     return text + (f"; {counts['failed']} failed" if counts["failed"] else "")
