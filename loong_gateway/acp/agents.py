@@ -94,13 +94,18 @@ class AcpAgents:
         self._waiting = 0
         self._closed = False
         self._figures = Figures()
+        # What an earlier process had begun: its end is told whatever the configuration says by now.
+        self._begun_before: frozenset[str] = frozenset()
 
     def choose(self, origin: Origin, text: str) -> _Chosen | None:
         """See control.agents.Agents."""
         settings = self._parts.config().acp
-        if not settings.enabled and not origin.wants_agent:
+        was_begun = origin.turn in self._begun_before
+        if not settings.enabled and not origin.wants_agent and not was_begun:
             return None
         decision = decide(settings, origin.address, text, explicit=origin.wants_agent)
+        if was_begun:
+            return _Chosen(self, origin, replace(decision, agent=decision.agent or settings.default_agent))
         return _Chosen(self, origin, decision) if decision.reason == ALLOWED and origin.session else None
 
     def answer(
@@ -114,7 +119,9 @@ class AcpAgents:
     ) -> Completion:
         """The answer of the agent that was decided on. Blocks; raises ProviderFault and StoreUnwritable."""
         parts, agent = self._parts, decision.agent
-        if parts.store.read(lambda conn: acp_sessions.was_begun(conn, origin.turn)):
+        if origin.turn in self._begun_before or parts.store.read(
+            lambda conn: acp_sessions.was_begun(conn, origin.turn)
+        ):
             return Completion(INTERRUPTED_TEXT.format(agent=agent), agent, profile=f"acp:{agent}")
         begin_s = parts.clock.monotonic_s()
         try:
@@ -133,7 +140,8 @@ class AcpAgents:
         return completion
 
     def recover(self) -> None:
-        """Have it stored that the agents of an earlier process are gone. Raises StoreUnwritable."""
+        """Take over from an earlier process, before any turn: its agents are gone. Blocks; raises StoreUnwritable."""
+        self._begun_before = frozenset(self._parts.store.read(acp_sessions.begun))
         self._parts.store.submit_lazy(acp_sessions.recover)
 
     def tick(self) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "STATES_AT_REST",
     "AcpSession",
     "begin",
+    "begun",
     "count",
     "find",
     "forget",
@@ -104,6 +105,11 @@ def begin(conn: sqlite3.Connection, turn: str, session: AcpSession, now_ms: int)
     """Mark a turn, before the agent is told of it."""
     conn.execute("INSERT OR REPLACE INTO acp_turn(turn, begun_ms) VALUES(?, ?)", (turn, now_ms))
     keep(conn, session)
+
+
+def begun(conn: sqlite3.Connection) -> list[str]:
+    """The turns that were handed to an agent and have no end yet."""
+    return [str(turn) for (turn,) in conn.execute("SELECT turn FROM acp_turn")]
 
 
 def was_begun(conn: sqlite3.Connection, turn: str) -> bool:

@@ -9,10 +9,11 @@ import pytest
 
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.acp.agents import NOTHING_SAID_TEXT
+from loong_gateway.config.agent_snapshot import AcpSettings
 from loong_gateway.config.snapshot import SecretRef
 from loong_gateway.providers.contract import ProviderFault
 from loong_gateway.storage import acp_sessions
-from tests.gateway.acp.acp_rig import AcpRig, acp_rig
+from tests.gateway.acp.acp_rig import WAIT_S, AcpRig, acp_rig
 from tests.waiting import wait_until
 
 
@@ -178,6 +179,19 @@ def test_a_turn_that_was_handed_over_before_is_not_handed_over_again(tmp_path: p
         assert len(rig.notes("request", "session/prompt")) == 1
         rig.store.write(lambda conn: acp_sessions.forget(conn, "inbox:7"))
         assert rig.ask("pay", turn="inbox:7").text == "echo: pay"
+
+
+def test_what_was_begun_before_a_crash_is_told_although_agents_are_off_by_now(tmp_path: pathlib.Path) -> None:
+    with acp_rig(tmp_path, "mortal") as rig:
+        rig.fault("pay", turn="inbox:7")
+        rig.settings = AcpSettings(enabled=False)
+        rig.agents = rig.pool()
+        rig.agents.recover()
+        assert rig.agents.choose(rig.origin(turn="inbox:8"), "pay") is None
+        chosen = rig.agents.choose(rig.origin(turn="inbox:7"), "pay")
+        assert chosen is not None
+        answer = chosen.complete(deadline=Deadline(WAIT_S), stop=StopToken())
+        assert "may have done part of it already" in answer.text
 
 
 @pytest.mark.parametrize("manner", ["good", "forgetful"])
