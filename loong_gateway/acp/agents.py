@@ -13,7 +13,7 @@ from typing import Callable
 from loong_channels.faults import Fault, Interrupted, TimedOut
 from loong_channels.waiting import Deadline, StopToken, Turn
 from loong_gateway.acp.dispatch import ALLOWED, Decision, decide
-from loong_gateway.acp.faults import KINDS, agent_fault, before_quote
+from loong_gateway.acp.faults import KINDS, before_quote
 from loong_gateway.acp.figures import Figures
 from loong_gateway.acp.link import CLOSE_S, GRACE_S, AgentLink, Said
 from loong_gateway.acp.starts import AgentStarts, directory_of, launchable
@@ -126,7 +126,7 @@ class AcpAgents:
         begin_s = parts.clock.monotonic_s()
         try:
             if not parts.config().acp.enabled:
-                raise agent_fault("acp.disabled", "not_supported")
+                raise ProviderFault.of("acp.disabled", "not_supported")
             with self._actor(_record(parts, origin, decision), deadline, stop) as actor:
                 said = self._speak(actor, origin, decision, deadline, stop, on_text)
             completion = _completion(said, agent, parts.config())
@@ -241,9 +241,9 @@ class AcpAgents:
             finally:
                 self._waiting -= 1
             if stop.is_set() or self._closed:
-                raise agent_fault("acp.stopped", "interrupted", agent=record.agent)
+                raise ProviderFault.of("acp.stopped", "interrupted", agent=record.agent)
             if not in_time:
-                raise agent_fault("acp.full", "timed_out", most=most)
+                raise ProviderFault.of("acp.full", "timed_out", most=most)
             actor = self._actors.get(key)
             if actor is None:
                 if len(self._actors) >= most:
@@ -301,8 +301,8 @@ class AcpAgents:
                 # It lives, and said why not.
                 state = "ready"
             if stop.is_set():
-                raise agent_fault("acp.stopped", "interrupted", agent=decision.agent) from None
-            raise agent_fault(
+                raise ProviderFault.of("acp.stopped", "interrupted", agent=decision.agent) from None
+            raise ProviderFault.of(
                 "acp.refused" if failed.kind == "refused" else "acp.failed",
                 KINDS[failed.kind],
                 agent=decision.agent,
@@ -390,20 +390,20 @@ def _record(parts: AcpParts, origin: Origin, decision: Decision) -> AcpSession:
 def _while_waiting(fault: Fault, agent: str) -> ProviderFault:
     """The fault of a turn whose session was busy with another one."""
     if isinstance(fault, Interrupted):
-        return agent_fault("acp.stopped", "interrupted", agent=agent)
-    return agent_fault("acp.busy", "timed_out", agent=agent)
+        return ProviderFault.of("acp.stopped", "interrupted", agent=agent)
+    return ProviderFault.of("acp.busy", "timed_out", agent=agent)
 
 
 def _completion(said: Said, agent: str, config: Config) -> Completion:
     """The answer in what an agent said. Raises ProviderFault."""
     if said.cancelled == "timed_out":
         seconds = config.acp.turn_timeout_ms / 1000
-        raise agent_fault("acp.timed_out", "timed_out", agent=agent, seconds=f"{seconds:g}")
+        raise ProviderFault.of("acp.timed_out", "timed_out", agent=agent, seconds=f"{seconds:g}")
     if said.cancelled or said.stop_reason == "cancelled":
-        raise agent_fault("acp.stopped", "interrupted", agent=agent)
+        raise ProviderFault.of("acp.stopped", "interrupted", agent=agent)
     if said.stop_reason == "refusal" and not said.text.strip():
         detail = "it gives no reason"
-        raise agent_fault("acp.refused", "request_rejected", agent=agent, backend=agent, detail=detail)
+        raise ProviderFault.of("acp.refused", "request_rejected", agent=agent, backend=agent, detail=detail)
     text = said.text.strip() or NOTHING_SAID_TEXT.format(agent=agent)
     return Completion(
         text,

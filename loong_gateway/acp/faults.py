@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.texts import render
-
-__all__ = ["KINDS", "agent_fault", "before_quote"]
+__all__ = ["KINDS", "before_quote"]
 
 # What a failed peer means for a turn. What surely ends the same way again is no kind that is tried again.
 KINDS = {
@@ -19,14 +16,6 @@ KINDS = {
 }
 # By so many characters a quote is known; fewer than the second number tell nothing of anybody.
 _QUOTED, _LEAST_QUOTED = 20, 8
-
-
-def agent_fault(
-    code: str, kind: str, *, retry_after_s: float | None = None, **values: object
-) -> ProviderFault:
-    """The fault of a row of the texts."""
-    message, where, fix, _ = render(code, values)
-    return ProviderFault(kind, message, where=where or "", fix=fix or "", retry_after_s=retry_after_s)
 
 
 def before_quote(message: str, asked: str) -> str:

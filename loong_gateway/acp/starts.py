@@ -10,7 +10,7 @@ from typing import Callable
 from loong_channels.waiting import Deadline, StopToken
 from loong_gateway.acp import protocol
 from loong_gateway.acp.dispatch import backend_of
-from loong_gateway.acp.faults import KINDS, agent_fault
+from loong_gateway.acp.faults import KINDS
 from loong_gateway.acp.link import CLOSE_S, AgentLink
 from loong_gateway.base.child_process import child_environment
 from loong_gateway.base.clock import Clock
@@ -73,7 +73,7 @@ class AgentStarts:
             link = AgentLink(program, self._threads, self._timers)
             facts = link.initialize(limit, stop)
             if facts.version != protocol.PROTOCOL_VERSION:
-                raise agent_fault(
+                raise ProviderFault.of(
                     "acp.version", "not_supported", agent=agent, backend=backend.name, version=facts.version
                 )
             try:
@@ -82,23 +82,23 @@ class AgentStarts:
                 if failed.code != protocol.AUTH_REQUIRED:
                     raise
                 methods = f" ({', '.join(facts.auth_methods)})" if facts.auth_methods else ""
-                raise agent_fault(
+                raise ProviderFault.of(
                     "acp.wants_login", "auth_rejected", agent=agent, backend=backend.name, methods=methods
                 ) from None
         except SecretUnavailable as missing:
             self._failed(backend)
-            raise agent_fault(
+            raise ProviderFault.of(
                 "acp.no_secret", "provider_missing", backend=backend.name, detail=missing.message
             ) from None
         except (PeerFailed, ProviderFault) as failed:
             if link is not None:
                 link.close(Deadline(CLOSE_S))
             if stop.is_set():
-                raise agent_fault("acp.stopped", "interrupted", agent=agent) from None
+                raise ProviderFault.of("acp.stopped", "interrupted", agent=agent) from None
             self._failed(backend)
             if isinstance(failed, ProviderFault):
                 raise
-            raise agent_fault(
+            raise ProviderFault.of(
                 "acp.not_ready", KINDS[failed.kind], agent=agent, backend=backend.name, detail=failed
             ) from None
         with self._guard:
@@ -110,7 +110,7 @@ class AgentStarts:
             times, due_s = self._failures.get(backend.name, (0, 0.0))
         wait_s = due_s - self._clock.monotonic_s()
         if wait_s > 0:
-            raise agent_fault(
+            raise ProviderFault.of(
                 "acp.resting",
                 "provider_overloaded",
                 retry_after_s=wait_s,
@@ -131,9 +131,9 @@ def launchable(config: Config, agent: str) -> AcpBackend:
     """What is started for an agent. Raises ProviderFault when there is nothing, or no command."""
     backend = backend_of(config.acp, agent)
     if backend is None:
-        raise agent_fault("acp.no_backend", "provider_missing", agent=agent)
+        raise ProviderFault.of("acp.no_backend", "provider_missing", agent=agent)
     if not backend.command:
-        raise agent_fault("acp.no_command", "provider_missing", backend=backend.name)
+        raise ProviderFault.of("acp.no_command", "provider_missing", backend=backend.name)
     return backend
 
 
@@ -152,7 +152,7 @@ def directory_of(config: Config, agent: str, backend: AcpBackend, home: str) -> 
         if own and os.path.commonpath((own, os.path.realpath(given))) == own:
             detail = f"{given} is in the gateway's home"
     if detail or not given:
-        raise agent_fault(
+        raise ProviderFault.of(
             "acp.no_directory", "provider_missing", agent=agent, backend=backend.name, detail=detail
         )
     return given

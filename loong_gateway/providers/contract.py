@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Protocol
 
 from loong_channels.waiting import Deadline, StopToken
+from loong_gateway.texts import render
 
 __all__ = [
     "CallOptions",
@@ -161,6 +162,14 @@ class ProviderFault(Exception):
         self.where = where
         self.fix = fix
         self.retry_after_s = retry_after_s
+
+    @classmethod
+    def of(
+        cls, code: str, kind: str, /, *, retry_after_s: float | None = None, **values: object
+    ) -> ProviderFault:
+        """The fault of that kind, in the words of a row of the texts."""
+        message, where, fix, _ = render(code, values)
+        return cls(kind, message, where=where or "", fix=fix or "", retry_after_s=retry_after_s)
 
 
 class Provider(Protocol):

@@ -19,7 +19,6 @@ from loong_gateway.providers.contract import (
     ToolCall,
     Usage,
 )
-from loong_gateway.texts import render
 
 __all__ = ["Echo"]
 
@@ -73,10 +72,9 @@ class Echo:
         stop: StopToken,  # noqa: ARG002
     ) -> Embeddings:
         """Raises ProviderFault."""
-        message, where, fix, _ = render(
-            "provider.no_embeddings", {"profile": self.profile, "where": self.profile}
+        raise ProviderFault.of(
+            "provider.no_embeddings", "not_supported", profile=self.profile, where=self.profile
         )
-        raise ProviderFault("not_supported", message, where=where or "", fix=fix or "")
 
     def models(self, *, deadline: Deadline) -> Sequence[str]:  # noqa: ARG002  nothing is asked
         """Its one model."""

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 from loong_gateway.config.kinds import REGION, REGION_ENV, Kind
 from loong_gateway.config.snapshot import ProviderProfile
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.texts import render
 
 __all__ = ["chat_url", "check_addresses", "embeddings_url", "join", "models_url"]
 
@@ -87,9 +86,8 @@ def check_addresses(profile: ProviderProfile, kind: Kind) -> None:
                 )
 
 
-def _unusable(code: str, **values: object) -> ProviderFault:
-    message, where, fix, _ = render(code, values)
-    return ProviderFault("provider_missing", message, where=where or "", fix=fix or "")
+def _unusable(code: str, **values: str) -> ProviderFault:
+    return ProviderFault.of(code, "provider_missing", retry_after_s=None, **values)
 
 
 def _usable(url: str) -> bool:

@@ -16,7 +16,6 @@ from loong_channels.faults import BadAnswer, Fault, Interrupted, TimedOut, Unrea
 from loong_channels.net import CertificateRefused, EgressInvalid
 from loong_gateway.base.wording import one_line
 from loong_gateway.providers.contract import ProviderFault
-from loong_gateway.texts import render
 
 __all__ = [
     "AttemptFailed",
@@ -191,26 +190,23 @@ def provider_fault(failed: AttemptFailed, subject: Subject) -> ProviderFault:
     """The error for the caller of a provider."""
     failure = failed.failure
     hint = "" if failure.retry_after_s is None else f", for {max(1, round(failure.retry_after_s))} s"
-    message, where, fix, _ = render(
+    return ProviderFault.of(
         failure.text,
-        {
-            "profile": subject.profile,
-            "where": subject.where,
-            "setting": subject.setting,
-            "source": subject.source,
-            "url": subject.url,
-            "model": failed.model,
-            "status": _status_words(failure),
-            "detail": failure.detail or "no reason given",
-            "hint": hint,
-            "tries": f" after {failed.tries} tries" if failed.tries > 1 else "",
-            "region": f'; a key of the other region needs base_url = "{subject.elsewhere}"'
-            if subject.elsewhere
-            else "",
-        },
-    )
-    return ProviderFault(
-        failure.kind, message, where=where or "", fix=fix or "", retry_after_s=failure.retry_after_s
+        failure.kind,
+        retry_after_s=failure.retry_after_s,
+        profile=subject.profile,
+        where=subject.where,
+        setting=subject.setting,
+        source=subject.source,
+        url=subject.url,
+        model=failed.model,
+        status=_status_words(failure),
+        detail=failure.detail or "no reason given",
+        hint=hint,
+        tries=f" after {failed.tries} tries" if failed.tries > 1 else "",
+        region=f'; a key of the other region needs base_url = "{subject.elsewhere}"'
+        if subject.elsewhere
+        else "",
     )
 
 

@@ -20,7 +20,6 @@ from loong_gateway.providers.credentials import KeyRing
 from loong_gateway.providers.echo import Echo
 from loong_gateway.providers.endpoints import check_addresses
 from loong_gateway.providers.key_health import KeyHealth
-from loong_gateway.texts import render
 
 __all__ = ["build_provider", "provider_of"]
 
@@ -79,7 +78,7 @@ def provider_of(
     """The provider of profile `name`, or the active one; as `build_provider`. Raises ProviderFault if there is none."""
     profile = config.providers.get(name or config.active_provider or "")
     if profile is None:
-        raise _fault("provider.missing", config=config.path)
+        raise ProviderFault.of("provider.missing", "provider_missing", config=config.path)
     egress = egress_of(config.network, environ)
     return build_provider(
         profile,
@@ -92,8 +91,3 @@ def provider_of(
 
 def _load(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
-
-
-def _fault(code: str, **values: object) -> ProviderFault:
-    message, where, fix, _ = render(code, values)
-    return ProviderFault("provider_missing", message, where=where or "", fix=fix or "")

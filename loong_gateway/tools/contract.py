@@ -22,11 +22,12 @@ class ToolFailed(Exception):
 
 @dataclass(frozen=True)
 class ToolContext:
-    """For whom and for how long a tool runs."""
+    """For whom and for how long a tool runs; `is_direct` when a client of the port calls it, and not the model."""
 
     origin: Origin
     deadline: Deadline
     stop: StopToken
+    is_direct: bool = False
 
     @property
     def session(self) -> str | None:

@@ -96,7 +96,8 @@ class Tools:
 
     def invoke(self, request: ToolRequest) -> ToolOutcome:
         """See control.ToolDesk."""
-        origin = Origin(request.entry, f"call:{request.idempotency_key or ''}", request.session)
+        name = f"call:{request.idempotency_key}" if request.idempotency_key else ""
+        origin = Origin(request.entry, name, request.session)
         settings = self._config().tools
         # A person who must approve has their own time.
         deadline = Deadline(settings.timeout_s + settings.approval.timeout_s)
@@ -195,7 +196,7 @@ class Tools:
             raise _Denied("refused", how, NOT_APPROVED.get(how, REFUSED_TEXT))
 
     def _run(self, tool: Tool, arguments: Mapping[str, object], call: Call, timeout_s: float) -> ToolOutcome:
-        context = ToolContext(call.origin, call.deadline.within(timeout_s), call.stop)
+        context = ToolContext(call.origin, call.deadline.within(timeout_s), call.stop, call.is_direct)
         code = "failed"
         try:
             result = tool.run(arguments, context)

@@ -72,7 +72,7 @@ class _Sessions:
         limit, search = _number(given["limit"]), str(given["search"])
         if self._sees_all(context):
             limit = (
-                limit if _direct(context) else min(limit, self._control.config().tools.sessions.list_limit)
+                limit if context.is_direct else min(limit, self._control.config().tools.sessions.list_limit)
             )
             page = self._control.sessions.list(limit=limit, search=search)
             rows, total = page.rows, page.total
@@ -85,7 +85,7 @@ class _Sessions:
     def history(self, given: Mapping[str, object], context: ToolContext) -> Mapping[str, object]:
         key = self._key(given, context)
         limit = _number(given["limit"])
-        if not _direct(context):
+        if not context.is_direct:
             limit = min(limit, self._control.config().tools.sessions.history_limit)
         told = self._control.sessions.history(key, limit=limit, max_bytes=1 << 20)
         return {
@@ -96,7 +96,7 @@ class _Sessions:
         }
 
     def _sees_all(self, context: ToolContext) -> bool:
-        return _direct(context) or self._control.config().tools.sessions.visibility == "all"
+        return context.is_direct or self._control.config().tools.sessions.visibility == "all"
 
     def _key(self, given: Mapping[str, object], context: ToolContext) -> str:
         named = given.get("sessionKey")
@@ -110,11 +110,6 @@ class _Sessions:
         if key != context.session and not self._sees_all(context):
             raise BadArgument("args.sessionKey: only the session of this turn may be looked at")
         return key
-
-
-def _direct(context: ToolContext) -> bool:
-    """Whether a client of the port calls the tool, who may read every session by other ways as well."""
-    return context.origin.entry in ("http", "rpc") and context.origin.turn.startswith("call:")
 
 
 def _shown(row: SessionInfo) -> dict[str, object]:

@@ -135,8 +135,9 @@ def carried() -> set[str]:
     """What `provider_fault` fills every code in with that an attempt carries."""
     tree = sources()["loong_gateway/providers/errors.py"]
     (function,) = [n for n in ast.walk(tree) if isinstance(n, Function) and n.name == "provider_fault"]
-    (call,) = [n for n in ast.walk(function) if isinstance(n, ast.Call) and ast.unparse(n.func) == "render"]
-    return keys_of(call.args[1], function)
+    words = "ProviderFault.of"
+    (call,) = [n for n in ast.walk(function) if isinstance(n, ast.Call) and ast.unparse(n.func) == words]
+    return {keyword.arg for keyword in call.keywords if keyword.arg is not None}
 
 
 def test_the_sites_are_found() -> None:

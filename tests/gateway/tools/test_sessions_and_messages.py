@@ -60,7 +60,7 @@ def test_where_the_configuration_says_so_it_looks_at_all_within_limits() -> None
     assert (tools.sessions_list()["count"], tools.sessions_list()["total"]) == (1, 2)
     assert tools.sessions_history(sessionKey=OTHER)["total"] == 1
     assert len(tools.sessions_history()["messages"]) == 2
-    caller = context(entry="http", turn="call:", session=None)
+    caller = context(entry="http", turn="", session=None, is_direct=True)
     assert len(tools.sessions_history(caller, sessionKey="a")["messages"]) == 5
 
 
@@ -83,7 +83,7 @@ def test_a_message_goes_to_a_named_target_once_for_each_turn() -> None:
     send(target="telegram:bot_110201543:1001", text="hi")
     send(target="telegram:bot_110201543:1001", text="other")
     send(context(turn="inbox:2"), target="telegram:bot_110201543:1001", text="hi")
-    send(context(entry="http", turn="call:"), target="telegram:bot_110201543:1001", text="hi")
+    send(context(entry="http", turn="", is_direct=True), target="telegram:bot_110201543:1001", text="hi")
     keys = [request.idempotency_key for request in gateway.sent]
     assert keys[0] == keys[1]
     assert len(set(keys[1:])) == 4

@@ -27,8 +27,9 @@ def context(
     turn: str = "inbox:1",
     session: str | None = "agent:main:a",
     stop: StopToken | None = None,
+    is_direct: bool = False,
 ) -> ToolContext:
-    return ToolContext(Origin(entry, turn, session), Deadline(seconds), stop or StopToken())
+    return ToolContext(Origin(entry, turn, session), Deadline(seconds), stop or StopToken(), is_direct)
 
 
 def by_name(tools: list[Tool]) -> SimpleNamespace:
