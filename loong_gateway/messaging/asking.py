@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable, Protocol
 
@@ -83,9 +85,7 @@ class Asking:
     ) -> Answer:
         """The answer, of an agent that is meant for such turns or else of the model, streamed to `on_text`.
 
-        `on_tool` is told of the tools that are called on the way.
-
-        Blocks; raises ProviderFault and StoreUnwritable.
+        `on_tool` is told of the tools that are called on the way. Blocks; raises ProviderFault and StoreUnwritable.
         """
         config = self._config()
         past = None if origin.session is None else self._recall(origin.session, config)
@@ -98,7 +98,8 @@ class Asking:
             call = build_call(
                 config, past.history if past else (), question, before=past.before if past else ""
             )
-            with faults_counted(self._metrics, profile or config.active_provider, stop):
+            name = profile or config.active_provider or ""
+            with self._failures_counted(name, question.model, origin, stop):
                 completion = self.rounds.complete(
                     self._provider(profile),
                     call,
@@ -108,13 +109,9 @@ class Asking:
                     on_text=on_text,
                     on_tool=on_tool,
                 )
-            spent = spent_on(completion, profile or config.active_provider or "", origin.session)
+            spent = spent_on(completion, name, origin.session)
             count_spent(self._metrics, spent)
             return Answer(completion, begun_in, spent)
-        except ProviderFault:
-            if not stop.is_set():
-                self._count_failure(profile or config.active_provider or "", question.model, origin)
-            raise
         finally:
             self._metrics.observe("turn", self._clock.monotonic_s() - begin_s)
 
@@ -132,8 +129,18 @@ class Asking:
             except StoreUnwritable as error:
                 logger.warning("what an answer took is not kept: %s", error)
 
-    def _count_failure(self, profile: str, model: str | None, origin: Origin) -> None:
-        self.keep_spent(Spent(profile, model or "", origin.session, failed=True))
+    @contextlib.contextmanager
+    def _failures_counted(
+        self, profile: str, model: str | None, origin: Origin, stop: StopToken
+    ) -> Iterator[None]:
+        """Count what the model failed at, in the figures and in the usage."""
+        try:
+            with faults_counted(self._metrics, profile, stop):
+                yield
+        except ProviderFault:
+            if not stop.is_set():
+                self.keep_spent(Spent(profile, model or "", origin.session, failed=True))
+            raise
 
     def _recall(self, session: str, config: Config) -> Past | None:
         try:

@@ -208,6 +208,34 @@ class Unreadable:
         raise StoreUnwritable("disk I/O error")
 
 
+class Refusing:
+    """An outside agent that takes every turn, and fails."""
+
+    def choose(self, origin, text):
+        return self
+
+    def complete(self, *, deadline, stop, on_text=None):
+        raise ProviderFault("transport_failure", "the agent has gone")
+
+
+def test_what_an_agent_fails_at_is_no_failure_of_the_provider(tmp_path):
+    with rig_at(tmp_path / "s", CONFIG) as rig:
+        asking = Asking(
+            rig.store,
+            config=lambda: rig.config,
+            provider=lambda _=None: rig.provider,
+            rounds=rig.rounds,
+            agents=Refusing(),
+            metrics=rig.metrics,
+            clock=rig.clock,
+        )
+        with pytest.raises(ProviderFault):
+            asking.complete(Origin("turn", "run:1", KEY), Question("hi"), Deadline(15), StopToken())
+        # Whatever was handed to the store before this write is on disk after it.
+        rig.store.write(lambda _: None)
+        assert used(rig) == {}
+
+
 @pytest.mark.parametrize("fail_open", [b"true", b"false"])
 def test_a_history_that_cannot_be_read_costs_the_history_or_the_turn(tmp_path, fail_open):
     with rig_at(tmp_path / "s", CONFIG + b"[memory]\nfail_open = " + fail_open) as rig:
